@@ -1,0 +1,122 @@
+/**
+ * The intermediate representation: one graph is one model together with its loss (invariant I7).
+ *
+ * Values are numbered implicitly, in this order: graph inputs, then parameters, then nodes. A node has one output and
+ * may only read values with a smaller number, so a graph is a list that is executed from top to bottom, and cycles
+ * cannot be written down. Shapes are not stored: they follow from the inputs (see `shapes.ts`).
+ *
+ * Left out on purpose: fused ops (fusion belongs to the WGSL planner), control flow, and anything that fetches.
+ */
+
+export const IR_VERSION = 1;
+
+/** Element types. Integers carry class indices and tokens; no arithmetic is done on them. */
+export type DType = "float32" | "int32";
+
+/** A static size, or `"N"`: the micro-batch size, which is fixed when a plan is compiled. Only a leading dimension may be N. */
+export type Dimension = number | "N";
+
+/** Index of a value: inputs, then parameters, then nodes. */
+export type ValueId = number;
+
+export interface GraphInput {
+  readonly name: string;
+  readonly dtype: DType;
+  readonly shape: readonly Dimension[];
+  /** What the data layer feeds it with. `weight` is the per-sample weight [N]: 0 marks padding. */
+  readonly role: "feature" | "target" | "weight";
+}
+
+/** How a parameter's first values follow from the session's seed; `bound` and `std` are in the parameter's own unit. */
+export type Initializer =
+  | { readonly kind: "uniform"; readonly bound: number }
+  | { readonly kind: "normal"; readonly std: number }
+  | { readonly kind: "constant"; readonly value: number };
+
+export interface Parameter {
+  /** PyTorch `state_dict` name, such as `0.weight`. */
+  readonly name: string;
+  readonly shape: readonly number[];
+  /** Offset of the first element in the flat parameter array, in floats; a multiple of 4 (16 bytes). */
+  readonly offset: number;
+  /** False for buffers: no gradient is made and the optimizer leaves it alone. */
+  readonly trainable: boolean;
+  readonly init: Initializer;
+  /** Further names of the same tensor (tied weights). */
+  readonly aliases?: readonly string[];
+  /** Optimizer group, `"default"` if absent. */
+  readonly group?: string;
+}
+
+/** Attributes by op. Names and meanings are ONNX's; flags are booleans and axes are non-negative. */
+export interface OpAttributes {
+  /** A float32 scalar of shape []. */
+  Constant: { readonly value: number };
+  /** Inverted-dropout mask [N, ...shape]: 0 with `probability`, else 1/(1−probability). Not an ONNX op: see shared/random. */
+  DropoutMask: { readonly probability: number; readonly layer: number; readonly shape: readonly number[] };
+  /** A·B, or with three inputs A·B + C; C of shape [columns] is broadcast over the rows. */
+  Gemm: { readonly transA: boolean; readonly transB: boolean };
+  Add: Record<never, never>;
+  Sub: Record<never, never>;
+  Mul: Record<never, never>;
+  Div: Record<never, never>;
+  Max: Record<never, never>;
+  Neg: Record<never, never>;
+  Abs: Record<never, never>;
+  /** −1, 0 or 1. */
+  Sign: Record<never, never>;
+  Exp: Record<never, never>;
+  Log: Record<never, never>;
+  Erf: Record<never, never>;
+  Tanh: Record<never, never>;
+  Sigmoid: Record<never, never>;
+  /** log(1 + eˣ), computed without overflow. */
+  Softplus: Record<never, never>;
+  Relu: Record<never, never>;
+  LeakyRelu: { readonly alpha: number };
+  Softmax: { readonly axis: number };
+  LogSoftmax: { readonly axis: number };
+  ReduceSum: { readonly axes: readonly number[]; readonly keepdims: boolean };
+  ReduceMax: { readonly axes: readonly number[]; readonly keepdims: boolean };
+  /** int32 index of the first largest value; the axis is removed. */
+  ArgMax: { readonly axis: number };
+  /** int32 [...] → float32 [..., depth] of zeros and ones; an index outside [0, depth) gives a row of zeros. */
+  OneHot: { readonly depth: number };
+  /** −1 at most once; 0 copies the input's dimension. */
+  Reshape: { readonly shape: readonly number[] };
+  Transpose: { readonly perm: readonly number[] };
+  /** Broadcast to `shape`; "N" is the micro-batch. */
+  Expand: { readonly shape: readonly Dimension[] };
+}
+
+export type OpName = keyof OpAttributes;
+
+/** One node of any op; `Node<"Gemm">` narrows the attributes. */
+export type Node<Op extends OpName = OpName> = Op extends OpName
+  ? { readonly op: Op; readonly inputs: readonly ValueId[]; readonly attributes: OpAttributes[Op] }
+  : never;
+
+export interface GraphOutputs {
+  /** The model's output, such as logits [N, classes]. */
+  readonly prediction: ValueId;
+  /** Σ over the micro-batch of weight × loss: a scalar []. */
+  readonly loss: ValueId;
+  /** Σ of the weights, the loss's denominator: a scalar []. The coordinator divides once. */
+  readonly weight: ValueId;
+  /** Further scalar sums by name, such as `correct`; the value shown is sum ÷ denominator. Sorted by name on the wire. */
+  readonly metrics: Readonly<Record<string, ValueId>>;
+}
+
+export interface Graph {
+  readonly irVersion: typeof IR_VERSION;
+  readonly inputs: readonly GraphInput[];
+  readonly parameters: readonly Parameter[];
+  readonly nodes: readonly Node[];
+  readonly outputs: GraphOutputs;
+}
+
+/** A graph with its backward pass appended by `differentiate`. */
+export interface TrainingGraph extends Graph {
+  /** ∂loss/∂parameter by parameter index, of the parameter's shape; null where it is not trainable or not reached. */
+  readonly gradients: readonly (ValueId | null)[];
+}

@@ -1,0 +1,98 @@
+/**
+ * A training session as one declarative, serialisable value: what a session file exports, what the command line sends
+ * and what every client reads and checks before it computes anything. No code, no addresses.
+ */
+
+import type { Graph } from "../graph/ir.ts";
+
+export type GradientCodec = "fixed32" | "fixed16";
+
+/** Adam as in PyTorch: bias correction, eps outside the root. https://pytorch.org/docs/stable/generated/torch.optim.Adam.html */
+export interface AdamOptions {
+  readonly kind: "adam";
+  readonly lr: number;
+  readonly beta1: number;
+  readonly beta2: number;
+  readonly eps: number;
+}
+
+/** Plain gradient descent: w ← w − lr · ∂L/∂w. */
+export interface SgdOptions {
+  readonly kind: "sgd";
+  readonly lr: number;
+}
+
+export type OptimizerOptions = AdamOptions | SgdOptions;
+
+/** One array of a data set or of a client's own data. `shape` is one sample's. */
+export interface ColumnSpec {
+  readonly name: string;
+  /** Type of the stored bytes (little-endian). */
+  readonly dtype: "uint8" | "int32" | "float32";
+  readonly shape: readonly number[];
+}
+
+/** Binds a graph input to a data column: value = stored × scale + offset for float32 inputs, unchanged for int32 ones. */
+export interface InputBinding {
+  readonly column: string;
+  readonly scale: number;
+  readonly offset: number;
+}
+
+/** A data set held by the coordinator. Splits are half-open ranges of its samples. */
+export interface HostedData {
+  readonly source: "dataset";
+  /** Name, resolved to a manifest when the session is created. */
+  readonly dataset: string;
+  readonly inputs: Readonly<Record<string, InputBinding>>;
+  readonly train: readonly [from: number, to: number];
+  readonly validation: readonly [from: number, to: number];
+  readonly test: readonly [from: number, to: number];
+}
+
+/** Every client brings its own samples: the coordinator assigns counts. No validation or test split. */
+export interface LocalData {
+  readonly source: "local";
+  readonly columns: readonly ColumnSpec[];
+  readonly inputs: Readonly<Record<string, InputBinding>>;
+  /** Samples that count as one epoch. */
+  readonly samplesPerEpoch: number;
+}
+
+export type SessionData = HostedData | LocalData;
+
+export interface SessionDefinition {
+  readonly format: 1;
+  readonly title: string;
+  readonly description: string;
+  readonly graph: Graph;
+  readonly optimizer: OptimizerOptions;
+  readonly data: SessionData;
+  /** Samples of a global batch: one optimizer step. */
+  readonly batchSize: number;
+  /** Samples of a micro-batch: the unit of assignment and of arithmetic (invariant I1). */
+  readonly microBatch: number;
+  readonly epochs: number;
+  /** Stops after so many steps even inside an epoch; null for no such limit. */
+  readonly maxSteps: number | null;
+  /** Unsigned 32-bit integer. */
+  readonly seed: number;
+  readonly codec: GradientCodec;
+  /** Sessions are listed only if `public`; a private one is served with `private` caching. */
+  readonly visibility: "public" | "private";
+}
+
+/** Largest values a coordinator accepts; a refusal states the figure. */
+export const SESSION_LIMITS = {
+  parameters: 3_000_000,
+  nodes: 2_000,
+  definitionBytes: 1_000_000,
+  batchSize: 65_536,
+  microBatch: 1_024,
+  microBatchesPerStep: 1_024,
+  datasetBytes: 2_000_000_000,
+  datasetSamples: 50_000_000,
+  epochs: 1_000_000,
+  titleCharacters: 200,
+  descriptionCharacters: 4_000,
+} as const;
