@@ -1,0 +1,47 @@
+/**
+ * Builds what the edge serves as static assets into build/assets: the session page (Vite) and onnxruntime's `.wasm`,
+ * which volunteers fetch only when they compute with it.
+ */
+
+import { copyFileSync, mkdirSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { dirname, join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { build } from "vite";
+
+const root = resolve(dirname(fileURLToPath(import.meta.url)), "..");
+const assets = join(root, "build/assets");
+
+/** Headers of static assets: the Worker sets the same for what it answers itself. */
+const HEADERS = `/*
+  Cross-Origin-Opener-Policy: same-origin
+  Cross-Origin-Embedder-Policy: require-corp
+  Cross-Origin-Resource-Policy: cross-origin
+  Referrer-Policy: no-referrer
+  X-Content-Type-Options: nosniff
+/assets/*
+  Cache-Control: public, max-age=31536000, immutable
+/ort/*
+  Access-Control-Allow-Origin: *
+  Cache-Control: public, max-age=86400
+`;
+
+export async function buildPages(): Promise<void> {
+  await build({
+    root: join(root, "client/page"),
+    configFile: false,
+    logLevel: "warn",
+    build: {
+      outDir: assets,
+      emptyOutDir: true,
+      target: "es2023",
+      rolldownOptions: { input: { session: join(root, "client/page/session.html") } },
+    },
+  });
+  const runtime = dirname(createRequire(import.meta.url).resolve("onnxruntime-web/wasm"));
+  mkdirSync(join(assets, "ort"), { recursive: true });
+  copyFileSync(join(runtime, "ort-wasm-simd-threaded.wasm"), join(assets, "ort/ort-wasm-simd-threaded.wasm"));
+  writeFileSync(join(assets, "_headers"), HEADERS);
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) await buildPages();
