@@ -1,0 +1,82 @@
+/**
+ * A contribution as it goes up: header and body of shared/protocol/frames.ts.
+ */
+
+import { BLOCK, encodeSums } from "../../shared/codec/index.ts";
+import type { FrameHeader } from "../../shared/protocol/frames.ts";
+import { upwardLayout } from "../../shared/protocol/frames.ts";
+import type { GradientCodec } from "../../shared/session/definition.ts";
+import type { Work } from "../../shared/session/plan.ts";
+import type { Contribution, ShardTask } from "../engine/engine.ts";
+import { TrainingError } from "./errors.ts";
+
+/** What each kind of work is to an engine, and the frames that it returns. */
+export const WORKS = {
+  calibrate: { engine: "calibrate", frame: "calibration" },
+  train: { engine: "gradient", frame: "gradient" },
+  validate: { engine: "evaluate", frame: "evaluation" },
+  test: { engine: "evaluate", frame: "evaluation" },
+} as const satisfies Record<Work, { engine: ShardTask["work"]; frame: FrameHeader["kind"] }>;
+
+export interface ResultSizes {
+  readonly metrics: number;
+  /** Floats in the flat parameter array. */
+  readonly parameters: number;
+  readonly codec: GradientCodec;
+}
+
+export interface Lease {
+  readonly lease: number;
+  readonly work: Work;
+  readonly step: number;
+  readonly version: number;
+  readonly from: number;
+  readonly to: number;
+}
+
+export interface EncodedResult {
+  readonly header: Omit<FrameHeader, "offset" | "total">;
+  readonly body: Uint8Array;
+}
+
+/** Throws TrainingError `compute` if the engine's sizes are not those of the session. */
+export function encodeResult(lease: Lease, contribution: Contribution, sizes: ResultSizes): EncodedResult {
+  const kind = WORKS[lease.work].frame;
+  const blocks = Math.ceil(sizes.parameters / BLOCK);
+  const bytesPerSum = sizes.codec === "fixed32" ? 4 : 2;
+  const expected = {
+    metrics: sizes.metrics,
+    maxima: kind === "evaluation" ? 0 : blocks,
+    sums: kind === "gradient" ? sizes.parameters : 0,
+  };
+  for (const part of ["metrics", "maxima", "sums"] as const) {
+    if (contribution[part].length !== expected[part]) {
+      throw new TrainingError(
+        "compute",
+        `the engine returned ${contribution[part].length} ${part}, expected ${expected[part]}`,
+      );
+    }
+  }
+  const layout = upwardLayout(kind, { metrics: sizes.metrics, blocks, parameters: sizes.parameters, bytesPerSum });
+  const body = new Uint8Array(layout.total);
+  const view = new DataView(body.buffer);
+  contribution.metrics.forEach((sum, i) => {
+    view.setBigInt64(layout.metrics + i * 8, sum, true);
+  });
+  body.set(contribution.maxima, layout.maxima);
+  if (kind === "gradient") body.set(encodeSums(contribution.sums, sizes.codec), layout.sums);
+  const { clamped, loss, weight } = contribution;
+  return {
+    header: {
+      kind,
+      codec: kind === "gradient" ? sizes.codec : "none",
+      version: lease.version,
+      step: lease.step,
+      lease: lease.lease,
+      clamped,
+      loss,
+      weight,
+    },
+    body,
+  };
+}

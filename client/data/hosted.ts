@@ -1,0 +1,141 @@
+/**
+ * Samples of a hosted data set. Which ones follows from (seed, epoch, position) alone (invariant I2), so that every
+ * client that is given a range of micro-batches sees the same samples.
+ */
+
+import type { Key } from "../../shared/random/index.ts";
+import { deriveKey, permuteIndex } from "../../shared/random/index.ts";
+import type { Graph } from "../../shared/graph/ir.ts";
+import type { DatasetManifest } from "../../shared/session/dataset.ts";
+import { chunkLayout } from "../../shared/session/dataset.ts";
+import type { HostedData } from "../../shared/session/definition.ts";
+import type { RunPlan, Work } from "../../shared/session/plan.ts";
+import { epochOf, workSamples } from "../../shared/session/plan.ts";
+import type { Tensor } from "../engine/engine.ts";
+import type { ChunkRequest } from "./chunks.ts";
+import type { ChunkStore } from "./chunks.ts";
+import type { Bindings, DataSource, Request, Slot, StoredArray } from "./source.ts";
+import { bindInputs, copySample, padSlot } from "./source.ts";
+
+export interface HostedOptions {
+  readonly graph: Graph;
+  readonly data: HostedData;
+  readonly manifest: DatasetManifest;
+  readonly plan: RunPlan;
+  readonly seed: number;
+  readonly chunks: ChunkStore;
+}
+
+/** The columns of one chunk as typed views. */
+type Columns = readonly StoredArray[];
+
+export class HostedSource implements DataSource {
+  readonly localSamples = null;
+  readonly #options: HostedOptions;
+  readonly #bindings: Bindings;
+  /** Views of the chunks in use, kept for as long as the chunk's bytes are. */
+  readonly #views = new WeakMap<Uint8Array<ArrayBuffer>, Columns>();
+  readonly #samples: Int32Array;
+  #epoch = -1;
+  #key: Key = [0, 0];
+
+  constructor(options: HostedOptions) {
+    this.#options = options;
+    this.#bindings = bindInputs(options.graph, options.data, options.manifest.columns);
+    this.#samples = new Int32Array(options.plan.microBatch);
+  }
+
+  async fill(request: Request, slot: Slot): Promise<number> {
+    const { manifest, plan } = this.#options;
+    const real = this.#locate(request.work, request.step, request.index, this.#samples);
+    if (real <= 0) throw new RangeError(`micro-batch ${request.index} of step ${request.step} holds no sample`);
+    // The samples are copied out of the scratch array, because another micro-batch may be located while chunks load.
+    const samples = this.#samples.slice(0, real);
+    const columns = new Map<number, Columns>();
+    const missing: Promise<void>[] = [];
+    for (const sample of samples) {
+      const chunk = Math.floor(sample / manifest.chunkSamples);
+      if (columns.has(chunk)) continue;
+      const wanted = this.#chunk(chunk);
+      const held = this.#options.chunks.peek(wanted.hash);
+      columns.set(chunk, held === undefined ? [] : this.#columns(chunk, held));
+      if (held === undefined) {
+        missing.push(this.#options.chunks.load(wanted).then((bytes) => void columns.set(chunk, this.#columns(chunk, bytes))));
+      }
+    }
+    if (missing.length > 0) await Promise.all(missing);
+    for (const input of this.#bindings.inputs) {
+      const target = slot[input.name] as Tensor;
+      for (let i = 0; i < real; i++) {
+        const sample = samples[i] as number;
+        const chunk = Math.floor(sample / manifest.chunkSamples);
+        const stored = columns.get(chunk)?.[input.column] as StoredArray;
+        copySample(input, stored, sample - chunk * manifest.chunkSamples, target, i);
+      }
+    }
+    padSlot(this.#bindings, slot, real, plan.microBatch);
+    return real;
+  }
+
+  prefetch(work: Work, step: number, from: number, to: number): void {
+    const { manifest } = this.#options;
+    const chunks = new Set<number>();
+    for (let index = from; index < to; index++) {
+      const real = this.#locate(work, step, index, this.#samples);
+      for (let i = 0; i < real; i++) chunks.add(Math.floor((this.#samples[i] as number) / manifest.chunkSamples));
+    }
+    for (const chunk of chunks) this.#options.chunks.prefetch(this.#chunk(chunk));
+  }
+
+  dispose(): void {
+    this.#options.chunks.dispose();
+  }
+
+  /** Writes the data-set indices of a micro-batch's samples; returns how many are real. */
+  #locate(work: Work, step: number, index: number, into: Int32Array): number {
+    const { plan, data, seed } = this.#options;
+    const range = workSamples(plan, work, step);
+    const first = range.from + index * plan.microBatch;
+    const real = Math.min(plan.microBatch, range.to - first);
+    if (work === "validate" || work === "test") {
+      const start = (work === "validate" ? data.validation : data.test)[0];
+      for (let i = 0; i < real; i++) into[i] = start + first + i;
+      return real;
+    }
+    const epoch = epochOf(plan, step);
+    if (epoch !== this.#epoch) {
+      this.#epoch = epoch;
+      this.#key = deriveKey(seed, "permutation", epoch, 0);
+    }
+    for (let i = 0; i < real; i++) into[i] = data.train[0] + permuteIndex(this.#key, plan.trainSamples, first + i);
+    return real;
+  }
+
+  #samplesOf(chunk: number): number {
+    const { samples, chunkSamples } = this.#options.manifest;
+    return Math.min(chunkSamples, samples - chunk * chunkSamples);
+  }
+
+  #chunk(chunk: number): ChunkRequest {
+    const { manifest } = this.#options;
+    const hash = manifest.chunks[chunk];
+    if (hash === undefined) throw new RangeError(`chunk ${chunk} of ${manifest.chunks.length}`);
+    return { hash, bytes: chunkLayout(manifest.columns, this.#samplesOf(chunk)).bytes };
+  }
+
+  #columns(chunk: number, bytes: Uint8Array<ArrayBuffer>): Columns {
+    const known = this.#views.get(bytes);
+    if (known !== undefined) return known;
+    const { columns } = this.#options.manifest;
+    const samples = this.#samplesOf(chunk);
+    const { offsets } = chunkLayout(columns, samples);
+    const views = columns.map(({ dtype, shape }, i) => {
+      const at = bytes.byteOffset + (offsets[i] as number);
+      const length = shape.reduce((size, dimension) => size * dimension, samples);
+      if (dtype === "uint8") return new Uint8Array(bytes.buffer, at, length);
+      return dtype === "int32" ? new Int32Array(bytes.buffer, at, length) : new Float32Array(bytes.buffer, at, length);
+    });
+    this.#views.set(bytes, views);
+    return views;
+  }
+}

@@ -1,0 +1,3 @@
+/** Source text of the volunteer's worker (client/worker/browser.ts, bundled); made by scripts/build-worker.ts. */
+declare const source: string;
+export default source;

@@ -1,0 +1,264 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import type { ByteCache, Platform } from "../../client/core/platform.ts";
+import { ChunkStore } from "../../client/data/chunks.ts";
+import { HostedSource } from "../../client/data/hosted.ts";
+import type { Slot } from "../../client/data/source.ts";
+import { createSlot } from "../../client/data/source.ts";
+import { sampleIndex } from "../../shared/random/index.ts";
+import { planRun } from "../../shared/session/plan.ts";
+import { FakeClock, settle, sha256 } from "./sdk-fake.ts";
+import { GRAPH, HOSTED, hostedDataset } from "./sdk-session.ts";
+
+/** Counts downloads and holds them up on request. */
+function download(chunks: ReadonlyMap<string, Uint8Array<ArrayBuffer>>, changes: Partial<Platform> = {}) {
+  const clock = new FakeClock();
+  const state = { active: 0, most: 0, requests: [] as string[], gate: Promise.resolve() };
+  const platform = {
+    fetch: async (url: string) => {
+      const hash = url.split("/").at(-1)!;
+      state.requests.push(hash);
+      state.active += 1;
+      state.most = Math.max(state.most, state.active);
+      await state.gate;
+      state.active -= 1;
+      const bytes = chunks.get(hash);
+      return bytes === undefined ? new Response(null, { status: 404 }) : new Response(bytes);
+    },
+    now: () => clock.now,
+    setTimer: clock.setTimer,
+    clearTimer: clock.clearTimer,
+    random: () => 0.5,
+    sha256,
+    chunkCache: null,
+    ...changes,
+  } as unknown as Platform;
+  return { platform, state, clock };
+}
+
+const urlOf = (hash: string) => `http://127.0.0.1:9/chunks/${hash}`;
+
+async function randomChunks(count: number, bytes: number): Promise<Map<string, Uint8Array<ArrayBuffer>>> {
+  const chunks = new Map<string, Uint8Array<ArrayBuffer>>();
+  for (let i = 0; i < count; i++) {
+    const chunk = new Uint8Array(bytes).fill(i);
+    chunks.set(await sha256(chunk), chunk);
+  }
+  return chunks;
+}
+
+describe("the chunk store", () => {
+  it("downloads a chunk once, however many ask for it", async () => {
+    const chunks = await randomChunks(1, 100);
+    const { platform, state } = download(chunks);
+    const store = new ChunkStore({ platform, url: urlOf });
+    const [hash] = [...chunks.keys()];
+    const request = { hash: hash!, bytes: 100 };
+    store.prefetch(request);
+    const [one, two] = await Promise.all([store.load(request), store.load(request)]);
+    expect(one).toEqual(chunks.get(hash!));
+    expect(two).toBe(one);
+    await store.load(request);
+    expect(state.requests).toEqual([hash]);
+  });
+
+  it("downloads a few at a time, and what is needed before what is only expected", async () => {
+    const chunks = await randomChunks(8, 100);
+    const gate = Promise.withResolvers<void>();
+    const { platform, state } = download(chunks);
+    state.gate = gate.promise;
+    const store = new ChunkStore({ platform, url: urlOf, parallel: 2 });
+    const requests = [...chunks.keys()].map((hash) => ({ hash, bytes: 100 }));
+    for (const request of requests.slice(0, 7)) store.prefetch(request);
+    const needed = [store.load(requests[6]!), store.load(requests[7]!)];
+    await settle();
+    expect(state.requests).toEqual([requests[0]!.hash, requests[1]!.hash]);
+    gate.resolve();
+    await Promise.all(needed);
+    expect(state.requests.slice(2, 4)).toEqual([requests[6]!.hash, requests[7]!.hash]);
+    await settle();
+    expect(state.requests).toHaveLength(8);
+    expect(state.most).toBe(2);
+  });
+
+  it("holds no more bytes than its bound and drops what was used longest ago", async () => {
+    const chunks = await randomChunks(4, 100);
+    const { platform, state } = download(chunks);
+    const store = new ChunkStore({ platform, url: urlOf, memoryBytes: 250 });
+    const [a, b, c] = [...chunks.keys()].map((hash) => ({ hash, bytes: 100 }));
+    await store.load(a!);
+    await store.load(b!);
+    await store.load(a!);
+    await store.load(c!);
+    expect(store.heldBytes).toBe(200);
+    await store.load(a!);
+    expect(state.requests).toHaveLength(3);
+    await store.load(b!);
+    expect(state.requests).toHaveLength(4);
+  });
+
+  it("refuses bytes that do not match their hash, and says so", async () => {
+    const chunks = await randomChunks(1, 100);
+    const [hash] = [...chunks.keys()];
+    chunks.set(hash!, new Uint8Array(100).fill(9));
+    const { platform, clock } = download(chunks);
+    const store = new ChunkStore({ platform, url: urlOf });
+    const loading = store.load({ hash: hash!, bytes: 100 });
+    const failure = expect(loading).rejects.toMatchObject({ code: "data", message: expect.stringMatching(/hash to/) });
+    await clock.advance(60_000);
+    await failure;
+    expect(store.heldBytes).toBe(0);
+  });
+
+  it("refuses a chunk that is longer than it should be without reading it all", async () => {
+    const chunks = await randomChunks(1, 1000);
+    const [hash] = [...chunks.keys()];
+    const { platform } = download(chunks);
+    const store = new ChunkStore({ platform, url: urlOf });
+    await expect(store.load({ hash: hash!, bytes: 100 })).rejects.toThrow(/larger than 100 bytes/);
+  });
+
+  it("tries again after a failure that may pass, and not after one that will not", async () => {
+    const chunks = await randomChunks(1, 100);
+    const [hash] = [...chunks.keys()];
+    let failures = 2;
+    const { platform, clock, state } = download(chunks);
+    const flaky = {
+      ...platform,
+      fetch: (url: string, init: RequestInit) => {
+        if (failures-- > 0) return Promise.resolve(new Response(null, { status: 503 }));
+        return platform.fetch(url, init);
+      },
+    };
+    const loading = new ChunkStore({ platform: flaky, url: urlOf }).load({ hash: hash!, bytes: 100 });
+    await clock.advance(10_000);
+    expect(await loading).toEqual(chunks.get(hash!));
+    const missing = new ChunkStore({ platform, url: urlOf }).load({ hash: "f".repeat(64), bytes: 100 });
+    await expect(missing).rejects.toMatchObject({ code: "data" });
+    expect(state.requests.filter((path) => path.startsWith("fff"))).toHaveLength(1);
+  });
+
+  it("reads from the platform's cache before the network, and checks that too", async () => {
+    const chunks = await randomChunks(2, 100);
+    const [good, tampered] = [...chunks.keys()];
+    const kept = new Map([
+      [good!, chunks.get(good!)!],
+      [tampered!, new Uint8Array(100).fill(77)],
+    ]);
+    const chunkCache: ByteCache = {
+      get: async (hash) => kept.get(hash) ?? null,
+      put: async (hash, bytes) => void kept.set(hash, bytes),
+    };
+    const { platform, state } = download(chunks, { chunkCache });
+    const store = new ChunkStore({ platform, url: urlOf });
+    await store.load({ hash: good!, bytes: 100 });
+    expect(await store.load({ hash: tampered!, bytes: 100 })).toEqual(chunks.get(tampered!));
+    expect(state.requests).toEqual([tampered]);
+    expect(kept.get(tampered!)).toEqual(chunks.get(tampered!));
+  });
+
+  it("works without Web Crypto, unverified", async () => {
+    const chunks = await randomChunks(1, 100);
+    const [hash] = [...chunks.keys()];
+    chunks.set(hash!, new Uint8Array(100).fill(9));
+    const { platform } = download(chunks, { sha256: null });
+    expect(await new ChunkStore({ platform, url: urlOf }).load({ hash: hash!, bytes: 100 })).toHaveLength(100);
+  });
+
+  it("ends its downloads when disposed of", async () => {
+    const chunks = await randomChunks(6, 100);
+    const { platform, state } = download(chunks);
+    state.gate = new Promise(() => {});
+    const stuck: Platform = {
+      ...platform,
+      fetch: (url, init) =>
+        Promise.race([
+          platform.fetch(url, init),
+          new Promise<never>((_, reject) => init.signal?.addEventListener("abort", () => reject(new Error("aborted")))),
+        ]),
+    };
+    const store = new ChunkStore({ platform: stuck, url: urlOf, parallel: 2 });
+    const loading = [...chunks.keys()].map((hash) => store.load({ hash, bytes: 100 }));
+    await settle();
+    store.dispose();
+    for (const { status } of await Promise.allSettled(loading)) expect(status).toBe("rejected");
+    expect(state.requests).toHaveLength(2);
+  });
+});
+
+async function openHosted(chunkSamples: number) {
+  const { manifest, chunks } = await hostedDataset(chunkSamples);
+  const { platform, state } = download(chunks);
+  const plan = planRun(HOSTED);
+  const { data } = HOSTED;
+  if (data.source !== "dataset") throw new Error("not hosted");
+  const store = new ChunkStore({ platform, url: urlOf });
+  const source = new HostedSource({ graph: GRAPH, data, manifest, plan, seed: HOSTED.seed, chunks: store });
+  return { source, plan, state, slot: createSlot(GRAPH, plan.microBatch) };
+}
+
+const samplesIn = (slot: Slot) => [...slot.y!].map((answer) => answer - 100);
+
+describe("hosted data", () => {
+  it("feeds the samples that the seed, the epoch and the position name, whatever the chunk size", async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.integer({ min: 1, max: 20 }),
+        fc.integer({ min: 0, max: 9 }),
+        fc.integer({ min: 0, max: 2 }),
+        async (chunkSamples, step, index) => {
+          const { source, plan, slot } = await openHosted(chunkSamples);
+          const from = (step % 2) * 10 + index * 4;
+          const size = Math.min(4, (step % 2 === 0 ? 10 : 12) - from);
+          fc.pre(size > 0);
+          const real = await source.fill({ work: "train", step, index }, slot);
+          const expected = Array.from({ length: 4 }, (_, i) =>
+            sampleIndex(HOSTED.seed, Math.floor(step / 2), plan.trainSamples, from + Math.min(i, size - 1)),
+          );
+          expect(real).toBe(size);
+          expect(samplesIn(slot)).toEqual(expected);
+          expect([...slot.weight!]).toEqual([0, 1, 2, 3].map((i) => (i < size ? 1 : 0)));
+          // Stored 2i and 2i + 1, times 0.5, plus 1.
+          expect([...slot.x!]).toEqual(expected.flatMap((i) => [i + 1, i + 1.5]));
+        },
+      ),
+      { numRuns: 100, seed: 11 },
+    );
+  });
+
+  it("covers every training sample exactly once an epoch", async () => {
+    const { source, slot } = await openHosted(5);
+    const seen: number[] = [];
+    for (const [step, batches] of [
+      [2, 3],
+      [3, 1],
+    ] as const) {
+      for (let index = 0; index < batches; index++) {
+        const real = await source.fill({ work: "train", step, index }, slot);
+        seen.push(...samplesIn(slot).slice(0, real));
+      }
+    }
+    expect(seen.sort((a, b) => a - b)).toEqual(Array.from({ length: 12 }, (_, i) => i));
+  });
+
+  it("reads the held-out splits in order", async () => {
+    const { source, slot } = await openHosted(6);
+    expect(await source.fill({ work: "validate", step: 7, index: 0 }, slot)).toBe(4);
+    expect(samplesIn(slot)).toEqual([12, 13, 14, 15]);
+    expect(await source.fill({ work: "validate", step: 7, index: 1 }, slot)).toBe(1);
+    expect(samplesIn(slot)).toEqual([16, 16, 16, 16]);
+    expect(await source.fill({ work: "test", step: 7, index: 0 }, slot)).toBe(3);
+    expect(samplesIn(slot)).toEqual([17, 18, 19, 19]);
+  });
+
+  it("fetches only the chunks that the samples are in", async () => {
+    const { source, slot, state } = await openHosted(4);
+    await source.fill({ work: "validate", step: 0, index: 0 }, slot);
+    expect(state.requests).toHaveLength(1);
+    source.prefetch("test", 0, 0, 1);
+    await settle();
+    expect(state.requests).toHaveLength(2);
+    await source.fill({ work: "test", step: 0, index: 0 }, slot);
+    expect(state.requests).toHaveLength(2);
+  });
+});
