@@ -15,6 +15,7 @@ import { hostVolunteer } from "./worker/host.ts";
 import type { TabIdentity } from "./worker/identity.ts";
 import { claimTabIdentity } from "./worker/identity.ts";
 
+export type { Progress } from "../shared/protocol/messages.ts";
 export type { TrainingErrorCode } from "./core/errors.ts";
 export { TRAINING_ERRORS, TrainingError } from "./core/errors.ts";
 export type {
@@ -36,7 +37,6 @@ export type { RecordOptions, TrainingHandle } from "./core/handle.ts";
 export type { ClientBudget } from "./core/session.ts";
 export type { LocalColumns } from "./data/local.ts";
 export type { EngineKind } from "./engine/engine.ts";
-export type { Progress } from "../shared/protocol/messages.ts";
 
 /** `auto` measures WebGPU and WASM on the session's own model and takes the faster. */
 export type EngineChoice = "auto" | "webgpu" | "wasm";

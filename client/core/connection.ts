@@ -266,7 +266,9 @@ export class Connection {
       this.#finish(new TrainingError(FINAL_ERRORS[code] ?? "protocol", message));
       return;
     }
-    this.#handlers.lost(reported === null ? null : new TrainingError("protocol", `${reported.code}: ${reported.message}`));
+    this.#handlers.lost(
+      reported === null ? null : new TrainingError("protocol", `${reported.code}: ${reported.message}`),
+    );
     if (!opened) {
       try {
         await this.#handlers.diagnose();

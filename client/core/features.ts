@@ -23,7 +23,10 @@ export function readFeatures(
     const elements = sampleElements(input);
     const count = values.length / elements;
     if (!Number.isInteger(count) || count === 0) {
-      throw new TrainingError("invalid-argument", `${input.name} has ${values.length} values, one sample is ${elements}`);
+      throw new TrainingError(
+        "invalid-argument",
+        `${input.name} has ${values.length} values, one sample is ${elements}`,
+      );
     }
     if (samples !== null && count !== samples) {
       throw new TrainingError("invalid-argument", `${input.name} has ${count} samples, other inputs have ${samples}`);

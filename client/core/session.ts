@@ -5,10 +5,8 @@
  */
 
 import * as v from "valibot";
-import { differentiate } from "../../shared/graph/differentiate.ts";
-import type { Graph, TrainingGraph } from "../../shared/graph/ir.ts";
-import { parameterLength } from "../../shared/graph/parameters.ts";
-import type { GraphBudget } from "../../shared/graph/validate.ts";
+import type { Graph, GraphBudget, TrainingGraph } from "../../shared/graph/index.ts";
+import { differentiate, parameterLength } from "../../shared/graph/index.ts";
 import type { Progress } from "../../shared/protocol/messages.ts";
 import { coordinatorMessages } from "../../shared/protocol/messages.ts";
 import type { DatasetManifest } from "../../shared/session/dataset.ts";
@@ -33,7 +31,8 @@ export type ClientBudget = GraphBudget;
 /** Room for the largest session a coordinator accepts today, on an ordinary laptop. */
 export const DEFAULT_BUDGET: ClientBudget = {
   parameters: 8_000_000,
-  flops: 2e11,
+  nodes: 5_000,
+  flops: 5e10,
   memoryBytes: 1_000_000_000,
 };
 

@@ -37,7 +37,7 @@ export async function computeShard(
   });
   try {
     for (let index = lease.from; index < lease.to && !signal.aborted; index++) {
-      const inputs = slots[index % slots.length] as Slot;
+      const inputs = slots[index % slots.length];
       await data.fill({ work: lease.work, step: lease.step, index }, inputs);
       await engine.accumulate({ inputs, position: index * microBatch });
     }

@@ -3,11 +3,11 @@
  * recently used goes first), and in the platform's cache between visits.
  */
 
+import { backoffDelay } from "../core/backoff.ts";
 import { describeError, TrainingError } from "../core/errors.ts";
 import { get, HttpError, mayRetry } from "../core/http.ts";
 import type { Platform } from "../core/platform.ts";
 import { sleep } from "../core/platform.ts";
-import { backoffDelay } from "../core/backoff.ts";
 
 export const CHUNK_CACHE_BYTES = 256 * 1024 * 1024;
 export const PARALLEL_DOWNLOADS = 4;
@@ -135,7 +135,9 @@ export class ChunkStore {
       }
       if (!mayRetry(failure)) break;
     }
-    throw new TrainingError("data", `chunk ${request.hash.slice(0, 12)}…: ${describeError(failure)}`, { cause: failure });
+    throw new TrainingError("data", `chunk ${request.hash.slice(0, 12)}…: ${describeError(failure)}`, {
+      cause: failure,
+    });
   }
 
   async #fromCache(request: ChunkRequest): Promise<Uint8Array<ArrayBuffer> | null> {

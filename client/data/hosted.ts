@@ -3,17 +3,16 @@
  * client that is given a range of micro-batches sees the same samples.
  */
 
-import type { Key } from "../../shared/random/index.ts";
-import { deriveKey, permuteIndex } from "../../shared/random/index.ts";
 import type { Graph } from "../../shared/graph/ir.ts";
+import type { Key } from "../../shared/random/index.ts";
+import { epochKey, permuteIndex } from "../../shared/random/index.ts";
 import type { DatasetManifest } from "../../shared/session/dataset.ts";
 import { chunkLayout } from "../../shared/session/dataset.ts";
 import type { HostedData } from "../../shared/session/definition.ts";
+import { samplesOfChunk } from "../../shared/session/manifest.ts";
 import type { RunPlan, Work } from "../../shared/session/plan.ts";
 import { epochOf, workSamples } from "../../shared/session/plan.ts";
-import type { Tensor } from "../engine/engine.ts";
-import type { ChunkRequest } from "./chunks.ts";
-import type { ChunkStore } from "./chunks.ts";
+import type { ChunkRequest, ChunkStore } from "./chunks.ts";
 import type { Bindings, DataSource, Request, Slot, StoredArray } from "./source.ts";
 import { bindInputs, copySample, padSlot } from "./source.ts";
 
@@ -60,17 +59,18 @@ export class HostedSource implements DataSource {
       const held = this.#options.chunks.peek(wanted.hash);
       columns.set(chunk, held === undefined ? [] : this.#columns(chunk, held));
       if (held === undefined) {
-        missing.push(this.#options.chunks.load(wanted).then((bytes) => void columns.set(chunk, this.#columns(chunk, bytes))));
+        missing.push(
+          this.#options.chunks.load(wanted).then((bytes) => void columns.set(chunk, this.#columns(chunk, bytes))),
+        );
       }
     }
     if (missing.length > 0) await Promise.all(missing);
     for (const input of this.#bindings.inputs) {
-      const target = slot[input.name] as Tensor;
+      const target = slot[input.name];
       for (let i = 0; i < real; i++) {
-        const sample = samples[i] as number;
-        const chunk = Math.floor(sample / manifest.chunkSamples);
-        const stored = columns.get(chunk)?.[input.column] as StoredArray;
-        copySample(input, stored, sample - chunk * manifest.chunkSamples, target, i);
+        const chunk = Math.floor(samples[i] / manifest.chunkSamples);
+        const stored = columns.get(chunk) ?? [];
+        copySample(input, stored[input.column], samples[i] - chunk * manifest.chunkSamples, target, i);
       }
     }
     padSlot(this.#bindings, slot, real, plan.microBatch);
@@ -82,7 +82,7 @@ export class HostedSource implements DataSource {
     const chunks = new Set<number>();
     for (let index = from; index < to; index++) {
       const real = this.#locate(work, step, index, this.#samples);
-      for (let i = 0; i < real; i++) chunks.add(Math.floor((this.#samples[i] as number) / manifest.chunkSamples));
+      for (let i = 0; i < real; i++) chunks.add(Math.floor(this.#samples[i] / manifest.chunkSamples));
     }
     for (const chunk of chunks) this.#options.chunks.prefetch(this.#chunk(chunk));
   }
@@ -105,32 +105,28 @@ export class HostedSource implements DataSource {
     const epoch = epochOf(plan, step);
     if (epoch !== this.#epoch) {
       this.#epoch = epoch;
-      this.#key = deriveKey(seed, "permutation", epoch, 0);
+      this.#key = epochKey(seed, epoch);
     }
     for (let i = 0; i < real; i++) into[i] = data.train[0] + permuteIndex(this.#key, plan.trainSamples, first + i);
     return real;
-  }
-
-  #samplesOf(chunk: number): number {
-    const { samples, chunkSamples } = this.#options.manifest;
-    return Math.min(chunkSamples, samples - chunk * chunkSamples);
   }
 
   #chunk(chunk: number): ChunkRequest {
     const { manifest } = this.#options;
     const hash = manifest.chunks[chunk];
     if (hash === undefined) throw new RangeError(`chunk ${chunk} of ${manifest.chunks.length}`);
-    return { hash, bytes: chunkLayout(manifest.columns, this.#samplesOf(chunk)).bytes };
+    return { hash, bytes: chunkLayout(manifest.columns, samplesOfChunk(manifest, chunk)).bytes };
   }
 
   #columns(chunk: number, bytes: Uint8Array<ArrayBuffer>): Columns {
     const known = this.#views.get(bytes);
     if (known !== undefined) return known;
-    const { columns } = this.#options.manifest;
-    const samples = this.#samplesOf(chunk);
+    const { manifest } = this.#options;
+    const { columns } = manifest;
+    const samples = samplesOfChunk(manifest, chunk);
     const { offsets } = chunkLayout(columns, samples);
     const views = columns.map(({ dtype, shape }, i) => {
-      const at = bytes.byteOffset + (offsets[i] as number);
+      const at = bytes.byteOffset + offsets[i];
       const length = shape.reduce((size, dimension) => size * dimension, samples);
       if (dtype === "uint8") return new Uint8Array(bytes.buffer, at, length);
       return dtype === "int32" ? new Int32Array(bytes.buffer, at, length) : new Float32Array(bytes.buffer, at, length);

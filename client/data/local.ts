@@ -3,14 +3,13 @@
  * only, so the client walks through its samples in an order of its own, shuffled anew on each pass.
  */
 
-import type { Key } from "../../shared/random/index.ts";
-import { deriveKey, permuteIndex } from "../../shared/random/index.ts";
 import type { Graph } from "../../shared/graph/ir.ts";
+import type { Key } from "../../shared/random/index.ts";
+import { epochKey, permuteIndex } from "../../shared/random/index.ts";
 import type { LocalData } from "../../shared/session/definition.ts";
 import type { RunPlan } from "../../shared/session/plan.ts";
 import { workSamples } from "../../shared/session/plan.ts";
 import { TrainingError } from "../core/errors.ts";
-import type { Tensor } from "../engine/engine.ts";
 import type { Bindings, DataSource, Request, Slot, StoredArray } from "./source.ts";
 import { bindInputs, copySample, padSlot } from "./source.ts";
 
@@ -66,8 +65,8 @@ export class LocalSource implements DataSource {
     this.localSamples = countLocalSamples(data, columns);
     this.#options = options;
     this.#bindings = bindInputs(graph, data, data.columns);
-    this.#stored = data.columns.map(({ name }) => columns[name] as StoredArray);
-    this.#key = deriveKey(shuffleSeed, "permutation", 0, 0);
+    this.#stored = data.columns.map(({ name }) => columns[name]);
+    this.#key = epochKey(shuffleSeed, 0);
   }
 
   async fill(request: Request, slot: Slot): Promise<number> {
@@ -78,7 +77,7 @@ export class LocalSource implements DataSource {
     for (let i = 0; i < real; i++) {
       const sample = this.#next();
       for (const input of this.#bindings.inputs) {
-        copySample(input, this.#stored[input.column] as StoredArray, sample, slot[input.name] as Tensor, i);
+        copySample(input, this.#stored[input.column], sample, slot[input.name], i);
       }
     }
     padSlot(this.#bindings, slot, real, plan.microBatch);
@@ -93,7 +92,7 @@ export class LocalSource implements DataSource {
     if (this.#cursor === this.localSamples) {
       this.#cursor = 0;
       this.#pass += 1;
-      this.#key = deriveKey(this.#options.shuffleSeed, "permutation", this.#pass, 0);
+      this.#key = epochKey(this.#options.shuffleSeed, this.#pass);
     }
     return permuteIndex(this.#key, this.localSamples, this.#cursor++);
   }

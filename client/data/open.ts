@@ -1,11 +1,11 @@
 /** Chooses the data source that a session asks for. */
 
+import { datasetBytes } from "../../shared/session/manifest.ts";
 import type { SessionAddress } from "../core/address.ts";
 import { sessionUrl } from "../core/address.ts";
 import { TrainingError } from "../core/errors.ts";
 import type { Platform } from "../core/platform.ts";
 import type { CheckedSession } from "../core/session.ts";
-import { datasetBytes } from "../../shared/session/manifest.ts";
 import { ChunkStore } from "./chunks.ts";
 import { HostedSource } from "./hosted.ts";
 import type { LocalColumns } from "./local.ts";
@@ -28,7 +28,10 @@ export function openData(
   if (data.source === "local") {
     if (columns === undefined) {
       const names = data.columns.map(({ name, shape }) => `${name} [${["samples", ...shape].join(", ")}]`).join(", ");
-      throw new TrainingError("invalid-argument", `this session trains on the clients' own data: pass { data } with ${names}`);
+      throw new TrainingError(
+        "invalid-argument",
+        `this session trains on the clients' own data: pass { data } with ${names}`,
+      );
     }
     const shuffleSeed = Math.floor(platform.random() * 2 ** 32);
     return new LocalSource({ graph, data, columns, plan, shuffleSeed });

@@ -96,14 +96,14 @@ export function copySample(input: BoundInput, stored: StoredArray, from: number,
     for (let i = 0; i < elements; i++) target[destination + i] = stored[source + i] as number;
     return;
   }
-  for (let i = 0; i < elements; i++) target[destination + i] = (stored[source + i] as number) * scale + offset;
+  for (let i = 0; i < elements; i++) target[destination + i] = stored[source + i] * scale + offset;
 }
 
 /** Repeats the last of `real` samples up to N and sets the weights: 1 for real samples, 0 for padding. */
 export function padSlot(bindings: Bindings, slot: Slot, real: number, microBatch: number): void {
   for (const { name, elements } of bindings.inputs) {
-    const target = slot[name] as Tensor;
+    const target = slot[name];
     for (let i = real; i < microBatch; i++) target.copyWithin(i * elements, (real - 1) * elements, real * elements);
   }
-  for (const name of bindings.weights) (slot[name] as Tensor).fill(1, 0, real).fill(0, real);
+  for (const name of bindings.weights) slot[name].fill(1, 0, real).fill(0, real);
 }

@@ -4,10 +4,9 @@
  * against the SDK in sdk-node.test.ts.
  */
 
-import type { Socket } from "../../client/core/platform.ts";
-import type { Platform } from "../../client/core/platform.ts";
-import type { TrainingEvent, TrainingEvents, TrainingEventType } from "../../client/core/events.ts";
 import { createSha256 } from "../../client/core/digest.ts";
+import type { TrainingEvent, TrainingEvents, TrainingEventType } from "../../client/core/events.ts";
+import type { Platform, Socket } from "../../client/core/platform.ts";
 import { Volunteer, type VolunteerOptions } from "../../client/core/volunteer.ts";
 import type { Contribution, GradientEngine, MicroBatch, ShardTask, Tensor } from "../../client/engine/engine.ts";
 import { blockCount } from "../../shared/codec/index.ts";

@@ -11,9 +11,7 @@ export const GRAPH: Graph = {
     { name: "y", dtype: "float32", shape: ["N", 1], role: "target" },
     { name: "weight", dtype: "float32", shape: ["N"], role: "weight" },
   ],
-  parameters: [
-    { name: "0.weight", shape: [1, 2], offset: 0, trainable: true, init: { kind: "constant", value: 0 } },
-  ],
+  parameters: [{ name: "0.weight", shape: [1, 2], offset: 0, trainable: true, init: { kind: "constant", value: 0 } }],
   nodes: [
     { op: "Gemm", inputs: [0, 3], attributes: { transA: false, transB: true } }, // 4: [N, 1]
     { op: "Sub", inputs: [4, 1], attributes: {} }, // 5: [N, 1]

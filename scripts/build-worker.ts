@@ -1,0 +1,62 @@
+/**
+ * Bundles the SDK's two workers into source text that the package carries: the volunteer's worker
+ * (client/worker/inline.generated.js) and the ONNX pool's worker with onnxruntime-web (client/worker/pool.generated.js).
+ * Both are loaded lazily, the second one only by volunteers that compute with WASM. Written only when they change.
+ */
+
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { dirname, join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { build } from "vite";
+
+const root = resolve(dirname(fileURLToPath(import.meta.url)), "..");
+
+/** `iife` makes a classic worker; onnxruntime's bundle needs a module for its `import.meta`. */
+const WORKERS = {
+  "client/worker/inline.generated.js": { entry: "client/worker/browser.ts", format: "iife" },
+  "client/worker/pool.generated.js": { entry: "client/engine/onnx/worker-browser.ts", format: "es" },
+} as const;
+
+export type WorkerBundle = keyof typeof WORKERS;
+
+/** One file of JavaScript without imports. */
+export async function bundleWorker(name: WorkerBundle): Promise<string> {
+  const { entry, format } = WORKERS[name];
+  const result = await build({
+    root,
+    configFile: false,
+    logLevel: "warn",
+    publicDir: false,
+    build: {
+      write: false,
+      target: "es2023",
+      minify: true,
+      modulePreload: false,
+      // Nothing may become a file of its own: text has no address to load one from.
+      assetsInlineLimit: 0,
+      rolldownOptions: {
+        input: join(root, entry),
+        output: { format, codeSplitting: false, entryFileNames: "worker.js" },
+      },
+    },
+  });
+  const outputs = (Array.isArray(result) ? result : [result]).flatMap((bundle) =>
+    "output" in bundle ? bundle.output : [],
+  );
+  const [chunk, ...others] = outputs;
+  if (chunk?.type !== "chunk" || others.length > 0 || chunk.imports.length > 0) {
+    const names = outputs.map(({ fileName }) => fileName).join(", ");
+    throw new Error(`${entry} must become one file without imports, not ${names}`);
+  }
+  return chunk.code;
+}
+
+export async function buildWorkers(): Promise<void> {
+  for (const name of Object.keys(WORKERS) as WorkerBundle[]) {
+    const text = `export default ${JSON.stringify(await bundleWorker(name))};\n`;
+    const file = join(root, name);
+    if (!existsSync(file) || readFileSync(file, "utf8") !== text) writeFileSync(file, text);
+  }
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) await buildWorkers();
