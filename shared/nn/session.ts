@@ -1,0 +1,83 @@
+/** `defineSession` and the data that goes into it, with sensible defaults. */
+
+import type {
+  ColumnSpec,
+  GradientCodec,
+  HostedData,
+  InputBinding,
+  LocalData,
+  OptimizerOptions,
+  SessionData,
+  SessionDefinition,
+} from "../session/definition.ts";
+import { buildGraph, type ModelDescription } from "./build.ts";
+
+/** Where an input comes from: a column's name, or with a scale and an offset (value = stored × scale + offset). */
+export type InputSource = string | { readonly column: string; readonly scale?: number; readonly offset?: number };
+
+function bind(source: InputSource): InputBinding {
+  const { column, scale = 1, offset = 0 } = typeof source === "string" ? { column: source } : source;
+  return { column, scale, offset };
+}
+
+type Range = readonly [from: number, to: number];
+
+/**
+ * A data set that was pushed to the coordinator.
+ * @param name as in `commonweight dataset push <name>`
+ * @param options columns of the features `x` and targets `y`; half-open ranges of samples to train on, to hold out for
+ *   validation and to test with at the end
+ */
+export function dataset(
+  name: string,
+  options: { x: InputSource; y: InputSource; train: Range; validation?: Range; test?: Range },
+): HostedData {
+  const { x, y, train, validation = [0, 0], test = [0, 0] } = options;
+  return { source: "dataset", dataset: name, inputs: { x: bind(x), y: bind(y) }, train, validation, test };
+}
+
+/** Every client's own samples, which never leave it. */
+export function localData(options: {
+  x: InputSource;
+  y: InputSource;
+  columns: readonly ColumnSpec[];
+  samplesPerEpoch: number;
+}): LocalData {
+  const { x, y, columns, samplesPerEpoch } = options;
+  return { source: "local", columns, inputs: { x: bind(x), y: bind(y) }, samplesPerEpoch };
+}
+
+export interface SessionOptions extends ModelDescription {
+  readonly title: string;
+  readonly description?: string;
+  readonly optimizer: OptimizerOptions;
+  readonly data: SessionData;
+  readonly batchSize: number;
+  readonly microBatch?: number;
+  readonly epochs: number;
+  readonly maxSteps?: number | null;
+  readonly seed?: number;
+  readonly codec?: GradientCodec;
+  readonly visibility?: "public" | "private";
+}
+
+/** A whole session as one serialisable value. Throws GraphError where model, input and loss do not fit together. */
+export function defineSession(options: SessionOptions): SessionDefinition {
+  const { title, description = "", optimizer, data, batchSize, epochs } = options;
+  const { microBatch = 32, maxSteps = null, seed = 0, codec = "fixed32", visibility = "public" } = options;
+  return {
+    format: 1,
+    title,
+    description,
+    graph: buildGraph(options),
+    optimizer,
+    data,
+    batchSize,
+    microBatch,
+    epochs,
+    maxSteps,
+    seed,
+    codec,
+    visibility,
+  };
+}
