@@ -1,10 +1,11 @@
 export { estimateCost, type GraphCost } from "./cost.ts";
 export { differentiate } from "./differentiate.ts";
 export { GraphError, type GraphErrorCode } from "./error.ts";
+export { initialize } from "./initialize.ts";
 export type * from "./ir.ts";
 export { IR_VERSION } from "./ir.ts";
 export { OPS, type OpDefinition, type RunContext } from "./ops/index.ts";
-export { initialize, metricNames, parameterLength } from "./parameters.ts";
+export { metricNames, parameterLength } from "./parameters.ts";
 export { inferenceGraph, predictionNodes, pruneGraph } from "./prune.ts";
 export { runReference } from "./reference.ts";
 export { bindShape, firstNode, inferShapes } from "./shapes.ts";

@@ -1,0 +1,1 @@
+export { type Contribution, StepAggregate, weightBound } from "./aggregate.ts";

@@ -1,0 +1,203 @@
+/**
+ * A shard of the parameter space: weights, moments and the open step's integer sums, and the two-phase update over them.
+ * Everything is asynchronous at the seam, because a shard may one day be another object; `LocalParameterShard` is the one
+ * in this object's memory.
+ */
+
+import { blockCount, gridScale, SCALAR_UNIT } from "../../shared/codec/index.ts";
+import type { GradientCodec, OptimizerOptions } from "../../shared/session/definition.ts";
+import { KERNELS_BUILD } from "./build.ts";
+import type { Kernels } from "./kernels.ts";
+import { applyOptimizer, optimizerScalars } from "./optimizers.ts";
+
+/** Everything that one update consumed: enough to repeat it bit for bit. */
+export interface StepRecord {
+  /** Updates done before this one. */
+  readonly step: number;
+  readonly codec: GradientCodec;
+  /** Integer sums, i32 or i16 by codec, little-endian, [parameters]. */
+  readonly sums: Uint8Array;
+  /** Grid that they are on, and the exponents that were seen, [blocks]. */
+  readonly announced: Uint8Array;
+  readonly maxima: Uint8Array;
+  /** Σ weight in units of 2⁻²⁴. */
+  readonly weight: bigint;
+  /** Float32: 1/Σweight, the clip factor, then the optimizer's own. */
+  readonly scalars: Float32Array;
+  /** Build of the kernels that applied it first. */
+  readonly kernels: string;
+}
+
+/** Where a step is made durable, before any memory changes. Throwing leaves the shard as it was. */
+export interface StepLog {
+  append(record: StepRecord): void;
+}
+
+export interface ParameterShard {
+  /** Updates done. */
+  readonly step: number;
+  /** Opens a step on a grid: sums are zero. */
+  begin(announced: Uint8Array): void;
+  /** Adds encoded sums of exactly this shard's size. Throws RangeError for any other. */
+  add(sums: Uint8Array): void;
+  /** Fixes what the step adds up to. The norm is that of the mean gradient, before clipping. */
+  prepare(
+    step: number,
+    totals: { readonly weight: bigint; readonly maxima: Uint8Array },
+  ): Promise<{ squaredNorm: number }>;
+  /** Logs, then applies the prepared step times `scale`; answers the updates done. A step done already is only answered. */
+  commit(step: number, scale: number): Promise<number>;
+  /** Current weights, [parameters]; valid until the next commit. */
+  weights(): Float32Array;
+}
+
+interface Prepared {
+  readonly step: number;
+  readonly weight: bigint;
+  readonly maxima: Uint8Array;
+  readonly inverseWeight: number;
+}
+
+export interface LocalShardOptions {
+  readonly kernels: Kernels;
+  readonly optimizer: OptimizerOptions;
+  readonly codec: GradientCodec;
+  /** Magnitude bits of one micro-batch's integers. */
+  readonly bits: number;
+  readonly log: StepLog;
+}
+
+export class LocalParameterShard implements ParameterShard {
+  readonly #kernels: Kernels;
+  readonly #optimizer: OptimizerOptions;
+  readonly #codec: GradientCodec;
+  readonly #bits: number;
+  readonly #log: StepLog;
+  #announced: Uint8Array;
+  #prepared: Prepared | null = null;
+  #step = 0;
+
+  constructor({ kernels, optimizer, codec, bits, log }: LocalShardOptions) {
+    this.#kernels = kernels;
+    this.#optimizer = optimizer;
+    this.#codec = codec;
+    this.#bits = bits;
+    this.#log = log;
+    this.#announced = new Uint8Array(blockCount(kernels.weights.length));
+  }
+
+  get step(): number {
+    return this.#step;
+  }
+
+  /** Bytes held, for the ledger. */
+  get bytes(): number {
+    return this.#kernels.bytes;
+  }
+
+  begin(announced: Uint8Array): void {
+    if (announced.length !== this.#announced.length) {
+      throw new RangeError(`${announced.length} exponents, expected ${this.#announced.length}`);
+    }
+    this.#announced = announced.slice();
+    this.#prepared = null;
+    this.#kernels.sums.fill(0);
+  }
+
+  add(sums: Uint8Array): void {
+    const expected = this.#wireBytes(this.#kernels.sums.length);
+    if (sums.byteLength !== expected) throw new RangeError(`${sums.byteLength} bytes of sums, expected ${expected}`);
+    this.#kernels.add(sums, this.#codec);
+  }
+
+  prepare(step: number, { weight, maxima }: { weight: bigint; maxima: Uint8Array }): Promise<{ squaredNorm: number }> {
+    if (weight <= 0n) throw new RangeError(`a step needs a positive weight, got ${weight}`);
+    if (step !== this.#step) throw new RangeError(`step ${step} was prepared, ${this.#step} updates are done`);
+    const inverseWeight = Math.fround(1 / (Number(weight) * SCALAR_UNIT));
+    this.#prepared = { step, weight, maxima: maxima.slice(), inverseWeight };
+    return Promise.resolve({ squaredNorm: this.#squaredNorm(inverseWeight) });
+  }
+
+  commit(step: number, scale: number): Promise<number> {
+    if (step < this.#step) return Promise.resolve(this.#step);
+    const prepared = this.#prepared;
+    if (prepared === null || prepared.step !== step) throw new RangeError(`step ${step} was not prepared`);
+    const { weight, maxima, inverseWeight } = prepared;
+    const own = optimizerScalars(this.#optimizer, step + 1);
+    const scalars = Float32Array.of(inverseWeight, scale, ...own);
+    const sums = this.#encodedSums();
+    const announced = this.#announced;
+    this.#log.append({ step, codec: this.#codec, sums, announced, maxima, weight, scalars, kernels: KERNELS_BUILD });
+    this.#apply(scalars);
+    return Promise.resolve(this.#step);
+  }
+
+  /** Repeats a logged step bit for bit. Throws RangeError if it is not the next one or of another build of the kernels. */
+  replay(record: StepRecord): void {
+    if (record.step !== this.#step) throw new RangeError(`logged step ${record.step}, ${this.#step} updates are done`);
+    if (record.kernels !== KERNELS_BUILD) {
+      throw new RangeError(`step ${record.step} was computed by kernels ${record.kernels}, these are ${KERNELS_BUILD}`);
+    }
+    this.begin(record.announced);
+    this.add(record.sums);
+    this.#apply(record.scalars);
+  }
+
+  weights(): Float32Array<ArrayBuffer> {
+    return this.#kernels.weights;
+  }
+
+  /** Views of the state after `step` updates; copy what must outlive the next one. */
+  snapshot(): { weights: Float32Array<ArrayBuffer>; m: Float32Array<ArrayBuffer>; v: Float32Array<ArrayBuffer> } {
+    const { weights, m, v } = this.#kernels;
+    return { weights, m, v };
+  }
+
+  restore(state: { weights: Float32Array; m: Float32Array; v: Float32Array; step: number }): void {
+    this.#kernels.weights.set(state.weights);
+    this.#kernels.m.set(state.m);
+    this.#kernels.v.set(state.v);
+    this.#step = state.step;
+    this.#prepared = null;
+  }
+
+  #wireBytes(parameters: number): number {
+    return parameters * (this.#codec === "fixed32" ? 4 : 2);
+  }
+
+  /** As they are logged: a view for i32, narrowed for i16 (the bits guarantee that they fit). */
+  #encodedSums(): Uint8Array {
+    const { sums } = this.#kernels;
+    const wire = this.#codec === "fixed32" ? sums : Int16Array.from(sums);
+    return new Uint8Array(wire.buffer, wire.byteOffset, wire.byteLength);
+  }
+
+  #blockScale(block: number, inverseWeight: number): number {
+    return Math.fround(inverseWeight / gridScale(this.#bits, this.#announced[block]));
+  }
+
+  #squaredNorm(inverseWeight: number): number {
+    // From the integers, which must survive until they are logged.
+    let sum = 0;
+    const { sums } = this.#kernels;
+    for (let block = 0; block < this.#announced.length; block++) {
+      const scale = this.#blockScale(block, inverseWeight);
+      let squares = 0;
+      const end = Math.min(sums.length, (block + 1) * 256);
+      for (let at = block * 256; at < end; at++) squares += sums[at] * sums[at];
+      sum += squares * scale * scale;
+    }
+    return sum;
+  }
+
+  #apply(scalars: Float32Array): void {
+    const [inverseWeight, scale] = scalars;
+    for (let block = 0; block < this.#announced.length; block++) {
+      this.#kernels.scales[block] = this.#blockScale(block, inverseWeight);
+    }
+    this.#kernels.decode();
+    applyOptimizer(this.#optimizer.kind, this.#kernels, scale, scalars.subarray(2));
+    this.#step += 1;
+    this.#prepared = null;
+  }
+}
