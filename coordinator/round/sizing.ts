@@ -1,0 +1,34 @@
+/** How much work a client is given, and for how long: numbers in, numbers out. Speeds are micro-batches a millisecond. */
+
+/** Weight of the newest measurement in a client's speed. */
+const SPEED_MEMORY = 0.3;
+/** Longest piece of work that one lease should be, so that progress is seen and little is lost with a client. */
+const LEASE_TARGET = 2_000;
+const SHORTEST_LEASE = 10_000;
+const FIRST_LEASE = 30_000;
+const PATIENCE = 4;
+
+/** How long the last micro-batches are kept for clients that are still setting the new weights. */
+export const RESERVE_TIME = 1_500;
+
+/** A speed after one more result; null is not measured yet. */
+export function updateSpeed(speed: number | null, microBatches: number, elapsed: number): number {
+  const measured = microBatches / Math.max(elapsed, 1);
+  return speed === null ? measured : speed + SPEED_MEMORY * (measured - speed);
+}
+
+/**
+ * Micro-batches for one client: its part of `work` by its share of everyone's speed, at least 1. A newcomer, whose speed is
+ * not known, gets the minimum.
+ */
+export function shardSize(speed: number | null, everyone: number, work: number): number {
+  if (speed === null) return 1;
+  const share = Math.round((work * speed) / Math.max(everyone, speed));
+  return Math.max(1, Math.min(share, Math.ceil(speed * LEASE_TARGET)));
+}
+
+/** Milliseconds that a lease of so many micro-batches is waited for: generous, because a late result still counts. */
+export function leaseTime(speed: number | null, microBatches: number): number {
+  if (speed === null) return FIRST_LEASE;
+  return Math.max(SHORTEST_LEASE, (PATIENCE * microBatches) / speed);
+}
