@@ -1,0 +1,87 @@
+/** Node's engines: onnxruntime-web's WASM build (the same bits as in browsers), and onnxruntime-node where it is installed. */
+
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { availableParallelism } from "node:os";
+import { Worker } from "node:worker_threads";
+import type { EngineCandidates } from "../create.ts";
+import { EngineError, type EngineOptions, type GradientEngine } from "../engine.ts";
+import { OnnxCompute, type PoolMember } from "../onnx/compute.ts";
+import { createOnnxEngine } from "../onnx/engine.ts";
+import { connectMember, type RemoteThread } from "../onnx/remote.ts";
+import { type OnnxRuntime, wrapRuntime, wrapWebRuntime } from "../onnx/runtime.ts";
+
+/** onnxruntime-web in this thread. */
+export async function loadWasmRuntime(): Promise<OnnxRuntime> {
+  const path = createRequire(import.meta.url).resolve("onnxruntime-web/ort-wasm-simd-threaded.wasm");
+  const bytes = readFileSync(path);
+  const wasmBinary = bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength) as ArrayBuffer;
+  return wrapWebRuntime(await import("onnxruntime-web/wasm"), { wasmBinary });
+}
+
+/** onnxruntime-node, an optional peer. Throws EngineError `unavailable` if it is not installed. */
+async function loadNativeRuntime(): Promise<OnnxRuntime> {
+  const name = "onnxruntime-node"; // not a literal in the import: it need not exist
+  try {
+    const module = (await import(name)) as { default?: unknown };
+    return wrapRuntime("native", module.default ?? module);
+  } catch (cause) {
+    throw new EngineError("unavailable", "the native engine needs the package onnxruntime-node: npm install it", {
+      cause,
+    });
+  }
+}
+
+/** The worker's file beside this one: TypeScript in the repository, JavaScript when published. */
+const workerFile = new URL(`./pool-worker.${import.meta.url.endsWith(".ts") ? "ts" : "js"}`, import.meta.url);
+
+function startThread(): RemoteThread {
+  const worker = new Worker(workerFile);
+  let ended = false;
+  return {
+    port: {
+      postMessage: (message) => worker.postMessage(message),
+      listen: (listener) => worker.on("message", listener),
+    },
+    terminate: async () => {
+      ended = true;
+      await worker.terminate();
+    },
+    onDeath: (listener) => {
+      worker.on("error", (error) => listener(error instanceof Error ? error.message : String(error)));
+      worker.on("exit", (code) => {
+        if (!ended) listener(`exit code ${code}`);
+      });
+    },
+  };
+}
+
+async function createMembers(options: EngineOptions, workers: number): Promise<PoolMember[]> {
+  if (workers > 1) {
+    return Promise.all(Array.from({ length: workers }, () => connectMember(startThread(), null, options)));
+  }
+  const member = new OnnxCompute(await loadWasmRuntime(), options);
+  await member.prepare();
+  return [member];
+}
+
+/** One session in this thread for `workers` = 1, else a pool of worker threads. */
+export async function createWasmEngine(options: EngineOptions, workers: number): Promise<GradientEngine> {
+  const members = await createMembers(options, workers);
+  return createOnnxEngine({ ...options, kind: "wasm", device: `onnxruntime-web WASM × ${workers}, Node`, members });
+}
+
+async function createNativeEngine(options: EngineOptions): Promise<GradientEngine> {
+  const member = new OnnxCompute(await loadNativeRuntime(), options);
+  await member.prepare();
+  return createOnnxEngine({ ...options, kind: "native", device: "onnxruntime-node, one thread", members: [member] });
+}
+
+/** What Node offers. `workers` undefined: all cores but one, at least one. */
+export function nodeCandidates(workers: number | undefined): EngineCandidates {
+  const count = workers ?? Math.max(1, availableParallelism() - 1);
+  return {
+    native: { create: createNativeEngine },
+    wasm: { create: (options) => createWasmEngine(options, count) },
+  };
+}

@@ -1,0 +1,197 @@
+/**
+ * Lowers graphs to ONNX: one entry an op, and three models of one session: gradients, evaluation, prediction. Names are
+ * generated (invariant I10). Weights and dropout masks are inputs, so one compiled model serves the whole session.
+ */
+
+import {
+  firstNode,
+  type Graph,
+  inferenceGraph,
+  inferShapes,
+  type Node,
+  type OpAttributes,
+  type OpName,
+  predictionNodes,
+  sizeOf,
+  type TensorType,
+  type TrainingGraph,
+  type ValueId,
+} from "../../../shared/graph/index.ts";
+import { metricNames } from "../../../shared/graph/parameters.ts";
+import { type AttributeValue, ModelWriter } from "./model.ts";
+
+interface LoweringArguments<Op extends OpName> {
+  readonly to: ModelWriter;
+  readonly inputs: readonly string[];
+  readonly types: readonly TensorType[];
+  /** Name to give the result, and its type. */
+  readonly output: string;
+  readonly type: TensorType;
+  readonly attributes: OpAttributes[Op];
+}
+
+type Lowering<Op extends OpName> = (args: LoweringArguments<Op>) => void;
+
+/** An ONNX op of the same name and meaning. */
+const same =
+  <Op extends OpName>(op: Op): Lowering<Op> =>
+  ({ to, inputs, output }) =>
+    to.node(op, inputs, output);
+
+const flag = (value: boolean): AttributeValue => ({ int: value ? 1 : 0 });
+
+export const ONNX_OPS: { readonly [Op in OpName]: Lowering<Op> } = {
+  Constant: ({ to, output, attributes: { value } }) =>
+    to.node("Identity", [to.initializer(Float32Array.of(value), [])], output),
+  // Computed outside: the mask is an input of the model.
+  DropoutMask: ({ to, output, type }) => to.input(output, "float32", type.shape),
+  Gemm: ({ to, inputs, output, attributes: { transA, transB } }) =>
+    to.node("Gemm", inputs, output, { transA: flag(transA), transB: flag(transB) }),
+  Add: same("Add"),
+  Sub: same("Sub"),
+  Mul: same("Mul"),
+  Div: same("Div"),
+  Max: same("Max"),
+  Neg: same("Neg"),
+  Abs: same("Abs"),
+  Sign: same("Sign"),
+  Exp: same("Exp"),
+  Log: same("Log"),
+  Erf: same("Erf"),
+  Tanh: same("Tanh"),
+  Sigmoid: same("Sigmoid"),
+  Softplus: same("Softplus"),
+  Relu: same("Relu"),
+  LeakyRelu: ({ to, inputs, output, attributes: { alpha } }) =>
+    to.node("LeakyRelu", inputs, output, { alpha: { float: alpha } }),
+  Softmax: ({ to, inputs, output, attributes: { axis } }) =>
+    to.node("Softmax", inputs, output, { axis: { int: axis } }),
+  LogSoftmax: ({ to, inputs, output, attributes: { axis } }) =>
+    to.node("LogSoftmax", inputs, output, { axis: { int: axis } }),
+  ReduceSum: ({ to, inputs: [x], output, attributes: { axes, keepdims } }) =>
+    to.node("ReduceSum", [x, to.integers(axes)], output, { keepdims: flag(keepdims) }),
+  // Its axes are an attribute until opset 18.
+  ReduceMax: ({ to, inputs, output, attributes: { axes, keepdims } }) =>
+    to.node("ReduceMax", inputs, output, { axes: { ints: axes }, keepdims: flag(keepdims) }),
+  ArgMax({ to, inputs, output, attributes: { axis } }) {
+    const index = to.fresh();
+    to.node("ArgMax", inputs, index, { axis: { int: axis }, keepdims: { int: 0 } });
+    to.node("Cast", [index], output, { to: { int: 6 } });
+  },
+  // ONNX OneHot counts negative indices from the end; comparing gives a row of zeros for every index out of range.
+  OneHot({ to, inputs: [x], types: [{ shape }], output, attributes: { depth } }) {
+    const column = to.fresh();
+    const equal = to.fresh();
+    to.node("Reshape", [x, to.integers([...shape, 1])], column);
+    to.node(
+      "Equal",
+      [
+        column,
+        to.initializer(
+          Int32Array.from({ length: depth }, (_, at) => at),
+          [depth],
+        ),
+      ],
+      equal,
+    );
+    to.node("Cast", [equal], output, { to: { int: 1 } });
+  },
+  Reshape: ({ to, inputs: [x], output, type }) => to.node("Reshape", [x, to.integers(type.shape)], output),
+  Transpose: ({ to, inputs, output, attributes: { perm } }) =>
+    to.node("Transpose", inputs, output, { perm: { ints: perm } }),
+  Expand: ({ to, inputs: [x], output, type }) => to.node("Expand", [x, to.integers(type.shape)], output),
+};
+
+/** Where a dropout mask goes, and what it depends on. */
+export interface MaskInput {
+  readonly name: string;
+  readonly layer: number;
+  readonly probability: number;
+  readonly units: number;
+}
+
+export interface LoweredModel {
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  /** Names of the graph's inputs and parameters in the model, by their index; null where the model does not read them. */
+  readonly inputs: readonly (string | null)[];
+  readonly parameters: readonly (string | null)[];
+  readonly masks: readonly MaskInput[];
+  /** Names of the wanted outputs, in their order. */
+  readonly outputs: readonly string[];
+}
+
+/** Lowers nodes so that the model computes the values `wanted`. */
+function lower(
+  graph: Pick<Graph, "inputs" | "parameters" | "nodes">,
+  wanted: readonly ValueId[],
+  microBatch: number,
+): LoweredModel {
+  const whole = graph as Graph;
+  const types = inferShapes(whole, microBatch);
+  const first = firstNode(whole);
+  const read = new Set<ValueId>([...wanted, ...graph.nodes.flatMap(({ inputs }) => inputs)]);
+  const to = new ModelWriter();
+  const names: string[] = types.map(() => to.fresh());
+  const isRead = (id: ValueId): string | null => (read.has(id) ? names[id] : null);
+  const masks: MaskInput[] = [];
+
+  for (let id = 0; id < first; id++) {
+    if (read.has(id)) to.input(names[id], types[id].dtype, types[id].shape);
+  }
+  for (const [index, node] of graph.nodes.entries()) {
+    const id = first + index;
+    lowerNode(node, {
+      to,
+      inputs: node.inputs.map((input) => names[input]),
+      types: node.inputs.map((input) => types[input]),
+      output: names[id],
+      type: types[id],
+    });
+    if (node.op === "DropoutMask") {
+      const { layer, probability, shape } = node.attributes;
+      masks.push({ name: names[id], layer, probability, units: sizeOf(shape) });
+    }
+  }
+  // Every output is a value of its own, even if two are the same or one is an input.
+  const outputs = wanted.map((id) => {
+    const name = to.fresh();
+    to.node("Identity", [names[id]], name);
+    to.output(name, types[id].dtype, types[id].shape);
+    return name;
+  });
+  return {
+    bytes: to.finish(),
+    inputs: graph.inputs.map((_, index) => isRead(index)),
+    parameters: graph.parameters.map((_, index) => isRead(graph.inputs.length + index)),
+    masks,
+    outputs,
+  };
+}
+
+function lowerNode(node: Node, context: Omit<LoweringArguments<OpName>, "attributes">): void {
+  (ONNX_OPS[node.op] as Lowering<OpName>)({ ...context, attributes: node.attributes });
+}
+
+const scalarOutputs = (graph: Graph): ValueId[] => [
+  graph.outputs.loss,
+  graph.outputs.weight,
+  ...metricNames(graph).map((name) => graph.outputs.metrics[name]),
+];
+
+/** Outputs: loss, weight, metrics in sorted order, then one gradient per parameter that has one. */
+export function lowerTraining(graph: TrainingGraph, microBatch: number): LoweredModel {
+  const gradients = graph.gradients.filter((id) => id !== null);
+  return lower(graph, [...scalarOutputs(graph), ...gradients], microBatch);
+}
+
+/** Outputs: loss, weight, metrics in sorted order; no dropout. */
+export function lowerEvaluation(graph: Graph, microBatch: number): LoweredModel {
+  const evaluation = inferenceGraph(graph);
+  return lower(evaluation, scalarOutputs(evaluation), microBatch);
+}
+
+/** Output: the prediction; targets and weights are not read. */
+export function lowerPrediction(graph: Graph, microBatch: number): LoweredModel {
+  const { nodes, prediction } = predictionNodes(inferenceGraph(graph));
+  return lower({ ...graph, nodes }, [prediction], microBatch);
+}
