@@ -1,0 +1,136 @@
+/** A coordinator's HTTP API as the command line uses it (docs/protocol.md). */
+
+import { blockCount } from "../shared/codec/index.ts";
+import { weightsLayout } from "../shared/protocol/frames.ts";
+import type { Progress } from "../shared/protocol/messages.ts";
+import type { DatasetManifest } from "../shared/session/dataset.ts";
+import type { SessionDefinition } from "../shared/session/definition.ts";
+import type { Chunk } from "./dataset.ts";
+import { CliError, messageOf } from "./errors.ts";
+
+export interface SessionDescription {
+  readonly id: string;
+  readonly definition: SessionDefinition;
+  readonly parameters: number;
+  readonly progress: Progress;
+}
+
+export interface StepMetric {
+  /** Updates done before it. */
+  readonly step: number;
+  readonly epoch: number;
+  readonly loss: number | null;
+  readonly metrics: Readonly<Record<string, number>>;
+}
+
+export interface SessionMetrics {
+  readonly steps: readonly StepMetric[];
+  readonly evaluations: readonly {
+    readonly work: "validate" | "test";
+    readonly step: number;
+    readonly loss: number | null;
+    readonly metrics: Readonly<Record<string, number>>;
+  }[];
+  readonly result: {
+    readonly testLoss: number | null;
+    readonly testMetrics: Readonly<Record<string, number>> | null;
+    readonly bestStep: number | null;
+    readonly weightsHash: string | null;
+    readonly bestHash: string | null;
+  } | null;
+}
+
+export class CoordinatorApi {
+  readonly server: string;
+  readonly #secret: string | undefined;
+
+  constructor(server: string, secret: string | undefined) {
+    this.server = server.replace(/\/+$/, "");
+    this.#secret = secret;
+  }
+
+  async createSession(definition: SessionDefinition): Promise<{ id: string; path: string }> {
+    return this.#json("POST", "/api/sessions", JSON.stringify(definition));
+  }
+
+  readSession(id: string): Promise<SessionDescription> {
+    return this.#json("GET", `/api/sessions/${id}`);
+  }
+
+  /** Training steps after `after` and all evaluations. */
+  readMetrics(id: string, after: number): Promise<SessionMetrics> {
+    return this.#json("GET", `/api/sessions/${id}/metrics?after=${after}`);
+  }
+
+  async control(id: string, action: "pause" | "resume" | "stop"): Promise<void> {
+    await this.#json("POST", `/api/sessions/${id}/control`, JSON.stringify({ action }));
+  }
+
+  listDatasets(): Promise<{ datasets: readonly { name: string; samples: number; bytes: number }[] }> {
+    return this.#json("GET", "/api/datasets");
+  }
+
+  /** The manifest, or null if there is none of this name. */
+  async readDataset(name: string): Promise<DatasetManifest | null> {
+    const response = await this.#send("GET", `/api/datasets/${encodeURIComponent(name)}`);
+    if (response.status === 404) return null;
+    return this.#parse(response);
+  }
+
+  /** Uploads what is missing, then the manifest. Calls back after each chunk. */
+  async pushDataset(
+    manifest: DatasetManifest,
+    chunks: readonly Chunk[],
+    onChunk: (done: number) => void,
+  ): Promise<void> {
+    for (const [index, { hash, bytes }] of chunks.entries()) {
+      const held = await this.#send("HEAD", `/api/chunks/${hash}`);
+      if (!held.ok) await this.#parse(await this.#send("PUT", `/api/chunks/${hash}`, bytes));
+      onChunk(index + 1);
+    }
+    await this.#json("PUT", `/api/datasets/${encodeURIComponent(manifest.name)}`, JSON.stringify(manifest));
+  }
+
+  /** Flat weights, `latest` or `best`. */
+  async readWeights(id: string, which: "latest" | "best", parameters: number): Promise<Float32Array<ArrayBuffer>> {
+    const response = await this.#send("GET", `/api/sessions/${id}/weights/${which}`);
+    if (!response.ok) await this.#parse(response);
+    const layout = weightsLayout(blockCount(parameters), parameters);
+    const body = await response.arrayBuffer();
+    if (body.byteLength !== layout.total) {
+      throw new CliError(`the weights have ${body.byteLength} bytes, expected ${layout.total}`);
+    }
+    return new Float32Array(body, layout.weights, parameters);
+  }
+
+  async #json<T>(method: string, path: string, body?: string): Promise<T> {
+    return this.#parse<T>(await this.#send(method, path, body));
+  }
+
+  async #send(method: string, path: string, body?: string | Uint8Array<ArrayBuffer>): Promise<Response> {
+    const headers: Record<string, string> = {};
+    if (this.#secret !== undefined) headers.authorization = `Bearer ${this.#secret}`;
+    if (typeof body === "string") headers["content-type"] = "application/json";
+    try {
+      return await fetch(this.server + path, { method, headers, body: body ?? null });
+    } catch (error) {
+      const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
+      throw new CliError(`the coordinator at ${this.server} does not answer: ${messageOf(cause)}`, { cause: error });
+    }
+  }
+
+  async #parse<T>(response: Response): Promise<T> {
+    const text = await response.text();
+    let value: unknown;
+    try {
+      value = JSON.parse(text);
+    } catch {
+      throw new CliError(`the coordinator answered ${response.status} without JSON`);
+    }
+    if (response.ok) return value as T;
+    const { error } = value as { error?: { code?: string; message?: string } };
+    throw new CliError(
+      `the coordinator refused (${error?.code ?? response.status}): ${error?.message ?? "no reason given"}`,
+    );
+  }
+}

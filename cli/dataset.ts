@@ -1,0 +1,112 @@
+/** Data sets on their way to a coordinator: columns in memory, cut into content-addressed chunks. */
+
+import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { chunkLayout, type DatasetManifest, sampleBytes } from "../shared/session/dataset.ts";
+import type { ColumnSpec } from "../shared/session/definition.ts";
+import { CliError, messageOf } from "./errors.ts";
+import { type IdxArray, parseIdx } from "./idx.ts";
+
+/** Bytes of one chunk, roughly: large enough to be few requests, small enough to cache and retry. */
+const CHUNK_BYTES = 1 << 20;
+
+/** Where an image set lies on disk. */
+export interface IdxFiles {
+  readonly images: string;
+  readonly labels: string;
+  readonly testImages?: string | undefined;
+  readonly testLabels?: string | undefined;
+}
+
+/** A whole data set in memory: all rows of each column, one after another. */
+export interface DatasetContent {
+  readonly columns: readonly ColumnSpec[];
+  readonly rows: readonly Uint8Array[];
+  readonly samples: number;
+  readonly splits: Readonly<Record<string, readonly [number, number]>>;
+}
+
+function readIdx(path: string): IdxArray {
+  let bytes: Uint8Array;
+  try {
+    bytes = readFileSync(path);
+  } catch (error) {
+    throw new CliError(`cannot read ${path}: ${messageOf(error)}`);
+  }
+  return parseIdx(bytes, path);
+}
+
+function readPair(images: string, labels: string): { images: IdxArray; labels: IdxArray } {
+  const pair = { images: readIdx(images), labels: readIdx(labels) };
+  if (pair.labels.shape.length !== 1)
+    throw new CliError(`${labels}: labels have one dimension, this has ${pair.labels.shape.length}`);
+  if (pair.images.shape[0] !== pair.labels.shape[0]) {
+    throw new CliError(`${images} has ${pair.images.shape[0]} images, ${labels} has ${pair.labels.shape[0]} labels`);
+  }
+  return pair;
+}
+
+/** Images and labels as columns `image` (uint8, flat) and `label` (uint8), test samples after the training ones. */
+export function readImageSet(files: IdxFiles): DatasetContent {
+  const train = readPair(files.images, files.labels);
+  const { testImages, testLabels } = files;
+  if ((testImages === undefined) !== (testLabels === undefined)) {
+    throw new CliError("a test set needs both its images and its labels");
+  }
+  const test = testImages === undefined || testLabels === undefined ? null : readPair(testImages, testLabels);
+  const pixels = train.images.shape.slice(1);
+  if (test !== null && test.images.shape.slice(1).join() !== pixels.join()) {
+    throw new CliError(
+      `test images are ${test.images.shape.slice(1).join(" × ")}, training images ${pixels.join(" × ")}`,
+    );
+  }
+  const count = train.images.shape[0];
+  const total = count + (test?.images.shape[0] ?? 0);
+  const join = (first: Uint8Array, second: Uint8Array | undefined): Uint8Array =>
+    second === undefined ? first : Buffer.concat([first, second]);
+  return {
+    columns: [
+      { name: "image", dtype: "uint8", shape: [pixels.reduce((size, dimension) => size * dimension, 1)] },
+      { name: "label", dtype: "uint8", shape: [] },
+    ],
+    rows: [join(train.images.data, test?.images.data), join(train.labels.data, test?.labels.data)],
+    samples: total,
+    splits: { train: [0, count], test: [count, total] },
+  };
+}
+
+export interface Chunk {
+  readonly hash: string;
+  readonly bytes: Uint8Array<ArrayBuffer>;
+}
+
+/** Cuts a data set into chunks by the layout of shared/session/dataset.ts. */
+export function cutDataset(
+  name: string,
+  content: DatasetContent,
+): { manifest: DatasetManifest; chunks: readonly Chunk[] } {
+  const { columns, rows, samples, splits } = content;
+  const perSample = columns.reduce((size, column) => size + sampleBytes(column), 0);
+  const chunkSamples = Math.max(1, Math.min(samples, Math.floor(CHUNK_BYTES / perSample)));
+  const chunks: Chunk[] = [];
+  for (let from = 0; from < samples; from += chunkSamples) {
+    const count = Math.min(chunkSamples, samples - from);
+    const { offsets, bytes: size } = chunkLayout(columns, count);
+    const bytes = new Uint8Array(size);
+    for (const [index, column] of columns.entries()) {
+      const row = sampleBytes(column);
+      bytes.set(rows[index].subarray(from * row, (from + count) * row), offsets[index]);
+    }
+    chunks.push({ hash: createHash("sha256").update(bytes).digest("hex"), bytes });
+  }
+  const manifest = {
+    format: 1,
+    name,
+    columns,
+    samples,
+    chunkSamples,
+    chunks: chunks.map(({ hash }) => hash),
+    splits,
+  } as const;
+  return { manifest, chunks };
+}
