@@ -143,6 +143,12 @@ export class LocalParameterShard implements ParameterShard {
     this.#apply(record.scalars);
   }
 
+  /** Counts steps that changed nothing, up to `step` updates done. */
+  skipTo(step: number): void {
+    if (step < this.#step) throw new RangeError(`${this.#step} updates are done, cannot go back to ${step}`);
+    this.#step = step;
+  }
+
   weights(): Float32Array<ArrayBuffer> {
     return this.#kernels.weights;
   }

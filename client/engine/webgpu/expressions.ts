@@ -1,0 +1,108 @@
+/**
+ * Writes the WGSL that computes values at given coordinates, each once: values that are in memory are loaded, the others are
+ * computed from their operands. In a kernel of width 4 every expression is a vec4f over four lanes.
+ */
+
+import { address, type Coordinate, Misfit, reshapeCoordinates, ZERO } from "./coordinates.ts";
+import { HEADER } from "./layout.ts";
+import type { MaskValue, Shape, Value } from "./values.ts";
+
+export type Width = 1 | 4;
+
+/** Where a value can be read. */
+export type Place =
+  | { readonly buffer: "input" | "weights" | "arena"; readonly offset: number; readonly integer: boolean }
+  /** A variable that holds it at the only coordinates that the kernel has. */
+  | { readonly variable: string };
+
+/** Finds a value in memory or in a variable; null: it is to be computed here. Throws Misfit if neither is possible. */
+export type Resolve = (value: Value, coordinates: readonly Coordinate[]) => Place | null;
+
+const plus = (offset: number, text: string): string => (offset === 0 ? text : `(${text} + ${offset}u)`);
+
+/** Coordinates of an operand that is broadcast to the shape these belong to. */
+function broadcastCoordinates(shape: Shape, coordinates: readonly Coordinate[]): Coordinate[] {
+  const missing = coordinates.length - shape.length;
+  return shape.map((size, axis) => (size === 1 ? ZERO : coordinates[axis + missing]));
+}
+
+export class Expressions {
+  readonly lines: string[] = [];
+  readonly #width: Width;
+  readonly #resolve: Resolve;
+  readonly #prefix: string;
+  readonly #written = new Map<string, string>();
+
+  /** @param prefix starts the names of variables, so that scopes within one function stay apart */
+  constructor(width: Width, resolve: Resolve, prefix = "v") {
+    this.#width = width;
+    this.#resolve = resolve;
+    this.#prefix = prefix;
+  }
+
+  /** Name of a variable that holds the value at these coordinates. */
+  at(value: Value, coordinates: readonly Coordinate[]): string {
+    const key = `${value.id} ${coordinates.map(({ text }) => text)}`;
+    const written = this.#written.get(key);
+    if (written !== undefined) return written;
+    const text = this.#text(value, coordinates);
+    const name = `${this.#prefix}${this.#written.size}`;
+    this.lines.push(`let ${name} = ${text};`);
+    this.#written.set(key, name);
+    return name;
+  }
+
+  #text(value: Value, coordinates: readonly Coordinate[]): string {
+    const place = this.#resolve(value, coordinates);
+    if (place !== null) return "variable" in place ? place.variable : this.#load(place, value.shape, coordinates);
+    switch (value.kind) {
+      case "map":
+        return value.text(
+          ...value.inputs.map((input) => this.at(input, broadcastCoordinates(input.shape, coordinates))),
+        );
+      case "view":
+        return this.at(value.input, value.remap(coordinates));
+      case "coordinate":
+        return this.#number(coordinates[value.axis]);
+      case "mask":
+        return this.#mask(value, coordinates);
+      // These are always in memory or in a variable.
+      case "stored":
+      case "product":
+      case "reduce":
+        throw new Misfit();
+      default:
+        return value satisfies never;
+    }
+  }
+
+  #number({ text, lanes }: Coordinate): string {
+    return lanes ? `T(vec4u(${text}) + vec4u(0u, 1u, 2u, 3u))` : `T(f32(${text}))`;
+  }
+
+  #mask({ shape, key, threshold, scale }: MaskValue, [sample, ...rest]: readonly Coordinate[]): string {
+    const unit = address(rest, shape.slice(1));
+    if (this.#width === 4 && unit.laneStride !== 1) throw new Misfit();
+    const position = `header(${HEADER.position}u) + ${sample.text}`;
+    return `dropout(vec2u(header(${key}u), header(${key + 1}u)), ${position}, ${unit.text}, ${threshold}u, ${scale}f)`;
+  }
+
+  #load(place: Exclude<Place, { variable: string }>, shape: Shape, coordinates: readonly Coordinate[]): string {
+    const { buffer, offset, integer } = place;
+    const convert = (text: string, type: string): string => {
+      if (buffer !== "input") return text;
+      return integer ? `${type}(bitcast<${type === "T" ? "I" : "i32"}>(${text}))` : `bitcast<${type}>(${text})`;
+    };
+    const { text, laneStride } = address(coordinates, shape);
+    const at = plus(offset, text);
+    if (this.#width === 1) return convert(`${buffer}[${at}]`, "T");
+    if (laneStride === 1) return convert(`${buffer}[${at} / 4u]`, "T");
+    const scalar = (lane: number): string => {
+      const index = plus(lane * laneStride, at);
+      return convert(`${buffer}[${index} >> 2u][${index} & 3u]`, "f32");
+    };
+    return laneStride === 0 ? `T(${scalar(0)})` : `T(${[0, 1, 2, 3].map(scalar).join(", ")})`;
+  }
+}
+
+export { plus, reshapeCoordinates };

@@ -1,0 +1,104 @@
+/**
+ * How each op of the graph is lowered. Everything is composed of maps, views, products and reductions, so a new op is one
+ * entry here and needs no kernel. Attributes enter the generated code as numbers only (invariant I10).
+ */
+
+import type { OpAttributes, OpName } from "../../../shared/graph/ir.ts";
+import type { TensorType } from "../../../shared/graph/tensor.ts";
+import { dropoutScale, dropoutThreshold } from "../../../shared/random/dropout.ts";
+import type { Lowering, Shape, Value } from "./values.ts";
+
+type Lower<Op extends OpName> = (
+  to: Lowering,
+  inputs: readonly Value[],
+  attributes: OpAttributes[Op],
+  type: TensorType,
+) => Value;
+
+const SMALLEST_NORMAL = 2 ** -126;
+
+/** A float32 literal; what is too small for a normal number is 0. */
+export function literal(value: number): string {
+  const rounded = Math.fround(value);
+  if (!Number.isFinite(rounded)) throw new RangeError(`${value} is no finite float32`);
+  return `T(${Math.abs(rounded) < SMALLEST_NORMAL ? 0 : rounded}f)`;
+}
+
+/** An op of one or two operands that is one expression; `name` tells equal expressions apart from others. */
+const expression =
+  (name: string, text: (...operands: string[]) => string) =>
+  (to: Lowering, inputs: readonly Value[], _: unknown, { shape }: TensorType): Value =>
+    to.map(name, shape, inputs, text);
+
+const add = (a: string, b: string): string => `${a} + ${b}`;
+
+/** exp(x − largest of its row), and the row's sum of it. */
+function shifted(to: Lowering, x: Value, axis: number): { largest: Value; exp: Value; sum: Value } {
+  const largest = to.reduce(x, [axis], "max");
+  const exp = to.map("exp of difference", x.shape, [x, largest], (value, most) => `exp(${value} - ${most})`);
+  return { largest, exp, sum: to.reduce(exp, [axis], "sum") };
+}
+
+const fold =
+  (kind: "sum" | "max"): Lower<"ReduceSum" | "ReduceMax"> =>
+  (to, [x], { axes }, { shape }) =>
+    to.reshape(to.reduce(x, axes, kind), shape);
+
+const squeezed = (shape: Shape): Shape => [...shape, 1];
+
+export const WGSL_OPS: { readonly [Op in OpName]: Lower<Op> } = {
+  Constant: (to, _, { value }) => to.map(`constant ${value}`, [], [], () => literal(value)),
+  DropoutMask: (to, _, { probability, layer }, { shape }) =>
+    to.mask(shape, layer, dropoutThreshold(probability), dropoutScale(probability)),
+  Gemm(to, [a, b, c], { transA, transB }, { shape }) {
+    const product = to.product(a, b, transA, transB);
+    return c === undefined ? product : to.map("Add", shape, [product, c], add);
+  },
+  Add: expression("Add", add),
+  Sub: expression("Sub", (a, b) => `${a} - ${b}`),
+  Mul: expression("Mul", (a, b) => `${a} * ${b}`),
+  Div: expression("Div", (a, b) => `${a} / ${b}`),
+  Max: expression("Max", (a, b) => `largest(${a}, ${b})`),
+  Neg: expression("Neg", (x) => `-${x}`),
+  Abs: expression("Abs", (x) => `abs(${x})`),
+  Sign: expression("Sign", (x) => `keep_nan(${x}, sign(${x}))`),
+  Exp: expression("Exp", (x) => `exp(${x})`),
+  Log: expression("Log", (x) => `log(${x})`),
+  Erf: expression("Erf", (x) => `erf(${x})`),
+  Tanh: expression("Tanh", (x) => `hyperbolic_tangent(${x})`),
+  Sigmoid: expression("Sigmoid", (x) => `sigmoid(${x})`),
+  Softplus: expression("Softplus", (x) => `softplus(${x})`),
+  Relu: expression("Relu", (x) => `relu(${x})`),
+  LeakyRelu: (to, [x], { alpha }) =>
+    to.map(`LeakyRelu ${alpha}`, x.shape, [x], (value) => `select(${literal(alpha)} * ${value}, ${value}, ${value} > T(0))`),
+  Softmax(to, [x], { axis }) {
+    const { exp, sum } = shifted(to, x, axis);
+    return to.map("Div", x.shape, [exp, sum], (a, b) => `${a} / ${b}`);
+  },
+  LogSoftmax(to, [x], { axis }) {
+    const { largest, sum } = shifted(to, x, axis);
+    return to.map("LogSoftmax", x.shape, [x, largest, sum], (value, most, total) => `(${value} - ${most}) - log(${total})`);
+  },
+  ReduceSum: fold("sum"),
+  ReduceMax: fold("max"),
+  // The smallest index whose value is the largest.
+  ArgMax(to, [x], { axis }, { shape }) {
+    to.exact.add(x);
+    const largest = to.reduce(x, [axis], "max");
+    const none = literal(x.shape[axis] - 1);
+    const index = to.map("index of", x.shape, [x, largest, to.coordinate(x.shape, axis)], (value, most, at) =>
+      `select(${none}, ${at}, ${value} == ${most})`,
+    );
+    return to.reshape(to.reduce(index, [axis], "min"), shape);
+  },
+  OneHot: (to, [x], _, { shape }) =>
+    to.map("OneHot", shape, [to.reshape(x, squeezed(x.shape)), to.coordinate(shape, shape.length - 1)], (index, at) =>
+      `select(T(0), T(1), ${index} == ${at})`,
+    ),
+  Reshape: (to, [x], _, { shape }) => to.reshape(x, shape),
+  Transpose: (to, [x], { perm }) => to.transpose(x, perm),
+  Expand: (to, [x], _, { shape }) => to.expand(x, shape),
+};
+
+/** Lowers one node. The table is keyed by op, so the attributes that go with it are of the right type. */
+export const lowerOf = (op: OpName): Lower<OpName> => WGSL_OPS[op] as Lower<OpName>;

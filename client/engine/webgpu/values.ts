@@ -1,0 +1,179 @@
+/**
+ * What a graph is lowered to before kernels are formed: values of six kinds, of which only products and reductions need a
+ * kernel of their own. All others are functions of coordinates, so that they can be computed wherever they are needed.
+ *
+ * Equal values are made once. All numbers are f32; class indices and tokens too, exact up to 2²⁴.
+ */
+
+import { sameShape, sizeOf } from "../../../shared/graph/tensor.ts";
+import type { Coordinate } from "./coordinates.ts";
+import { reshapeCoordinates, ZERO } from "./coordinates.ts";
+
+export type Shape = readonly number[];
+
+/** How a reduction combines; `min` takes indices. */
+export type Fold = "sum" | "max" | "min";
+
+interface Base {
+  /** Position in the list of values: operands have smaller ones. */
+  readonly id: number;
+  readonly shape: Shape;
+}
+
+/** A graph input or a parameter; `offset` in words. */
+export interface StoredValue extends Base {
+  readonly kind: "stored";
+  readonly buffer: "input" | "weights";
+  readonly offset: number;
+  readonly integer: boolean;
+}
+
+/** Element by element with NumPy broadcasting; `text` gives WGSL over operands of type T (f32 or vec4f). */
+export interface MapValue extends Base {
+  readonly kind: "map";
+  readonly inputs: readonly Value[];
+  readonly text: (...operands: string[]) => string;
+}
+
+/** The same elements under other coordinates. */
+export interface ViewValue extends Base {
+  readonly kind: "view";
+  readonly input: Value;
+  readonly remap: (coordinates: readonly Coordinate[]) => readonly Coordinate[];
+  /** Whether elements keep their row-major order: then it needs no storage of its own. */
+  readonly linear: boolean;
+  /** Whether it is the transpose of a matrix, which products can read as it is. */
+  readonly transposed: boolean;
+}
+
+/** The coordinate along one axis, as a number. */
+export interface CoordinateValue extends Base {
+  readonly kind: "coordinate";
+  readonly axis: number;
+}
+
+/** Dropout mask; `key` is the word of the input buffer where the layer's key is. */
+export interface MaskValue extends Base {
+  readonly kind: "mask";
+  readonly key: number;
+  readonly threshold: number;
+  readonly scale: number;
+}
+
+/** A′·B′: [rows, columns]. */
+export interface ProductValue extends Base {
+  readonly kind: "product";
+  readonly a: Value;
+  readonly b: Value;
+  readonly transA: boolean;
+  readonly transB: boolean;
+}
+
+/** Folds along `axes`, which stay as axes of size 1. */
+export interface ReduceValue extends Base {
+  readonly kind: "reduce";
+  readonly input: Value;
+  readonly axes: readonly number[];
+  readonly fold: Fold;
+}
+
+export type Value = StoredValue | MapValue | ViewValue | CoordinateValue | MaskValue | ProductValue | ReduceValue;
+
+/** `Omit` over each member of the union. */
+type Fields<V extends Value> = V extends Value ? Omit<V, "id"> : never;
+
+/** Operands of a value, in order. */
+export function operandsOf(value: Value): readonly Value[] {
+  switch (value.kind) {
+    case "map":
+      return value.inputs;
+    case "view":
+    case "reduce":
+      return [value.input];
+    case "product":
+      return [value.a, value.b];
+    case "stored":
+    case "coordinate":
+    case "mask":
+      return [];
+    default:
+      return value satisfies never;
+  }
+}
+
+export class Lowering {
+  readonly values: Value[] = [];
+  /** Values that must be computed once and read from memory, because two computations need not give the same bits. */
+  readonly exact = new Set<Value>();
+  readonly #held = new Map<string, Value>();
+  /** Word of the input buffer where the key of a dropout layer is. */
+  readonly keyOf: (layer: number) => number;
+
+  constructor(keyOf: (layer: number) => number) {
+    this.keyOf = keyOf;
+  }
+
+  #make(key: string, fields: Fields<Value>): Value {
+    const held = this.#held.get(key);
+    if (held !== undefined) return held;
+    const value = { ...fields, id: this.values.length } as Value;
+    this.values.push(value);
+    this.#held.set(key, value);
+    return value;
+  }
+
+  stored(buffer: StoredValue["buffer"], offset: number, shape: Shape, integer = false): Value {
+    return this.#make(`${buffer} ${offset} ${shape}`, { kind: "stored", buffer, offset, shape, integer });
+  }
+
+  /** @param name says which function `text` is */
+  map(name: string, shape: Shape, inputs: readonly Value[], text: MapValue["text"]): Value {
+    return this.#make(`${name} ${shape} ${inputs.map(({ id }) => id)}`, { kind: "map", shape, inputs, text });
+  }
+
+  coordinate(shape: Shape, axis: number): Value {
+    return this.#make(`coordinate ${shape} ${axis}`, { kind: "coordinate", shape, axis });
+  }
+
+  mask(shape: Shape, layer: number, threshold: number, scale: number): Value {
+    const key = this.keyOf(layer);
+    return this.#make(`mask ${shape} ${key} ${threshold}`, { kind: "mask", shape, key, threshold, scale });
+  }
+
+  reshape(input: Value, shape: Shape): Value {
+    if (sameShape(input.shape, shape)) return input;
+    const remap = (coordinates: readonly Coordinate[]) => reshapeCoordinates(coordinates, shape, input.shape);
+    const fields = { kind: "view", shape, input, remap, linear: true, transposed: false } as const;
+    return this.#make(`reshape ${shape} ${input.id}`, fields);
+  }
+
+  transpose(input: Value, perm: readonly number[]): Value {
+    const shape = perm.map((axis) => input.shape[axis]);
+    const remap = (coordinates: readonly Coordinate[]) => input.shape.map((_, axis) => coordinates[perm.indexOf(axis)]);
+    const transposed = perm.length === 2 && perm[0] === 1;
+    return this.#make(`transpose ${perm} ${input.id}`, { kind: "view", shape, input, remap, linear: false, transposed });
+  }
+
+  expand(input: Value, shape: Shape): Value {
+    if (sizeOf(input.shape) === sizeOf(shape)) return this.reshape(input, shape);
+    const missing = shape.length - input.shape.length;
+    const remap = (coordinates: readonly Coordinate[]) =>
+      input.shape.map((size, axis) => (size === 1 ? ZERO : coordinates[axis + missing]));
+    const fields = { kind: "view", shape, input, remap, linear: false, transposed: false } as const;
+    return this.#make(`expand ${shape} ${input.id}`, fields);
+  }
+
+  product(a: Value, b: Value, transA: boolean, transB: boolean): Value {
+    if (a.kind === "view" && a.transposed) return this.product(a.input, b, !transA, transB);
+    if (b.kind === "view" && b.transposed) return this.product(a, b.input, transA, !transB);
+    const shape = [a.shape[transA ? 1 : 0], b.shape[transB ? 0 : 1]];
+    return this.#make(`product ${a.id} ${b.id} ${transA} ${transB}`, { kind: "product", shape, a, b, transA, transB });
+  }
+
+  /** The reduced axes stay as axes of size 1. */
+  reduce(input: Value, axes: readonly number[], fold: Fold): Value {
+    const shape = input.shape.map((size, axis) => (axes.includes(axis) ? 1 : size));
+    if (sameShape(shape, input.shape)) return input;
+    return this.#make(`${fold} ${axes} ${input.id}`, { kind: "reduce", shape, input, axes, fold });
+  }
+}

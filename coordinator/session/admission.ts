@@ -1,0 +1,89 @@
+/**
+ * Whether a whole contribution may be used: its sizes, kind and weight against the lease it answers. Order of checks:
+ * header, lease, exact size, then content (invariant I5).
+ */
+
+import { blockCount } from "../../shared/codec/index.ts";
+import { metricNames, parameterLength } from "../../shared/graph/parameters.ts";
+import { type FrameCodec, type FrameHeader, type FrameKind, upwardLayout } from "../../shared/protocol/frames.ts";
+import { ProtocolError } from "../../shared/protocol/messages.ts";
+import type { SessionDefinition } from "../../shared/session/definition.ts";
+import { type RunPlan, type Work, workSamples } from "../../shared/session/plan.ts";
+import { weightBound } from "../aggregate/index.ts";
+import type { Lease } from "../round/types.ts";
+import type { Admitted } from "./run.ts";
+
+/** How the result of each kind of work travels. */
+const KINDS = {
+  calibrate: "calibration",
+  train: "gradient",
+  validate: "evaluation",
+  test: "evaluation",
+} as const satisfies Record<Work, FrameKind>;
+
+export class Admission {
+  readonly #definition: SessionDefinition;
+  readonly #plan: RunPlan;
+  readonly #sizes: { metrics: number; blocks: number; parameters: number; bytesPerSum: number };
+  /** Largest denominator of one sample: the elements of its target. */
+  readonly #perSample: number;
+
+  constructor(definition: SessionDefinition, plan: RunPlan) {
+    const { graph, codec } = definition;
+    const parameters = parameterLength(graph);
+    this.#definition = definition;
+    this.#plan = plan;
+    this.#sizes = {
+      metrics: metricNames(graph).length,
+      blocks: blockCount(parameters),
+      parameters,
+      bytesPerSum: codec === "fixed32" ? 4 : 2,
+    };
+    const target = graph.inputs.find(({ role }) => role === "target");
+    this.#perSample = (target?.shape.slice(1) ?? []).reduce<number>((size, dimension) => size * Number(dimension), 1);
+  }
+
+  /** Throws ProtocolError `bad-frame` or `tensor-size` unless a frame can belong to the lease's result. */
+  checkHeader(lease: Lease, header: FrameHeader): void {
+    const kind = KINDS[lease.work];
+    const codec: FrameCodec = kind === "gradient" ? this.#definition.codec : "none";
+    if (header.kind !== kind || header.codec !== codec) {
+      throw new ProtocolError("bad-frame", `a ${header.kind} frame in ${header.codec}, expected ${kind} in ${codec}`);
+    }
+    const { total } = upwardLayout(kind, this.#sizes);
+    if (header.total !== total) {
+      throw new ProtocolError("tensor-size", `a ${kind} body of ${header.total} bytes, this session's have ${total}`);
+    }
+  }
+
+  /** Real samples of a lease; padding does not count. */
+  samplesOf(lease: Lease): number {
+    const { from, to } = workSamples(this.#plan, lease.work, lease.step);
+    const start = from + lease.from * this.#plan.microBatch;
+    return Math.min(to, from + lease.to * this.#plan.microBatch) - start;
+  }
+
+  /** Reads a whole contribution of the right size. Throws ProtocolError `bad-frame` if its weight is impossible. */
+  read(lease: Lease, header: FrameHeader, body: Uint8Array): Admitted {
+    const kind = KINDS[lease.work];
+    const layout = upwardLayout(kind, this.#sizes);
+    const view = new DataView(body.buffer, body.byteOffset, body.byteLength);
+    const samples = this.samplesOf(lease);
+    const bound = weightBound(samples, this.#perSample);
+    if (header.weight < 0n || header.weight > bound) {
+      throw new ProtocolError("bad-frame", `a weight of ${header.weight} for ${samples} samples, at most ${bound}`);
+    }
+    return {
+      loss: header.loss,
+      weight: header.weight,
+      metrics: Array.from({ length: this.#sizes.metrics }, (_, index) =>
+        view.getBigInt64(layout.metrics + index * 8, true),
+      ),
+      maxima: kind === "evaluation" ? null : body.subarray(layout.maxima, layout.maxima + this.#sizes.blocks),
+      clamped: header.clamped,
+      microBatches: lease.to - lease.from,
+      samples,
+      sums: body.subarray(layout.sums, layout.total),
+    };
+  }
+}

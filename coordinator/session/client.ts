@@ -1,0 +1,62 @@
+/** A client as the object knows it while it is awake; the attachment of its socket is what survives a sleep. */
+
+import type { Lease } from "../round/types.ts";
+import { type EngineName, type MemberAttachment, writeAttachment } from "./attachment.ts";
+import type { Upload } from "./upload.ts";
+
+export class Client {
+  readonly id: string;
+  readonly socket: WebSocket;
+  readonly keyHash: string;
+  readonly engine: EngineName;
+  readonly device: string;
+  /** Weights that it acknowledged; null until it has any. */
+  version: number | null;
+  /** Weights sent and not acknowledged; at most one transfer is under way. */
+  sent: number | null;
+  sentAt = 0;
+  capacity: number | null;
+  /** Leases it may still answer, by number: the current one, and expired ones whose late result would still count. */
+  readonly leases = new Map<number, Lease>();
+  /** Latest lease that it answered. */
+  answered: number | null = null;
+  upload: Upload | null = null;
+  /** Samples it added that are durable. */
+  samples: number;
+
+  constructor(socket: WebSocket, from: MemberAttachment) {
+    this.socket = socket;
+    this.id = from.id;
+    this.keyHash = from.keyHash;
+    this.engine = from.engine;
+    this.device = from.device;
+    this.version = from.version;
+    this.sent = from.sent;
+    this.capacity = from.capacity;
+    this.samples = from.samples;
+    if (from.lease !== null) this.leases.set(from.lease.id, from.lease);
+  }
+
+  /** The lease that it was given last, if it has not answered it. */
+  get lease(): Lease | null {
+    let last: Lease | null = null;
+    for (const lease of this.leases.values()) last = lease;
+    return last;
+  }
+
+  /** Writes down what must survive a sleep. */
+  remember(): void {
+    writeAttachment(this.socket, {
+      phase: "member",
+      id: this.id,
+      keyHash: this.keyHash,
+      engine: this.engine,
+      device: this.device,
+      version: this.version,
+      sent: this.sent,
+      capacity: this.capacity,
+      lease: this.lease,
+      samples: this.samples,
+    });
+  }
+}

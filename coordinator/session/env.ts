@@ -1,0 +1,5 @@
+/** What a session's Durable Object needs from its surroundings. */
+export interface SessionEnv {
+  /** Data sets, their chunks, and the list of sessions. */
+  readonly BUCKET: R2Bucket;
+}

@@ -1,0 +1,85 @@
+/**
+ * The bytes that one session keeps in memory, counted by the code itself (invariant I4): the platform's limit is 128 MB an
+ * isolate, and nothing in it says how much one object holds. Whoever is to keep a large buffer takes its bytes here first
+ * and gives them back when it lets go; who gets none waits or is refused.
+ */
+
+/** What a Durable Object may hold; the rest of the isolate's 128 MB is the runtime's and the code's. */
+export const MEMORY_LIMIT = 96_000_000;
+
+export type Account =
+  /** The optimizer's linear memory. */
+  | "kernels"
+  /** Contributions of several frames, until they are whole. */
+  | "uploads"
+  /** First frames that wait for room. */
+  | "waiting"
+  /** Weights sent and not yet acknowledged. */
+  | "downlinks"
+  /** Weights being read over HTTP. */
+  | "downloads";
+
+export class Ledger {
+  readonly limit: number;
+  readonly #accounts = new Map<Account, number>();
+  readonly #waiting: {
+    readonly bytes: number;
+    readonly account: Account;
+    readonly grant: (granted: boolean) => void;
+  }[] = [];
+  #used = 0;
+  #peak = 0;
+
+  constructor(limit: number = MEMORY_LIMIT) {
+    this.limit = limit;
+  }
+
+  get free(): number {
+    return this.limit - this.#used;
+  }
+
+  /** Takes bytes if there is room. */
+  take(account: Account, bytes: number): boolean {
+    if (bytes > this.free) return false;
+    this.#enter(account, bytes);
+    return true;
+  }
+
+  /** Takes bytes now or when room is made, in order of asking; false if `cancelWaiting` came first. */
+  whenFree(account: Account, bytes: number): Promise<boolean> {
+    if (this.#waiting.length === 0 && this.take(account, bytes)) return Promise.resolve(true);
+    const { promise, resolve } = Promise.withResolvers<boolean>();
+    this.#waiting.push({ bytes, account, grant: resolve });
+    return promise;
+  }
+
+  give(account: Account, bytes: number): void {
+    this.#enter(account, -bytes);
+    while (this.#waiting[0] !== undefined && this.take(this.#waiting[0].account, this.#waiting[0].bytes)) {
+      this.#waiting.shift()?.grant(true);
+    }
+  }
+
+  /** Tells everyone who waits that there will be nothing: the work they wait for is void. */
+  cancelWaiting(): void {
+    for (const { grant } of this.#waiting.splice(0)) grant(false);
+  }
+
+  report(): { limit: number; used: number; peak: number; waiting: number; accounts: Record<string, number> } {
+    return {
+      limit: this.limit,
+      used: this.#used,
+      peak: this.#peak,
+      waiting: this.#waiting.length,
+      accounts: Object.fromEntries(this.#accounts),
+    };
+  }
+
+  #enter(account: Account, bytes: number): void {
+    const held = (this.#accounts.get(account) ?? 0) + bytes;
+    if (held < 0) throw new Error(`the ledger's account ${account} would hold ${held} bytes`);
+    this.#accounts.set(account, held);
+    this.#used += bytes;
+    this.#peak = Math.max(this.#peak, this.#used);
+  }
+}

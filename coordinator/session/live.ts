@@ -1,0 +1,579 @@
+/**
+ * The awake half of a session: clients and their sockets, the round, timers, pacing. Built from storage and attachments,
+ * and dropped without a word when the object sleeps.
+ */
+
+import { blockCount } from "../../shared/codec/index.ts";
+import { parameterLength } from "../../shared/graph/parameters.ts";
+import { decodeFrame, type Frame, FrameError, MAX_FRAME_BYTES, weightsLayout } from "../../shared/protocol/frames.ts";
+import {
+  type ClientMessage,
+  type CoordinatorMessage,
+  decodeClientMessage,
+  encodeMessage,
+  isFrame,
+  PROTOCOL_ERRORS,
+  type Progress,
+  ProtocolError,
+  type ProtocolErrorCode,
+} from "../../shared/protocol/messages.ts";
+import type { SessionDefinition } from "../../shared/session/definition.ts";
+import {
+  advance,
+  createRound,
+  type Lease,
+  type RoundEffect,
+  type RoundEvent,
+  type RoundState,
+  summarize,
+} from "../round/index.ts";
+import type { MemberGain, MetricRow, RunState, SessionStore } from "../store/store.ts";
+import { Admission } from "./admission.ts";
+import { type Refusal, refuse } from "./answer.ts";
+import { readAttachment, writeAttachment } from "./attachment.ts";
+import { Client } from "./client.ts";
+import { randomHex, sameHash, sha256Hex } from "./identity.ts";
+import type { Ledger } from "./ledger.ts";
+import { encodeProgress, PROGRESS_INTERVAL } from "./progress.ts";
+import { storedProgress } from "./report.ts";
+import { type Admitted, Run } from "./run.ts";
+import { type Body, cutFrames, framedBytes } from "./sections.ts";
+import { Upload } from "./upload.ts";
+
+/** Milliseconds after which an alarm looks whether a timer was lost with the object's memory. */
+const BACKSTOP = 30_000;
+/** Bits of a lease's number below those that say which awakening gave it. */
+const LEASE_BITS = 18;
+const MAX_CLIENTS = 4096;
+/** Weight of the newest step in samples per second. */
+const SPEED_MEMORY = 0.2;
+
+export interface LiveOptions {
+  readonly ctx: DurableObjectState;
+  readonly store: SessionStore;
+  readonly ledger: Ledger;
+  readonly definition: SessionDefinition;
+  /** `pressing`: the status changed, not only the step. */
+  readonly onChange: (state: RunState, pressing: boolean) => void;
+}
+
+export class Live {
+  readonly #ctx: DurableObjectState;
+  readonly #store: SessionStore;
+  readonly #ledger: Ledger;
+  readonly #onChange: LiveOptions["onChange"];
+  readonly #run: Run;
+  readonly #round: RoundState;
+  readonly #admission: Admission;
+  readonly #clients = new Map<WebSocket, Client>();
+  /** What each client added to the open piece. */
+  readonly #gains = new Map<Client, { samples: number; shards: number }>();
+  /** Bytes of one weights transfer, headers included. */
+  readonly #transferBytes: number;
+  #timer: ReturnType<typeof setTimeout> | null = null;
+  #progressTimer: ReturnType<typeof setTimeout> | null = null;
+  #progressAt = 0;
+  #alarmAt = 0;
+  #lastTrain: MetricRow | null;
+  #lastValidation: MetricRow | null;
+  #samplesPerSecond = 0;
+  #committedAt = 0;
+  #disposed = false;
+
+  constructor({ ctx, store, ledger, definition, onChange }: LiveOptions) {
+    this.#ctx = ctx;
+    this.#store = store;
+    this.#ledger = ledger;
+    this.#onChange = onChange;
+    this.#run = new Run(definition, store);
+    if (!ledger.take("kernels", this.#run.bytes)) {
+      throw new Error(`the parameters need ${this.#run.bytes} bytes, ${ledger.free} are free`);
+    }
+    const parameters = parameterLength(definition.graph);
+    this.#transferBytes = framedBytes(weightsLayout(blockCount(parameters), parameters).total);
+    this.#admission = new Admission(definition, this.#run.plan);
+    this.#lastTrain = store.lastMetric("train");
+    this.#lastValidation = store.lastMetric("validate");
+    const { stage, step, version, status } = this.#run.state;
+    const nextLease = ((store.nextIncarnation() << LEASE_BITS) >>> 0) + 1;
+    this.#round = createRound(this.#run.plan, { stage, step, version, status, nextLease });
+    this.#rejoinAll();
+  }
+
+  get state(): RunState {
+    return this.#run.state;
+  }
+
+  weights(): Body {
+    return this.#run.weights();
+  }
+
+  progress(): Progress {
+    const { status, clients } = summarize(this.#round);
+    const summaries = new Map(clients.map((client) => [client.id, client]));
+    return {
+      type: "progress",
+      ...storedProgress(this.#run.state, this.#run.plan, this.#lastTrain, this.#lastValidation),
+      status: this.#run.state.status === "running" ? status : this.#run.state.status,
+      samplesPerSecond: this.#samplesPerSecond,
+      clientCount: this.#clients.size,
+      clients: [...this.#clients.values()].map((client) => ({
+        id: client.id.slice(0, 8),
+        engine: client.engine,
+        device: client.device,
+        samples: client.samples,
+        speed: summaries.get(client.id)?.speed ?? 0,
+        state: summaries.get(client.id)?.state ?? "loading",
+      })),
+    };
+  }
+
+  diagnostics(): Record<string, unknown> {
+    const round = summarize(this.#round);
+    return { round, state: { ...this.#run.state, envelope: undefined }, clients: this.#clients.size };
+  }
+
+  /** Parameters and grid, for tests of recovery. */
+  snapshot() {
+    return { state: this.#run.state, ...this.#run.snapshot() };
+  }
+
+  control(action: "pause" | "resume" | "stop"): Refusal | null {
+    const { stage, status } = this.#run.state;
+    if (stage === "done" || status === "stopped" || status === "failed") {
+      return refuse(409, "session-over", `the session is ${status}: it cannot ${action}`);
+    }
+    const next = { pause: "paused", resume: "running", stop: "stopped" } as const;
+    const now = Date.now();
+    this.#run.setStatus(next[action], "", now);
+    this.#advance({ type: "control", time: now, action });
+    this.#announce(true);
+    return null;
+  }
+
+  /** Everything that a socket sends. What is wrong with it costs its sender, never the session. */
+  async receive(socket: WebSocket, message: string | ArrayBuffer): Promise<void> {
+    if (this.#disposed) return;
+    try {
+      await this.#take(socket, message);
+    } catch (error) {
+      if (error instanceof ProtocolError) this.#refuse(socket, error.code, error.message);
+      else if (error instanceof FrameError) this.#refuse(socket, "bad-frame", error.message);
+      else {
+        // Memory may be ahead of, or behind, what is stored: start again from storage.
+        console.error("the session's object starts again", error);
+        this.#ctx.abort("an error after a write");
+      }
+    }
+  }
+
+  gone(socket: WebSocket): void {
+    const client = this.#clients.get(socket);
+    if (client === undefined) return;
+    this.#forget(client);
+    this.#advance({ type: "left", time: Date.now(), client: client.id });
+    this.#announce(false);
+  }
+
+  /** A tick, in case the timer was lost. */
+  alarm(): void {
+    this.#alarmAt = 0;
+    this.#advance({ type: "tick", time: Date.now() });
+    this.#keepAlarm();
+  }
+
+  dispose(code: ProtocolErrorCode, message: string): void {
+    this.#disposed = true;
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    if (this.#progressTimer !== null) clearTimeout(this.#progressTimer);
+    for (const socket of this.#ctx.getWebSockets()) this.#refuse(socket, code, message);
+    this.#ledger.give("kernels", this.#run.bytes);
+  }
+
+  /** After a sleep: who is connected is what the attachments say. Those that still compute come first. */
+  #rejoinAll(): void {
+    for (const socket of this.#ctx.getWebSockets()) {
+      const attachment = readAttachment(socket);
+      if (attachment.phase !== "member") continue;
+      const client = new Client(socket, attachment);
+      // Whether a transfer arrived is not known any more: it is made again, and its bytes are counted then.
+      client.sent = null;
+      this.#clients.set(socket, client);
+    }
+    const time = Date.now();
+    const clients = [...this.#clients.values()].sort((a, b) => Number(a.lease === null) - Number(b.lease === null));
+    for (const { id, version, lease, capacity } of clients) {
+      this.#advance({ type: "joined", time, client: id, version, lease });
+      if (capacity !== null) this.#advance({ type: "capacity", time, client: id, microBatches: capacity });
+    }
+    for (const client of clients) this.#sendWeights(client);
+  }
+
+  async #take(socket: WebSocket, message: string | ArrayBuffer): Promise<void> {
+    if (readAttachment(socket).phase === "closed") return;
+    if (typeof message === "string") throw new ProtocolError("bad-message", "messages are binary");
+    const client = this.#clients.get(socket);
+    if (isFrame(message)) {
+      if (client === undefined) throw new ProtocolError("hello-first", "the first message is hello");
+      if (message.byteLength > MAX_FRAME_BYTES) {
+        throw new ProtocolError(
+          "frame-too-large",
+          `a frame of ${message.byteLength} bytes, the limit is ${MAX_FRAME_BYTES}`,
+        );
+      }
+      await this.#takeFrame(client, decodeFrame(message));
+      return;
+    }
+    const decoded = decodeClientMessage(message);
+    if (decoded.type === "hello") await this.#hello(socket, decoded);
+    else if (client === undefined)
+      throw new ProtocolError("hello-first", `the first message is hello, not ${decoded.type}`);
+    else this.#takeMessage(client, decoded);
+  }
+
+  #takeMessage(client: Client, message: Exclude<ClientMessage, { type: "hello" }>): void {
+    const time = Date.now();
+    switch (message.type) {
+      case "ready":
+        this.#ready(client, message.version, time);
+        break;
+      case "capacity":
+        client.capacity = message.microBatches;
+        if (message.microBatches === 0) this.#dropUpload(client);
+        this.#advance({ type: "capacity", time, client: client.id, microBatches: message.microBatches });
+        client.remember();
+        this.#announce(false);
+        break;
+      case "failed":
+        client.leases.delete(message.lease);
+        this.#advance({ type: "failed", time, client: client.id, lease: message.lease });
+        client.remember();
+        break;
+      case "leave":
+        this.gone(client.socket);
+        writeAttachment(client.socket, { phase: "closed" });
+        client.socket.close(1000, "left");
+        break;
+      default:
+        message satisfies never;
+    }
+  }
+
+  async #hello(socket: WebSocket, hello: Extract<ClientMessage, { type: "hello" }>): Promise<void> {
+    if (this.#clients.has(socket)) throw new ProtocolError("bad-message", "hello was said already");
+    if (this.#clients.size >= MAX_CLIENTS) {
+      throw new ProtocolError("too-many-clients", `this session has ${MAX_CLIENTS} clients, its limit`);
+    }
+    const { engine, device } = hello;
+    if ((hello.client === undefined) !== (hello.resumeKey === undefined)) {
+      throw new ProtocolError("bad-message", "client and resumeKey go together");
+    }
+    const id = hello.client ?? randomHex(16);
+    const resumeKey = hello.resumeKey ?? randomHex(16);
+    const keyHash = await sha256Hex(resumeKey);
+    const member = this.#store.member(id);
+    const connected = [...this.#clients.values()].find((client) => client.id === id);
+    const known = connected?.keyHash ?? member?.keyHash;
+    if (known !== undefined && !sameHash(known, keyHash)) {
+      throw new ProtocolError("wrong-resume-key", "this identity has another resume key");
+    }
+    if (connected !== undefined) {
+      this.#forget(connected);
+      this.#refuse(connected.socket, "replaced", "another socket took over this identity");
+    }
+    const client = new Client(socket, {
+      phase: "member",
+      id,
+      keyHash,
+      engine,
+      device,
+      version: null,
+      sent: null,
+      capacity: null,
+      lease: null,
+      samples: member?.samples ?? 0,
+    });
+    this.#clients.set(socket, client);
+    client.remember();
+    const { step, version } = this.#run.state;
+    this.#send(client, { type: "welcome", client: id, resumeKey, step, version });
+    this.#post(client, encodeProgress(this.progress()));
+    if (this.#isOver()) {
+      this.#end(client);
+      return;
+    }
+    this.#advance({ type: "joined", time: Date.now(), client: id, version: null, lease: null });
+    this.#keepAlarm();
+    this.#announce(false);
+  }
+
+  #ready(client: Client, version: number, time: number): void {
+    if (version > this.#run.state.version) {
+      throw new ProtocolError(
+        "bad-message",
+        `version ${version} does not exist, the current one is ${this.#run.state.version}`,
+      );
+    }
+    if (client.sent !== null && version >= client.sent) this.#acknowledge(client);
+    client.version = Math.max(version, client.version ?? 0);
+    this.#advance({ type: "ready", time, client: client.id, version: client.version });
+    this.#sendWeights(client);
+    client.remember();
+  }
+
+  #acknowledge(client: Client): void {
+    if (client.sent === null) return;
+    client.sent = null;
+    this.#ledger.give("downlinks", this.#transferBytes);
+  }
+
+  /** Sends the newest weights, if the client has older ones and nothing unacknowledged under way. */
+  #sendWeights(client: Client): void {
+    const { version, step, stage } = this.#run.state;
+    const isBehind = client.version !== null && client.version < version;
+    if (!isBehind || client.sent !== null || stage === "done") return;
+    if (!this.#ledger.take("downlinks", this.#transferBytes)) return;
+    const header = {
+      kind: "weights",
+      codec: "float32",
+      version,
+      step,
+      lease: 0,
+      clamped: 0,
+      loss: 0n,
+      weight: 0n,
+    } as const;
+    for (const frame of cutFrames(header, this.#run.weights())) this.#post(client, frame);
+    client.sent = version;
+    client.sentAt = Date.now();
+  }
+
+  async #takeFrame(client: Client, frame: Frame): Promise<void> {
+    const lease = client.leases.get(frame.lease);
+    const isLast = frame.offset + frame.payload.byteLength === frame.total;
+    if (lease === undefined) {
+      // Nothing of it is kept; the sender learns why with its last frame.
+      if (isLast) this.#receipt(client, frame.lease, this.#whyUnknown(client, frame));
+      return;
+    }
+    if (frame.version !== lease.version || frame.step !== lease.step) {
+      if (isLast) this.#receipt(client, frame.lease, "stale");
+      return;
+    }
+    this.#admission.checkHeader(lease, frame);
+    const body = this.#assemble(client, frame);
+    if (body === null) return;
+    client.leases.delete(lease.id);
+    client.answered = lease.id;
+    const contribution = this.#admission.read(lease, frame, body);
+    const result = {
+      type: "result",
+      client: client.id,
+      lease: lease.id,
+      version: frame.version,
+      step: frame.step,
+    } as const;
+    await this.#decide(client, { ...result, time: Date.now() }, contribution);
+    this.#dropUpload(client);
+    client.remember();
+  }
+
+  #whyUnknown(client: Client, frame: Frame): "stale" | "duplicate" | "foreign" {
+    if (frame.version !== this.#run.state.version || frame.step !== this.#run.state.step) return "stale";
+    return client.answered === frame.lease ? "duplicate" : "foreign";
+  }
+
+  /** The whole body once it is there: where it lies if it came in one frame, else staged, at most one a client. */
+  #assemble(client: Client, frame: Frame): Uint8Array | null {
+    if (frame.payload.byteLength === frame.total) return frame.payload;
+    if (client.upload === null || frame.offset === 0) {
+      this.#dropUpload(client);
+      if (!this.#ledger.take("uploads", frame.total))
+        throw new ProtocolError("too-many-clients", "no memory is free: try again");
+      client.upload = new Upload(frame);
+    }
+    return client.upload.add(frame)?.body ?? null;
+  }
+
+  #dropUpload(client: Client): void {
+    if (client.upload === null) return;
+    this.#ledger.give("uploads", client.upload.bytes);
+    client.upload = null;
+  }
+
+  #receipt(client: Client, lease: number, reason: string, samples = 0): void {
+    this.#send(client, { type: "receipt", lease, accepted: reason === "", reason, samples });
+  }
+
+  /** Lets the round judge a result, and uses the contribution if it is the first. */
+  async #decide(client: Client, event: Extract<RoundEvent, { type: "result" }>, contribution: Admitted): Promise<void> {
+    const effects = advance(this.#round, event);
+    for (const effect of effects) {
+      if (effect.type === "accept") {
+        this.#run.add(contribution);
+        const gain = this.#gains.get(client) ?? { samples: 0, shards: 0 };
+        this.#gains.set(client, { samples: gain.samples + contribution.samples, shards: gain.shards + 1 });
+        this.#receipt(client, effect.lease.id, "", contribution.samples);
+      } else if (effect.type === "drop") this.#receipt(client, effect.lease, effect.reason);
+      else if (effect.type === "complete") await this.#complete(effect.work);
+      else this.#carryOut(effect);
+    }
+  }
+
+  async #complete(work: Parameters<Run["complete"]>[0]): Promise<void> {
+    const time = Date.now();
+    const gains: MemberGain[] = [];
+    for (const [{ id, keyHash, engine, device }, gain] of this.#gains)
+      gains.push({ id, keyHash, engine, device, ...gain });
+    const { samples } = this.#run;
+    await this.#run.complete(work, time, gains);
+    for (const [client, gain] of this.#gains) client.samples += gain.samples;
+    this.#gains.clear();
+    this.#measure(work, samples, time);
+    const { stage, step, version, status } = this.#run.state;
+    if (status === "failed") {
+      this.#advance({ type: "control", time, action: "fail" });
+      this.#announce(true);
+      return;
+    }
+    if (work === "train") this.#lastTrain = this.#store.lastMetric("train");
+    if (work === "validate") this.#lastValidation = this.#store.lastMetric("validate");
+    this.#advance({ type: "committed", time, stage, step, version });
+    this.#announce(stage === "done");
+    if (stage === "done") for (const client of [...this.#clients.values()]) this.#end(client);
+  }
+
+  #measure(work: string, samples: number, time: number): void {
+    if (work === "train" && this.#committedAt > 0 && time > this.#committedAt) {
+      const measured = (samples * 1000) / (time - this.#committedAt);
+      const weight = this.#samplesPerSecond === 0 ? 1 : SPEED_MEMORY;
+      this.#samplesPerSecond += weight * (measured - this.#samplesPerSecond);
+    }
+    this.#committedAt = time;
+  }
+
+  #advance(event: RoundEvent): void {
+    for (const effect of advance(this.#round, event)) this.#carryOut(effect);
+  }
+
+  #carryOut(effect: RoundEffect): void {
+    switch (effect.type) {
+      case "assign":
+        this.#assign(effect.client, effect.lease);
+        break;
+      case "revoke": {
+        const client = this.#byId(effect.client);
+        client?.leases.delete(effect.lease);
+        if (client !== undefined) this.#send(client, { type: "revoke", lease: effect.lease });
+        break;
+      }
+      case "broadcast":
+        for (const client of this.#clients.values()) this.#sendWeights(client);
+        break;
+      case "wake":
+        this.#setTimer(effect.time);
+        break;
+      case "accept":
+      case "drop":
+      case "complete":
+        // Only a result brings these, and `#decide` has dealt with them.
+        throw new Error(`the round said ${effect.type} without a result`);
+      default:
+        effect satisfies never;
+    }
+  }
+
+  #assign(id: string, lease: Lease): void {
+    const client = this.#byId(id);
+    if (client === undefined) return;
+    // Leases of other versions can no longer be answered usefully.
+    for (const held of client.leases.values()) if (held.version !== lease.version) client.leases.delete(held.id);
+    client.leases.set(lease.id, lease);
+    client.remember();
+    const { id: number, work, step, version, from, to } = lease;
+    this.#send(client, { type: "assign", lease: number, work, step, version, from, to });
+  }
+
+  #byId(id: string): Client | undefined {
+    for (const client of this.#clients.values()) if (client.id === id) return client;
+    return undefined;
+  }
+
+  #setTimer(time: number | null): void {
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = null;
+    if (time === null || this.#disposed) return;
+    this.#timer = setTimeout(
+      () => {
+        this.#timer = null;
+        this.#advance({ type: "tick", time: Math.max(time, Date.now()) });
+      },
+      Math.max(0, time - Date.now()),
+    );
+  }
+
+  /** An alarm only while somebody is connected to a session that goes on. */
+  #keepAlarm(): void {
+    if (this.#clients.size === 0 || this.#isOver() || this.#alarmAt > Date.now()) return;
+    this.#alarmAt = Date.now() + BACKSTOP;
+    void this.#ctx.storage.setAlarm(this.#alarmAt);
+  }
+
+  #isOver(): boolean {
+    const { stage, status } = this.#run.state;
+    return stage === "done" || status === "stopped" || status === "failed";
+  }
+
+  /** Tells a client that there is nothing left to do. */
+  #end(client: Client): void {
+    this.#post(client, encodeProgress(this.progress()));
+    const { socket } = client;
+    this.#forget(client);
+    this.#refuse(socket, "finished", "training is over");
+  }
+
+  /** Progress to everyone who is connected, at most a few times a second. */
+  #announce(pressing: boolean): void {
+    this.#onChange(this.#run.state, pressing);
+    if (this.#clients.size === 0 || this.#progressTimer !== null) return;
+    const wait = pressing ? 0 : this.#progressAt + PROGRESS_INTERVAL - Date.now();
+    if (wait <= 0) this.#sendProgress();
+    else {
+      this.#progressTimer = setTimeout(() => {
+        this.#progressTimer = null;
+        this.#sendProgress();
+      }, wait);
+    }
+  }
+
+  #sendProgress(): void {
+    if (this.#clients.size === 0) return;
+    this.#progressAt = Date.now();
+    const message = encodeProgress(this.progress());
+    for (const client of this.#clients.values()) this.#post(client, message);
+  }
+
+  #send(client: Client, message: CoordinatorMessage): void {
+    this.#post(client, encodeMessage(message));
+  }
+
+  /** A socket that closed a moment ago refuses to send; its close event is on the way and does the rest. */
+  #post(client: Client, bytes: Uint8Array<ArrayBuffer>): void {
+    if (client.socket.readyState === WebSocket.OPEN) client.socket.send(bytes);
+  }
+
+  #forget(client: Client): void {
+    this.#acknowledge(client);
+    this.#dropUpload(client);
+    this.#clients.delete(client.socket);
+  }
+
+  /** Says what is wrong, and closes. */
+  #refuse(socket: WebSocket, code: ProtocolErrorCode, message: string): void {
+    this.gone(socket);
+    writeAttachment(socket, { phase: "closed" });
+    if (socket.readyState !== WebSocket.OPEN) return;
+    socket.send(encodeMessage({ type: "error", code, message: message.slice(0, 500) }));
+    socket.close(PROTOCOL_ERRORS[code].close, code);
+  }
+}

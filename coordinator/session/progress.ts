@@ -1,0 +1,27 @@
+/** Progress for everyone who watches: built from what the run knows, and cut until it fits a message. */
+
+import { encodeMessage, type Progress, ProtocolError } from "../../shared/protocol/messages.ts";
+
+/** Milliseconds between two progress messages. */
+export const PROGRESS_INTERVAL = 250;
+
+const DEVICE_CHARACTERS = 48;
+
+/**
+ * Encodes a progress message of at most 4 KB: the clients that contributed most come first, and the list is cut where
+ * it does not fit. `clientCount` still counts them all.
+ */
+export function encodeProgress(progress: Progress): Uint8Array<ArrayBuffer> {
+  let clients = [...progress.clients]
+    .sort((a, b) => b.samples - a.samples)
+    .slice(0, 24)
+    .map((client) => ({ ...client, device: client.device.slice(0, DEVICE_CHARACTERS) }));
+  for (;;) {
+    try {
+      return encodeMessage({ ...progress, clients });
+    } catch (error) {
+      if (!(error instanceof ProtocolError) || clients.length === 0) throw error;
+      clients = clients.slice(0, Math.floor(clients.length / 2));
+    }
+  }
+}

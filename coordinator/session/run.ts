@@ -1,0 +1,300 @@
+/**
+ * The training itself, as one session's object holds it: parameters, the open piece of work's sums, the grid, and what
+ * happens when a piece is complete. What is durable comes first: the store's transaction, then memory (invariant I3).
+ */
+
+import {
+  advanceEnvelope,
+  announce,
+  blockCount,
+  createEnvelope,
+  firstNonFinite,
+  magnitudeBits,
+} from "../../shared/codec/index.ts";
+import { metricNames, parameterLength } from "../../shared/graph/parameters.ts";
+import type { SessionDefinition } from "../../shared/session/definition.ts";
+import {
+  epochOf,
+  evaluatesAfter,
+  microBatchesPerStep,
+  planRun,
+  type RunPlan,
+  type Work,
+} from "../../shared/session/plan.ts";
+import { type Contribution, StepAggregate } from "../aggregate/index.ts";
+import { createKernels, type Kernels, LocalParameterShard, type StepRecord } from "../optim/index.ts";
+import kernelsModule from "../optim/kernels.wasm";
+import type { Stage } from "../round/types.ts";
+import type { Commit, MemberGain, MetricRow, RunState, SessionStore } from "../store/store.ts";
+import { sha256Hex } from "./identity.ts";
+import { type Body, weightsBody } from "./sections.ts";
+
+/** Steps between two checkpoints: a recovery replays at most so many. */
+const CHECKPOINT_INTERVAL = 16;
+
+/** A contribution whose sizes were checked, with its integers: empty for all but training steps. */
+export interface Admitted extends Contribution {
+  readonly sums: Uint8Array;
+}
+
+/** Exponents of the weights body: those of the next step's grid, zero before the calibration pass. */
+export function announcedOf(state: RunState, parameters: number): Uint8Array {
+  return state.envelope.length === 0 ? new Uint8Array(blockCount(parameters)) : announce(state.envelope);
+}
+
+export class Run {
+  readonly plan: RunPlan;
+  readonly #definition: SessionDefinition;
+  readonly #store: SessionStore;
+  readonly #kernels: Kernels;
+  readonly #shard: LocalParameterShard;
+  readonly #aggregate: StepAggregate;
+  readonly #metricNames: readonly string[];
+  #state: RunState;
+  #announced: Uint8Array;
+  /** What lands in the same transaction as the record that the shard logs. */
+  #landing: Omit<Commit, "record"> | null = null;
+
+  /** Whether the stored checkpoint is the current weights, so that they can be served without waking the run. */
+  static isStored(store: SessionStore): boolean {
+    const { step, checkpointStep } = store.state();
+    return step === checkpointStep;
+  }
+
+  /** Restores the run: the checkpoint, then every logged step through the same kernels. */
+  constructor(definition: SessionDefinition, store: SessionStore) {
+    this.#definition = definition;
+    this.#store = store;
+    this.plan = planRun(definition);
+    const parameters = parameterLength(definition.graph);
+    this.#metricNames = metricNames(definition.graph);
+    this.#state = store.state();
+    this.#kernels = createKernels(kernelsModule, parameters);
+    this.#shard = new LocalParameterShard({
+      kernels: this.#kernels,
+      optimizer: definition.optimizer,
+      codec: definition.codec,
+      bits: magnitudeBits(definition.codec, microBatchesPerStep(this.plan)),
+      log: { append: (record) => this.#append(record) },
+    });
+    this.#aggregate = new StepAggregate({ blocks: blockCount(parameters), metrics: this.#metricNames.length });
+    this.#restore();
+    this.#announced = announcedOf(this.#state, parameters);
+    this.#open();
+  }
+
+  get state(): RunState {
+    return this.#state;
+  }
+
+  /** Bytes of the linear memory. */
+  get bytes(): number {
+    return this.#shard.bytes;
+  }
+
+  get samples(): number {
+    return this.#aggregate.samples;
+  }
+
+  weights(): Body {
+    return weightsBody(this.#announced, this.#shard.weights());
+  }
+
+  /** Copies of the parameters, for diagnostics and tests. */
+  snapshot(): { weights: Float32Array; m: Float32Array; v: Float32Array } {
+    const { weights, m, v } = this.#shard.snapshot();
+    return { weights: weights.slice(), m: m.slice(), v: v.slice() };
+  }
+
+  /** Adds a contribution that the round accepted. */
+  add(contribution: Admitted): void {
+    this.#aggregate.add(contribution);
+    if (this.#state.stage === "train") this.#shard.add(contribution.sums);
+  }
+
+  /** Changes the status, durably. */
+  setStatus(status: RunState["status"], reason: string, time: number): void {
+    this.#state = { ...this.#state, status, reason };
+    this.#store.setState(this.#state, time, status, reason);
+  }
+
+  /** Makes a completed piece durable and applies it; the state then says what comes next. */
+  async complete(work: Work, time: number, gains: readonly MemberGain[]): Promise<void> {
+    const block = firstNonFinite(this.#aggregate.maxima);
+    if (block >= 0) {
+      this.#fail(`the gradient of ${this.#parameterAt(block)} is not finite at step ${this.#state.step}`, time);
+      return;
+    }
+    switch (work) {
+      case "calibrate":
+        this.#calibrated(time, gains);
+        break;
+      case "train":
+        await this.#trained(time, gains);
+        break;
+      case "validate":
+        await this.#validated(time, gains);
+        break;
+      case "test":
+        this.#land({ ...this.#state, stage: "done", status: "finished" }, time, gains, this.#metric("test"));
+        break;
+      default:
+        work satisfies never;
+    }
+    this.#announced = announcedOf(this.#state, this.#kernels.weights.length);
+    this.#open();
+  }
+
+  #open(): void {
+    this.#aggregate.reset();
+    if (this.#state.stage === "train") this.#shard.begin(this.#announced);
+  }
+
+  #restore(): void {
+    const { step, checkpointStep } = this.#state;
+    const { weights, m, v } = this.#shard.snapshot();
+    this.#store.readPart("latest", "weights", weights);
+    this.#store.readPart("latest", "m", m);
+    this.#store.readPart("latest", "v", v);
+    this.#shard.skipTo(checkpointStep);
+    for (const record of this.#store.records()) {
+      // A step that is not in the log had no weight and changed nothing.
+      this.#shard.skipTo(record.step);
+      this.#shard.replay(record);
+    }
+    this.#shard.skipTo(step);
+  }
+
+  /** Called by the shard before it changes anything. */
+  #append(record: StepRecord): void {
+    if (this.#landing === null) throw new Error("a step was applied outside of a completed piece");
+    this.#store.commit({ ...this.#landing, record });
+  }
+
+  #calibrated(time: number, gains: readonly MemberGain[]): void {
+    const envelope = createEnvelope(this.#aggregate.maxima);
+    this.#land({ ...this.#state, stage: "train", version: this.#state.version + 1, envelope }, time, gains, null);
+  }
+
+  async #trained(time: number, gains: readonly MemberGain[]): Promise<void> {
+    const { step, version, envelope } = this.#state;
+    const { weight, maxima } = this.#aggregate;
+    const next: RunState = {
+      ...this.#state,
+      stage: this.#stageAfter(step + 1),
+      step: step + 1,
+      version: version + 1,
+      envelope: advanceEnvelope(envelope, maxima, step + 1),
+    };
+    const ended = next.stage === "done" ? { ...next, status: "finished" as const } : next;
+    const landing = this.#commitOf(ended, time, gains, this.#metric("train"));
+    if (weight <= 0n) {
+      // Nothing to divide by: the step is counted and changes nothing.
+      this.#store.commit({ ...landing, record: null });
+      this.#shard.skipTo(step + 1);
+    } else {
+      this.#landing = landing;
+      await this.#shard.prepare(step, { weight, maxima });
+      await this.#shard.commit(step, 1);
+      this.#landing = null;
+    }
+    this.#state = ended;
+    if (ended.step === this.plan.totalSteps) await this.#hashWeights(time);
+    if (ended.step - ended.checkpointStep >= CHECKPOINT_INTERVAL) this.#checkpoint();
+  }
+
+  async #validated(time: number, gains: readonly MemberGain[]): Promise<void> {
+    const { step, version, best } = this.#state;
+    const metric = this.#metric("validate");
+    const isBest = metric.loss !== null && (best === null || metric.loss < best.loss);
+    const newBest = isBest ? { step, version, loss: metric.loss ?? 0 } : best;
+    const weights = this.#shard.weights();
+    const isLast = step === this.plan.totalSteps;
+    if (isLast && this.#state.weightsHash === null) await this.#hashWeights(time);
+    const restores = isLast && newBest !== null && newBest.step !== step;
+    const stage = isLast ? this.#stageAfterTraining() : "train";
+    const state: RunState = {
+      ...this.#state,
+      stage,
+      status: stage === "done" ? "finished" : this.#state.status,
+      best: newBest,
+      version: restores ? version + 1 : version,
+      checkpointStep: restores ? step : this.#state.checkpointStep,
+    };
+    this.#store.commit({
+      ...this.#commitOf(state, time, gains, metric),
+      record: null,
+      bestWeights: isBest ? weights : null,
+      checkpoint: restores ? this.#shard.snapshot() : null,
+      restoreBest: restores,
+    });
+    this.#state = state;
+    if (restores) this.#store.readPart("best", "weights", weights);
+    if (isLast) {
+      const bestHash = await sha256Hex(new Uint8Array(weights.slice().buffer));
+      this.#state = { ...this.#state, bestHash };
+      this.#store.setState(this.#state, time, "best", `step ${newBest?.step ?? step}`);
+    }
+  }
+
+  async #hashWeights(time: number): Promise<void> {
+    const weightsHash = await sha256Hex(new Uint8Array(this.#shard.weights().slice().buffer));
+    this.#state = { ...this.#state, weightsHash };
+    this.#store.setState(this.#state, time, "trained", weightsHash);
+  }
+
+  #stageAfter(steps: number): Stage {
+    if (evaluatesAfter(this.plan, steps)) return "validate";
+    return steps === this.plan.totalSteps ? this.#stageAfterTraining() : "train";
+  }
+
+  #stageAfterTraining(): Stage {
+    return this.plan.testSamples > 0 ? "test" : "done";
+  }
+
+  #checkpoint(): void {
+    this.#state = { ...this.#state, checkpointStep: this.#state.step };
+    this.#store.checkpoint(this.#state, this.#shard.snapshot());
+  }
+
+  #land(state: RunState, time: number, gains: readonly MemberGain[], metric: MetricRow | null): void {
+    this.#store.commit({ ...this.#commitOf(state, time, gains, metric), record: null });
+    this.#state = state;
+  }
+
+  #commitOf(
+    state: RunState,
+    time: number,
+    gains: readonly MemberGain[],
+    metric: MetricRow | null,
+  ): Omit<Commit, "record"> {
+    return { state, time, metric, gains, bestWeights: null, checkpoint: null, restoreBest: false };
+  }
+
+  /** The row of the piece that is complete. Its step counts the updates done, a training step's own included. */
+  #metric(work: MetricRow["work"]): MetricRow {
+    const means = this.#aggregate.means();
+    const { step } = this.#state;
+    return {
+      work,
+      step: work === "train" ? step + 1 : step,
+      epoch: work === "train" ? epochOf(this.plan, step) : epochOf(this.plan, Math.max(0, step - 1)),
+      loss: means?.loss ?? null,
+      metrics: Object.fromEntries(this.#metricNames.map((name, index) => [name, means?.metrics[index] ?? 0])),
+      samples: this.#aggregate.samples,
+      clamped: this.#aggregate.clamped,
+      time: Date.now(),
+    };
+  }
+
+  #fail(reason: string, time: number): void {
+    this.setStatus("failed", reason, time);
+  }
+
+  /** Name of the parameter that a block of the flat space begins in. */
+  #parameterAt(block: number): string {
+    const at = block * 256;
+    const { parameters } = this.#definition.graph;
+    return parameters.findLast(({ offset }) => offset <= at)?.name ?? "a parameter";
+  }
+}

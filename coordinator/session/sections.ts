@@ -1,0 +1,65 @@
+/**
+ * Bodies made of sections that lie in different places, cut into frames without being put together first: the weights
+ * stay where the optimizer keeps them, and at most one frame exists at a time.
+ */
+
+import {
+  encodeFrame,
+  type FrameHeader,
+  HEADER_BYTES,
+  MAX_PAYLOAD_BYTES,
+  weightsLayout,
+} from "../../shared/protocol/frames.ts";
+
+export interface Section {
+  /** Offset in the body. */
+  readonly offset: number;
+  readonly bytes: Uint8Array;
+}
+
+export interface Body {
+  readonly sections: readonly Section[];
+  readonly total: number;
+}
+
+const bytesOf = (values: Float32Array): Uint8Array =>
+  new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+
+/** Announced exponents [blocks] and weights [parameters] as a weights body (shared/protocol/frames.ts). */
+export function weightsBody(announced: Uint8Array, weights: Float32Array): Body {
+  const layout = weightsLayout(announced.length, weights.length);
+  return {
+    sections: [
+      { offset: layout.exponents, bytes: announced },
+      { offset: layout.weights, bytes: bytesOf(weights) },
+    ],
+    total: layout.total,
+  };
+}
+
+/** Copies the part of the body from `offset` on into `target`; what no section covers is zero. */
+export function copyBody(body: Body, offset: number, target: Uint8Array): void {
+  target.fill(0);
+  const end = offset + target.byteLength;
+  for (const section of body.sections) {
+    const from = Math.max(offset, section.offset);
+    const to = Math.min(end, section.offset + section.bytes.byteLength);
+    if (from < to) target.set(section.bytes.subarray(from - section.offset, to - section.offset), from - offset);
+  }
+}
+
+/** The body's frames, in order. */
+export function* cutFrames(
+  header: Omit<FrameHeader, "offset" | "total">,
+  body: Body,
+): Generator<Uint8Array<ArrayBuffer>> {
+  const payload = new Uint8Array(Math.min(MAX_PAYLOAD_BYTES, body.total));
+  for (let offset = 0; offset < body.total; offset += MAX_PAYLOAD_BYTES) {
+    const part = payload.subarray(0, Math.min(MAX_PAYLOAD_BYTES, body.total - offset));
+    copyBody(body, offset, part);
+    yield encodeFrame({ ...header, offset, total: body.total }, part);
+  }
+}
+
+/** Bytes of all of a body's frames. */
+export const framedBytes = (total: number): number => total + HEADER_BYTES * Math.ceil(total / MAX_PAYLOAD_BYTES);

@@ -1,0 +1,280 @@
+/**
+ * The Durable Object of one training session: sockets, timers and storage around the pure round, the optimizer and the
+ * store. It decides nothing about training; it checks what arrives, says what the round says, and keeps count of bytes.
+ *
+ * Sockets hibernate: whatever is needed to go on is in SQLite and in the sockets' attachments, so any event may be the
+ * first one after a sleep.
+ */
+
+import { DurableObject } from "cloudflare:workers";
+import { initialize } from "../../shared/graph/initialize.ts";
+import { parameterLength } from "../../shared/graph/parameters.ts";
+import { weightsLayout } from "../../shared/protocol/frames.ts";
+import { SUBPROTOCOL } from "../../shared/protocol/messages.ts";
+import type { SessionDefinition } from "../../shared/session/definition.ts";
+import { planRun } from "../../shared/session/plan.ts";
+import { listSession } from "../store/listing.ts";
+import { type RunState, type SessionRecord, SessionStore } from "../store/store.ts";
+import { type Answer, answer, refuse, UNKNOWN_SESSION } from "./answer.ts";
+import { writeAttachment } from "./attachment.ts";
+import { Downloads } from "./downloads.ts";
+import type { SessionEnv } from "./env.ts";
+import { sha256Hex } from "./identity.ts";
+import { Ledger } from "./ledger.ts";
+import { Live } from "./live.ts";
+import { describeResult, idleProgress } from "./report.ts";
+import { announcedOf, Run } from "./run.ts";
+import { type Body, weightsBody } from "./sections.ts";
+
+/** Training steps in one answer of the metrics route; the reader asks again from the last one on. */
+const METRICS_PAGE = 20_000;
+/** Milliseconds between two writes of the session's entry in the list. */
+const LISTING_INTERVAL = 60_000;
+
+export class TrainingSession extends DurableObject<SessionEnv> {
+  readonly #store: SessionStore;
+  readonly #ledger = new Ledger();
+  readonly #downloads = new Downloads(this.#ledger);
+  #session: SessionRecord | null;
+  #definition: SessionDefinition | null = null;
+  #live: Live | null = null;
+  #listedAt = 0;
+
+  constructor(ctx: DurableObjectState, env: SessionEnv) {
+    super(ctx, env);
+    this.#store = new SessionStore(ctx.storage);
+    this.#session = this.#store.open();
+    ctx.setWebSocketAutoResponse(new WebSocketRequestResponsePair("ping", "pong"));
+  }
+
+  /** Makes this object a session. The definition and the manifest are canonical JSON, and were validated by the Worker. */
+  async create(id: string, definition: string, manifest: string | null): Promise<Answer> {
+    if (this.#session !== null) return refuse(409, "session-exists", "this id is taken");
+    const parsed = JSON.parse(definition) as SessionDefinition;
+    const definitionHash = await sha256Hex(definition);
+    const weights = initialize(parsed.graph, parsed.seed);
+    const zeros = new Float32Array(weights.length);
+    const session: SessionRecord = { id, definition, definitionHash, manifest, createdAt: Date.now() };
+    const state: RunState = {
+      stage: "calibrate",
+      status: "running",
+      reason: "",
+      step: 0,
+      version: 1,
+      envelope: new Uint8Array(0),
+      checkpointStep: 0,
+      best: null,
+      weightsHash: null,
+      bestHash: null,
+    };
+    this.#store.create(session, state, { weights, m: zeros, v: zeros });
+    this.#session = session;
+    await this.#list(session, state);
+    return answer({ id, path: `/s/${id}` });
+  }
+
+  /** The session as clients read it before they join. */
+  describe(): Answer {
+    const session = this.#session;
+    if (session === null) return UNKNOWN_SESSION;
+    return {
+      ok: true,
+      // Both texts are JSON already.
+      json: `{"id":"${session.id}","definition":${session.definition},"definitionHash":"${session.definitionHash}","manifest":${
+        session.manifest ?? "null"
+      },"parameters":${this.#parameters()},"progress":${JSON.stringify(this.#progress())},"createdAt":${session.createdAt}}`,
+    };
+  }
+
+  metrics(after: number): Answer {
+    if (this.#session === null) return UNKNOWN_SESSION;
+    const { steps, evaluations } = this.#store.metrics(after, METRICS_PAGE);
+    return answer({
+      steps: steps.map(({ work: _work, clamped: _clamped, ...metric }) => metric),
+      evaluations: evaluations.map(({ work, step, loss, metrics, time }) => ({ work, step, loss, metrics, time })),
+      more: steps.length === METRICS_PAGE,
+      result: describeResult(this.#store, this.#state()),
+    });
+  }
+
+  /** Figures for operators: memory by account, the log, the members. */
+  diagnostics(): Answer {
+    if (this.#session === null) return UNKNOWN_SESSION;
+    return answer({
+      awake: this.#live !== null,
+      ledger: this.#ledger.report(),
+      sockets: this.ctx.getWebSockets().length,
+      databaseBytes: this.#store.databaseBytes,
+      log: this.#store.logSize(),
+      checkpointStep: this.#state().checkpointStep,
+      members: this.#store.members(),
+      journal: this.#store.journal(50),
+      ...this.#live?.diagnostics(),
+    });
+  }
+
+  /** Pauses, resumes or stops the session; durable, so that it stays so after a restart. */
+  control(action: "pause" | "resume" | "stop"): Answer {
+    if (this.#session === null) return UNKNOWN_SESSION;
+    const refused = this.#wake(this.#session).control(action);
+    return refused ?? answer({ progress: this.#progress() });
+  }
+
+  /** Deletes everything. Clients are told, and their sockets close. */
+  async remove(): Promise<Answer> {
+    if (this.#session === null) return UNKNOWN_SESSION;
+    const { id } = this.#session;
+    if (this.#live === null) this.#wake(this.#session);
+    this.#live?.dispose("deleted", "the session was deleted");
+    this.#live = null;
+    this.#session = null;
+    this.#definition = null;
+    await this.ctx.storage.deleteAlarm();
+    await this.ctx.storage.deleteAll();
+    return answer({ id, deleted: true });
+  }
+
+  /** Internal addresses: `/socket` and `/weights/<latest | best | version>`. */
+  override async fetch(request: Request): Promise<Response> {
+    const session = this.#session;
+    if (session === null) return refusal(UNKNOWN_SESSION);
+    const { pathname } = new URL(request.url);
+    if (pathname === "/socket") return this.#accept();
+    return this.#weights(session, decodeURIComponent(pathname.slice("/weights/".length)));
+  }
+
+  override async webSocketMessage(socket: WebSocket, message: string | ArrayBuffer): Promise<void> {
+    if (this.#session === null) return;
+    await this.#wake(this.#session).receive(socket, message);
+  }
+
+  override webSocketClose(socket: WebSocket, code: number): void {
+    if (this.#session !== null) this.#wake(this.#session).gone(socket);
+    // Completes the closing handshake; 1005 and 1006 say that there was no code and cannot be sent.
+    socket.close(code === 1005 || code === 1006 ? 1000 : code);
+  }
+
+  override webSocketError(socket: WebSocket): void {
+    if (this.#session !== null) this.#wake(this.#session).gone(socket);
+  }
+
+  /** Backstop for a timer that was lost with the object's memory. */
+  override alarm(): void {
+    if (this.#session !== null) this.#wake(this.#session).alarm();
+  }
+
+  #accept(): Response {
+    const { 0: client, 1: server } = new WebSocketPair();
+    this.ctx.acceptWebSocket(server);
+    writeAttachment(server, { phase: "new" });
+    return new Response(null, { status: 101, webSocket: client, headers: { "Sec-WebSocket-Protocol": SUBPROTOCOL } });
+  }
+
+  /** Builds the live half from storage and from the sockets' attachments, if it is not there. */
+  #wake(session: SessionRecord): Live {
+    this.#live ??= new Live({
+      ctx: this.ctx,
+      store: this.#store,
+      ledger: this.#ledger,
+      definition: this.#read(session),
+      onChange: (state, pressing) => this.#changed(session, state, pressing),
+    });
+    return this.#live;
+  }
+
+  #read(session: SessionRecord): SessionDefinition {
+    this.#definition ??= JSON.parse(session.definition) as SessionDefinition;
+    return this.#definition;
+  }
+
+  #state(): RunState {
+    return this.#live?.state ?? this.#store.state();
+  }
+
+  #parameters(): number {
+    return this.#session === null ? 0 : parameterLength(this.#read(this.#session).graph);
+  }
+
+  #progress() {
+    if (this.#live !== null) return this.#live.progress();
+    const definition = this.#session === null ? null : this.#read(this.#session);
+    return definition === null ? null : idleProgress(this.#store, this.#state(), planRun(definition));
+  }
+
+  #changed(session: SessionRecord, state: RunState, pressing: boolean): void {
+    const now = Date.now();
+    if (!pressing && now - this.#listedAt < LISTING_INTERVAL) return;
+    this.#listedAt = now;
+    this.ctx.waitUntil(
+      this.#list(session, state).catch((error: unknown) =>
+        console.error("the list of sessions was not updated", error),
+      ),
+    );
+  }
+
+  async #list(session: SessionRecord, state: RunState): Promise<void> {
+    const definition = this.#read(session);
+    const { id, createdAt } = session;
+    await listSession(
+      this.env.BUCKET,
+      {
+        id,
+        title: definition.title,
+        status: state.status,
+        step: state.step,
+        totalSteps: planRun(definition).totalSteps,
+        createdAt,
+      },
+      definition.visibility,
+    );
+  }
+
+  /** A weights body: the current version, the best one on held-out samples, or a version by number if it is still held. */
+  #weights(session: SessionRecord, which: string): Response {
+    const definition = this.#read(session);
+    const parameters = this.#parameters();
+    const state = this.#state();
+    const announced = announcedOf(state, parameters);
+    const total = weightsLayout(announced.length, parameters).total;
+    const stored = (slot: "latest" | "best"): Body => {
+      const weights = new Float32Array(parameters);
+      this.#store.readPart(slot, "weights", weights);
+      return weightsBody(announced, weights);
+    };
+    const current = (): Body =>
+      this.#live === null && Run.isStored(this.#store) ? stored("latest") : this.#wake(session).weights();
+
+    const numbered = which !== "latest" && which !== "best";
+    if (numbered && which !== String(state.version)) {
+      const held = /^\d{1,10}$/.test(which);
+      return held
+        ? refusal(refuse(404, "version-gone", `version ${which} is not held; the current one is ${state.version}`))
+        : refusal(refuse(404, "unknown-version", "weights are addressed by latest, best or a version's number"));
+    }
+    const best = which === "best" ? state.best : null;
+    if (which === "best" && best === null) {
+      return refusal(refuse(404, "no-best", "nothing was measured on held-out samples yet"));
+    }
+    const name = best === null ? `version ${state.version}` : `best ${best.step}`;
+    const body = best === null ? current : () => stored("best");
+    const stream = this.#downloads.open(name, Date.now(), total, body);
+    if (stream === null) {
+      const response = refusal(refuse(503, "busy", "no memory is free for this download: try again in a second"));
+      response.headers.set("Retry-After", "1");
+      return response;
+    }
+    return new Response(stream, {
+      headers: {
+        "Content-Type": "application/octet-stream",
+        "X-Commonweight-Version": String(best?.version ?? state.version),
+        "X-Commonweight-Step": String(best?.step ?? state.step),
+        "X-Commonweight-Bytes": String(total),
+        "Cache-Control": numbered ? `${definition.visibility}, max-age=31536000, immutable` : "no-store",
+      },
+    });
+  }
+}
+
+function refusal({ status, code, message }: { status: number; code: string; message: string }): Response {
+  return Response.json({ error: { code, message } }, { status, headers: { "Cache-Control": "no-store" } });
+}

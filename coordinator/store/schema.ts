@@ -1,0 +1,57 @@
+/**
+ * The tables of one session's SQLite database, and the only place where their layout changes. A deploy may run old and
+ * new code side by side: code that meets a newer schema than its own refuses to touch it.
+ */
+
+/** Statements by schema version: entry i takes a database from version i to i + 1. */
+const MIGRATIONS: readonly (readonly string[])[] = [
+  [
+    // What was asked for; written once.
+    `CREATE TABLE session (
+      id TEXT NOT NULL, definition TEXT NOT NULL, definition_hash TEXT NOT NULL, manifest TEXT, created_at INTEGER NOT NULL
+    )`,
+    // Where the run is; one row, rewritten in the transaction of every durable event.
+    `CREATE TABLE state (
+      stage TEXT NOT NULL, status TEXT NOT NULL, reason TEXT NOT NULL,
+      step INTEGER NOT NULL, version INTEGER NOT NULL, envelope BLOB NOT NULL,
+      checkpoint_step INTEGER NOT NULL, best TEXT, weights_hash TEXT, best_hash TEXT
+    )`,
+    // How often this object was built from storage: part of every lease's number.
+    "CREATE TABLE incarnation (count INTEGER NOT NULL)",
+    // `latest` has the parts weights, m and v; `best` has weights.
+    `CREATE TABLE checkpoint (
+      slot TEXT NOT NULL, part TEXT NOT NULL, piece INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (slot, part, piece)
+    )`,
+    // The steps since the checkpoint: piece 0 is the record's head, the others are its sums.
+    "CREATE TABLE log (step INTEGER NOT NULL, piece INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (step, piece))",
+    `CREATE TABLE metric (
+      work TEXT NOT NULL, step INTEGER NOT NULL, epoch INTEGER NOT NULL, loss REAL, metrics TEXT NOT NULL,
+      samples INTEGER NOT NULL, clamped INTEGER NOT NULL, time INTEGER NOT NULL, PRIMARY KEY (work, step)
+    ) WITHOUT ROWID`,
+    `CREATE TABLE member (
+      id TEXT PRIMARY KEY, key_hash TEXT NOT NULL, engine TEXT NOT NULL, device TEXT NOT NULL,
+      samples INTEGER NOT NULL, shards INTEGER NOT NULL, seen_at INTEGER NOT NULL
+    ) WITHOUT ROWID`,
+    "CREATE TABLE journal (time INTEGER NOT NULL, event TEXT NOT NULL, detail TEXT NOT NULL)",
+  ],
+];
+
+export const SCHEMA_VERSION = MIGRATIONS.length;
+
+/** Whether a session was ever created here. Reads only, so that asking for an unknown session stores nothing. */
+export function hasSession(sql: SqlStorage): boolean {
+  return sql.exec("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'schema'").toArray().length === 1;
+}
+
+/** Brings the database to this code's schema. Call inside a transaction. Throws if the database is newer than this code. */
+export function migrate(sql: SqlStorage): void {
+  sql.exec("CREATE TABLE IF NOT EXISTS schema (version INTEGER NOT NULL)");
+  const found = sql.exec<{ version: number }>("SELECT version FROM schema").toArray()[0]?.version ?? 0;
+  if (found > SCHEMA_VERSION) {
+    throw new Error(`the database has schema ${found}, this code knows ${SCHEMA_VERSION}: deploy newer code`);
+  }
+  if (found === SCHEMA_VERSION) return;
+  for (const statements of MIGRATIONS.slice(found)) for (const statement of statements) sql.exec(statement);
+  sql.exec("DELETE FROM schema");
+  sql.exec("INSERT INTO schema (version) VALUES (?)", SCHEMA_VERSION);
+}

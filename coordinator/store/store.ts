@@ -1,0 +1,437 @@
+/**
+ * One session's durable half (invariant I3). Every method that writes is one transaction: a step's log record, its
+ * metrics, its members' samples and the new state land together or not at all. Parameters stay in pieces, read and
+ * written straight from and to the memory of the optimizer's kernels.
+ */
+
+import type { StepRecord } from "../optim/shard.ts";
+import type { Stage, Status } from "../round/types.ts";
+import { cutPieces } from "./pieces.ts";
+import { decodeRecord, encodeRecordHead } from "./record.ts";
+import { hasSession, migrate } from "./schema.ts";
+
+/** What was asked for; never changes. */
+export interface SessionRecord {
+  readonly id: string;
+  /** Canonical JSON of the SessionDefinition. */
+  readonly definition: string;
+  /** Hex SHA-256 of `definition`. */
+  readonly definitionHash: string;
+  /** Canonical JSON of the DatasetManifest, null for local data. */
+  readonly manifest: string | null;
+  readonly createdAt: number;
+}
+
+/** Best weights on held-out samples so far. */
+export interface Best {
+  readonly step: number;
+  readonly version: number;
+  readonly loss: number;
+}
+
+/** Where the run is. */
+export interface RunState {
+  readonly stage: Stage;
+  readonly status: Status;
+  /** Why it paused or failed; empty otherwise. */
+  readonly reason: string;
+  /** Updates done. */
+  readonly step: number;
+  /** Broadcasts made; only ever rises. */
+  readonly version: number;
+  /** Grid of the next step, [blocks] (shared/codec); empty before the calibration pass. */
+  readonly envelope: Uint8Array;
+  /** Steps contained in the checkpoint; the log holds what came after. */
+  readonly checkpointStep: number;
+  readonly best: Best | null;
+  /** Hex SHA-256 of the flat weights after the last training step, and of the best ones. */
+  readonly weightsHash: string | null;
+  readonly bestHash: string | null;
+}
+
+export interface MetricRow {
+  readonly work: "train" | "validate" | "test";
+  /** Updates done before a training step; updates done when evaluating. */
+  readonly step: number;
+  readonly epoch: number;
+  /** Null where the denominator was zero. */
+  readonly loss: number | null;
+  readonly metrics: Readonly<Record<string, number>>;
+  readonly samples: number;
+  readonly clamped: number;
+  /** Milliseconds since 1970. */
+  readonly time: number;
+}
+
+export interface MemberRow {
+  readonly id: string;
+  /** Hex SHA-256 of the resume key. */
+  readonly keyHash: string;
+  readonly samples: number;
+  readonly shards: number;
+}
+
+/** What one client added to a piece of work that became durable. */
+export interface MemberGain {
+  readonly id: string;
+  readonly keyHash: string;
+  readonly engine: string;
+  readonly device: string;
+  readonly samples: number;
+  readonly shards: number;
+}
+
+/** What lands together when a piece of work is complete. */
+export interface Commit {
+  readonly state: RunState;
+  readonly time: number;
+  /** The optimizer's input; null for everything but an applied training step. */
+  readonly record: StepRecord | null;
+  readonly metric: MetricRow | null;
+  readonly gains: readonly MemberGain[];
+  /** Current weights become the best ones. */
+  readonly bestWeights: Float32Array | null;
+  /** Parameters to make the checkpoint from, which empties the log. Not together with a record, which they lack. */
+  readonly checkpoint: ParameterState | null;
+  /** The checkpoint's weights are replaced by the best ones. */
+  readonly restoreBest: boolean;
+}
+
+/** Flat views [parameters]. */
+export interface ParameterState {
+  readonly weights: Float32Array;
+  readonly m: Float32Array;
+  readonly v: Float32Array;
+}
+
+export type Slot = "latest" | "best";
+export type Part = keyof ParameterState;
+
+const PARTS: readonly Part[] = ["weights", "m", "v"];
+
+interface StateRow extends Record<string, SqlStorageValue> {
+  stage: string;
+  status: string;
+  reason: string;
+  step: number;
+  version: number;
+  envelope: ArrayBuffer;
+  checkpoint_step: number;
+  best: string | null;
+  weights_hash: string | null;
+  best_hash: string | null;
+}
+
+const bytesOf = (values: Float32Array): Uint8Array =>
+  new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+
+export class SessionStore {
+  readonly #storage: DurableObjectStorage;
+  readonly #sql: SqlStorage;
+
+  constructor(storage: DurableObjectStorage) {
+    this.#storage = storage;
+    this.#sql = storage.sql;
+  }
+
+  /** Bytes of the database. */
+  get databaseBytes(): number {
+    return this.#sql.databaseSize;
+  }
+
+  /** The session, or null if none was created here. Brings an older database to this code's schema. */
+  open(): SessionRecord | null {
+    if (!hasSession(this.#sql)) return null;
+    this.#storage.transactionSync(() => migrate(this.#sql));
+    const [row] = this.#sql
+      .exec<{
+        id: string;
+        definition: string;
+        definition_hash: string;
+        manifest: string | null;
+        created_at: number;
+      }>("SELECT * FROM session")
+      .toArray();
+    if (row === undefined) return null;
+    return {
+      id: row.id,
+      definition: row.definition,
+      definitionHash: row.definition_hash,
+      manifest: row.manifest,
+      createdAt: row.created_at,
+    };
+  }
+
+  /** Writes a new session with its first checkpoint. */
+  create(session: SessionRecord, state: RunState, parameters: ParameterState): void {
+    this.#storage.transactionSync(() => {
+      migrate(this.#sql);
+      this.#sql.exec(
+        "INSERT INTO session (id, definition, definition_hash, manifest, created_at) VALUES (?, ?, ?, ?, ?)",
+        session.id,
+        session.definition,
+        session.definitionHash,
+        session.manifest,
+        session.createdAt,
+      );
+      this.#sql.exec("INSERT INTO incarnation (count) VALUES (0)");
+      this.#writeState(state);
+      this.#writeCheckpoint(parameters);
+      this.#note(session.createdAt, "created", "");
+    });
+  }
+
+  /** Counts this awakening. */
+  nextIncarnation(): number {
+    return this.#sql.exec<{ count: number }>("UPDATE incarnation SET count = count + 1 RETURNING count").one().count;
+  }
+
+  state(): RunState {
+    const row = this.#sql.exec<StateRow>("SELECT * FROM state").one();
+    return {
+      stage: row.stage as Stage,
+      status: row.status as Status,
+      reason: row.reason,
+      step: row.step,
+      version: row.version,
+      envelope: new Uint8Array(row.envelope),
+      checkpointStep: row.checkpoint_step,
+      best: row.best === null ? null : (JSON.parse(row.best) as Best),
+      weightsHash: row.weights_hash,
+      bestHash: row.best_hash,
+    };
+  }
+
+  /** A change of status, or of what is known about the run, without a piece of work. */
+  setState(state: RunState, time: number, event: string, detail: string): void {
+    this.#storage.transactionSync(() => {
+      this.#writeState(state);
+      this.#note(time, event, detail);
+    });
+  }
+
+  /** Makes a completed piece of work durable. */
+  commit(commit: Commit): void {
+    this.#storage.transactionSync(() => {
+      if (commit.record !== null) this.#append(commit.record);
+      if (commit.bestWeights !== null) this.#writePart("best", "weights", commit.bestWeights);
+      if (commit.checkpoint !== null) this.#writeCheckpoint(commit.checkpoint);
+      if (commit.restoreBest) this.#restoreBest();
+      this.#writeState(commit.state);
+      if (commit.metric !== null) this.#writeMetric(commit.metric);
+      for (const gain of commit.gains) this.#writeGain(gain, commit.time);
+    });
+  }
+
+  /** Replaces the checkpoint by the current parameters and empties the log, in one transaction. */
+  checkpoint(state: RunState, parameters: ParameterState): void {
+    this.#storage.transactionSync(() => {
+      this.#writeCheckpoint(parameters);
+      this.#writeState(state);
+    });
+  }
+
+  /** Copies a stored part into `target` piece by piece. Throws if it is not there whole. */
+  readPart(slot: Slot, part: Part, target: Float32Array): void {
+    const bytes = bytesOf(target);
+    let offset = 0;
+    const rows = this.#sql.exec<{ data: ArrayBuffer }>(
+      "SELECT data FROM checkpoint WHERE slot = ? AND part = ? ORDER BY piece",
+      slot,
+      part,
+    );
+    for (const { data } of rows) {
+      if (offset + data.byteLength > bytes.byteLength)
+        throw new Error(`${slot} ${part} is longer than ${bytes.byteLength}`);
+      bytes.set(new Uint8Array(data), offset);
+      offset += data.byteLength;
+    }
+    if (offset !== bytes.byteLength) throw new Error(`${slot} ${part} has ${offset} of ${bytes.byteLength} bytes`);
+  }
+
+  /** Whether best weights are held. */
+  hasBest(): boolean {
+    return this.#sql.exec("SELECT 1 FROM checkpoint WHERE slot = 'best' LIMIT 1").toArray().length === 1;
+  }
+
+  /** The log in order, one record at a time. */
+  *records(): Generator<StepRecord> {
+    const steps = this.#sql.exec<{ step: number }>("SELECT DISTINCT step FROM log ORDER BY step").toArray();
+    for (const { step } of steps) {
+      const pieces = this.#sql
+        .exec<{ data: ArrayBuffer }>("SELECT data FROM log WHERE step = ? ORDER BY piece", step)
+        .toArray()
+        .map(({ data }) => data);
+      yield decodeRecord(pieces);
+    }
+  }
+
+  /** Rows and bytes of the log. */
+  logSize(): { steps: number; bytes: number } {
+    return this.#sql
+      .exec<{ steps: number; bytes: number }>(
+        "SELECT COUNT(DISTINCT step) AS steps, COALESCE(SUM(LENGTH(data)), 0) AS bytes FROM log",
+      )
+      .one();
+  }
+
+  /** Training steps after step `after`, oldest first, at most `limit`; and all evaluations. */
+  metrics(after: number, limit: number): { steps: MetricRow[]; evaluations: MetricRow[] } {
+    const read = (condition: string, ...bindings: number[]): MetricRow[] =>
+      this.#sql
+        .exec<{
+          work: string;
+          step: number;
+          epoch: number;
+          loss: number | null;
+          metrics: string;
+          samples: number;
+          clamped: number;
+          time: number;
+        }>(`SELECT * FROM metric WHERE ${condition}`, ...bindings)
+        .toArray()
+        .map((row) => ({
+          work: row.work as MetricRow["work"],
+          step: row.step,
+          epoch: row.epoch,
+          loss: row.loss,
+          metrics: JSON.parse(row.metrics) as Record<string, number>,
+          samples: row.samples,
+          clamped: row.clamped,
+          time: row.time,
+        }));
+    return {
+      steps: read("work = 'train' AND step > ? ORDER BY step LIMIT ?", after, limit),
+      evaluations: read("work <> 'train' ORDER BY step, work DESC"),
+    };
+  }
+
+  lastMetric(work: MetricRow["work"]): MetricRow | null {
+    const [row] = this.#sql
+      .exec<{ step: number }>("SELECT MAX(step) AS step FROM metric WHERE work = ? HAVING step IS NOT NULL", work)
+      .toArray();
+    if (row === undefined) return null;
+    const { steps, evaluations } = this.metrics(row.step - 1, 1);
+    return (
+      (work === "train" ? steps : evaluations).find((metric) => metric.work === work && metric.step === row.step) ??
+      null
+    );
+  }
+
+  member(id: string): MemberRow | null {
+    const [row] = this.#sql
+      .exec<{ id: string; key_hash: string; samples: number; shards: number }>(
+        "SELECT id, key_hash, samples, shards FROM member WHERE id = ?",
+        id,
+      )
+      .toArray();
+    return row === undefined ? null : { id: row.id, keyHash: row.key_hash, samples: row.samples, shards: row.shards };
+  }
+
+  /** Everyone who added something that became durable. */
+  members(): readonly { id: string; engine: string; device: string; samples: number; shards: number }[] {
+    return this.#sql
+      .exec<{ id: string; engine: string; device: string; samples: number; shards: number }>(
+        "SELECT id, engine, device, samples, shards FROM member ORDER BY samples DESC",
+      )
+      .toArray();
+  }
+
+  journal(limit: number): readonly { time: number; event: string; detail: string }[] {
+    return this.#sql
+      .exec<{ time: number; event: string; detail: string }>(
+        "SELECT time, event, detail FROM journal ORDER BY rowid DESC LIMIT ?",
+        limit,
+      )
+      .toArray();
+  }
+
+  #note(time: number, event: string, detail: string): void {
+    this.#sql.exec("INSERT INTO journal (time, event, detail) VALUES (?, ?, ?)", time, event, detail);
+  }
+
+  #append(record: StepRecord): void {
+    let piece = 0;
+    this.#sql.exec(
+      "INSERT INTO log (step, piece, data) VALUES (?, ?, ?)",
+      record.step,
+      piece++,
+      encodeRecordHead(record),
+    );
+    for (const data of cutPieces(record.sums)) {
+      this.#sql.exec("INSERT INTO log (step, piece, data) VALUES (?, ?, ?)", record.step, piece++, data);
+    }
+  }
+
+  #writeState(state: RunState): void {
+    this.#sql.exec("DELETE FROM state");
+    this.#sql.exec(
+      `INSERT INTO state (stage, status, reason, step, version, envelope, checkpoint_step, best, weights_hash, best_hash)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      state.stage,
+      state.status,
+      state.reason,
+      state.step,
+      state.version,
+      state.envelope,
+      state.checkpointStep,
+      state.best === null ? null : JSON.stringify(state.best),
+      state.weightsHash,
+      state.bestHash,
+    );
+  }
+
+  #writeCheckpoint(parameters: ParameterState): void {
+    for (const part of PARTS) this.#writePart("latest", part, parameters[part]);
+    this.#sql.exec("DELETE FROM log");
+  }
+
+  #restoreBest(): void {
+    this.#sql.exec("DELETE FROM checkpoint WHERE slot = 'latest' AND part = 'weights'");
+    this.#sql.exec(
+      `INSERT INTO checkpoint (slot, part, piece, data)
+       SELECT 'latest', part, piece, data FROM checkpoint WHERE slot = 'best' AND part = 'weights'`,
+    );
+  }
+
+  #writePart(slot: Slot, part: Part, values: Float32Array): void {
+    this.#sql.exec("DELETE FROM checkpoint WHERE slot = ? AND part = ?", slot, part);
+    let piece = 0;
+    for (const data of cutPieces(bytesOf(values))) {
+      this.#sql.exec("INSERT INTO checkpoint (slot, part, piece, data) VALUES (?, ?, ?, ?)", slot, part, piece++, data);
+    }
+  }
+
+  #writeMetric(metric: MetricRow): void {
+    this.#sql.exec(
+      `INSERT INTO metric (work, step, epoch, loss, metrics, samples, clamped, time) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+       ON CONFLICT (work, step) DO UPDATE SET
+         epoch = excluded.epoch, loss = excluded.loss, metrics = excluded.metrics,
+         samples = excluded.samples, clamped = excluded.clamped, time = excluded.time`,
+      metric.work,
+      metric.step,
+      metric.epoch,
+      metric.loss,
+      JSON.stringify(metric.metrics),
+      metric.samples,
+      metric.clamped,
+      metric.time,
+    );
+  }
+
+  #writeGain(gain: MemberGain, time: number): void {
+    this.#sql.exec(
+      `INSERT INTO member (id, key_hash, engine, device, samples, shards, seen_at) VALUES (?, ?, ?, ?, ?, ?, ?)
+       ON CONFLICT (id) DO UPDATE SET
+         engine = excluded.engine, device = excluded.device,
+         samples = samples + excluded.samples, shards = shards + excluded.shards, seen_at = excluded.seen_at`,
+      gain.id,
+      gain.keyHash,
+      gain.engine,
+      gain.device,
+      gain.samples,
+      gain.shards,
+      time,
+    );
+  }
+}

@@ -1,0 +1,180 @@
+/**
+ * Reads a session's definition from untrusted JSON. The coordinator does so when a session is created, and every client
+ * again before it computes anything (invariant I10), each with its own budget for the graph.
+ */
+
+import * as v from "valibot";
+import type { Graph } from "../graph/ir.ts";
+import { type GraphBudget, GraphError, validateGraph } from "../graph/validate.ts";
+import type { DatasetManifest } from "./dataset.ts";
+import { sampleBytes } from "./dataset.ts";
+import type { ColumnSpec, InputBinding, SessionDefinition } from "./definition.ts";
+import { SESSION_LIMITS } from "./definition.ts";
+import { SessionError } from "./errors.ts";
+import { requireDistinct } from "./manifest.ts";
+import { microBatchesPerStep, planRun } from "./plan.ts";
+import { binding, column, count, datasetName, describeIssue, finite, range } from "./schemas.ts";
+
+const positive = v.pipe(count, v.minValue(1));
+const uint32 = v.pipe(count, v.maxValue(0xffffffff));
+const rate = v.pipe(finite, v.minValue(0));
+const fraction = v.pipe(
+  finite,
+  v.minValue(0),
+  v.check((value) => value < 1, "must be below 1"),
+);
+const bindings = v.record(v.pipe(v.string(), v.maxLength(128)), binding);
+
+/** Everything but the graph, which has its own reader. */
+const definitionSchema = v.strictObject({
+  format: v.literal(1),
+  title: v.pipe(v.string(), v.minLength(1), v.maxLength(SESSION_LIMITS.titleCharacters)),
+  description: v.pipe(v.string(), v.maxLength(SESSION_LIMITS.descriptionCharacters)),
+  graph: v.unknown(),
+  optimizer: v.variant("kind", [
+    v.strictObject({ kind: v.literal("adam"), lr: rate, beta1: fraction, beta2: fraction, eps: rate }),
+    v.strictObject({ kind: v.literal("sgd"), lr: rate }),
+  ]),
+  data: v.variant("source", [
+    v.strictObject({
+      source: v.literal("dataset"),
+      dataset: datasetName,
+      inputs: bindings,
+      train: range,
+      validation: range,
+      test: range,
+    }),
+    v.strictObject({
+      source: v.literal("local"),
+      columns: v.pipe(v.array(column), v.minLength(1), v.maxLength(64)),
+      inputs: bindings,
+      samplesPerEpoch: positive,
+    }),
+  ]),
+  batchSize: positive,
+  microBatch: positive,
+  epochs: positive,
+  maxSteps: v.nullable(positive),
+  seed: uint32,
+  codec: v.picklist(["fixed32", "fixed16"]),
+  visibility: v.picklist(["public", "private"]),
+});
+
+/**
+ * Parses and checks a whole definition. Throws SessionError: `bad-definition` or `bad-graph` for what is malformed,
+ * `limit-exceeded` with the figure and the limit for what is too much.
+ */
+export function parseDefinition(value: unknown, budget: GraphBudget): SessionDefinition {
+  const result = v.safeParse(definitionSchema, value);
+  if (!result.success) throw new SessionError("bad-definition", describeIssue(result.issues[0], "definition"));
+  const { batchSize, microBatch, epochs, data } = result.output;
+  limit("samples in a batch", batchSize, SESSION_LIMITS.batchSize);
+  limit("samples in a micro-batch", microBatch, SESSION_LIMITS.microBatch);
+  limit("epochs", epochs, SESSION_LIMITS.epochs);
+  if (data.source === "local") {
+    limit("samples in an epoch", data.samplesPerEpoch, SESSION_LIMITS.datasetSamples);
+    requireDistinct(data.columns);
+  } else {
+    const { train, validation, test } = data;
+    if (train[0] === train[1]) throw new SessionError("bad-definition", "data.train: there are no samples to train on");
+    requireDisjoint({ train, validation, test });
+  }
+  const definition: SessionDefinition = {
+    ...result.output,
+    graph: parseGraph(result.output.graph, microBatch, budget),
+  };
+  const plan = planRun(definition);
+  limit("micro-batches in a step", microBatchesPerStep(plan), SESSION_LIMITS.microBatchesPerStep);
+  limit("steps", plan.totalSteps, 0xffffff);
+  checkBindings(definition);
+  if (data.source === "local") checkColumns(definition, data.columns);
+  return definition;
+}
+
+/** Checks that a data set holds what a definition asks of it. Throws SessionError `dataset-mismatch`. */
+export function checkDataset(definition: SessionDefinition, manifest: DatasetManifest): void {
+  const { data } = definition;
+  if (data.source !== "dataset") throw new SessionError("dataset-mismatch", "the session's data is the clients' own");
+  for (const [name, [from, to]] of Object.entries({
+    train: data.train,
+    validation: data.validation,
+    test: data.test,
+  })) {
+    if (to > manifest.samples) {
+      throw new SessionError(
+        "dataset-mismatch",
+        `data.${name} is ${from}..${to}, the data set ${manifest.name} has ${manifest.samples} samples`,
+      );
+    }
+  }
+  checkColumns(definition, manifest.columns);
+}
+
+function parseGraph(value: unknown, microBatch: number, budget: GraphBudget): Graph {
+  try {
+    return validateGraph(value, { ...budget, microBatch });
+  } catch (error) {
+    if (!(error instanceof GraphError)) throw error;
+    throw new SessionError(error.code === "budget" ? "limit-exceeded" : "bad-graph", error.message, { cause: error });
+  }
+}
+
+function limit(what: string, figure: number, most: number): void {
+  if (figure > most) throw new SessionError("limit-exceeded", `${figure} ${what}, the limit is ${most}`);
+}
+
+/** A held-out sample that is also trained on would not be held out. */
+function requireDisjoint(splits: Readonly<Record<string, readonly [number, number]>>): void {
+  const ranges = Object.entries(splits).filter(([, [from, to]]) => from < to);
+  for (const [name, [from, to]] of ranges) {
+    for (const [other, [otherFrom, otherTo]] of ranges) {
+      if (name < other && from < otherTo && otherFrom < to) {
+        throw new SessionError("bad-definition", `data.${name} and data.${other} overlap`);
+      }
+    }
+  }
+}
+
+/** Every input of the graph is fed by exactly one binding, except `weight`, which the clients make themselves. */
+function checkBindings({ graph, data }: SessionDefinition): void {
+  const bound = new Set(Object.keys(data.inputs));
+  for (const { name, role } of graph.inputs) {
+    if (role === "weight") {
+      if (bound.has(name)) throw new SessionError("bad-definition", `data.inputs.${name}: weights are made, not read`);
+    } else if (!bound.delete(name)) {
+      throw new SessionError("bad-definition", `data.inputs.${name}: the graph's input has no column`);
+    }
+  }
+  const [unknown] = bound;
+  if (unknown !== undefined) {
+    throw new SessionError("bad-definition", `data.inputs.${unknown}: the graph has no such input`);
+  }
+}
+
+/** The columns exist, and have the inputs' types and sizes. Throws SessionError `dataset-mismatch`. */
+function checkColumns({ graph, data }: SessionDefinition, columns: readonly ColumnSpec[]): void {
+  for (const input of graph.inputs) {
+    const bound: InputBinding | undefined = data.inputs[input.name];
+    if (bound === undefined) continue;
+    const spec = columns.find(({ name }) => name === bound.column);
+    const where = `data.inputs.${input.name}`;
+    if (spec === undefined) {
+      const known = columns.map(({ name }) => name).join(", ");
+      throw new SessionError("dataset-mismatch", `${where}: no column ${bound.column}; there are ${known}`);
+    }
+    if (input.dtype === "int32") {
+      if (spec.dtype === "float32" || bound.scale !== 1 || bound.offset !== 0) {
+        throw new SessionError("dataset-mismatch", `${where}: an int32 input takes integers as they are stored`);
+      }
+    }
+    // The leading N is the micro-batch; a sample of the input has the other dimensions.
+    const wanted = input.shape.slice(1).reduce<number>((size, dimension) => size * Number(dimension), 1);
+    const held = sampleBytes({ ...spec, dtype: "uint8" });
+    if (wanted !== held) {
+      throw new SessionError(
+        "dataset-mismatch",
+        `${where}: a sample has ${wanted} values [${input.shape.slice(1)}], the column ${bound.column} has ${held} [${spec.shape}]`,
+      );
+    }
+  }
+}

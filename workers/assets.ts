@@ -1,0 +1,16 @@
+/** Static assets that need the Worker: a session's page under its own address, and onnxruntime's wasm for other origins. */
+
+import type { Context } from "hono";
+import type { AppTypes } from "./env.ts";
+
+/** The asset at `path`, with headers that may be changed. */
+async function asset(context: Context<AppTypes>, path: string): Promise<Response> {
+  const { ASSETS } = context.env;
+  const response = await ASSETS.fetch(new Request(new URL(path, context.req.url), { method: context.req.method }));
+  return new Response(response.body, response);
+}
+
+/** One page for every session: it reads the id from its address. */
+export const sessionPage = (context: Context<AppTypes>): Promise<Response> => asset(context, "/session.html");
+
+export const sameAsset = (context: Context<AppTypes>): Promise<Response> => asset(context, context.req.path);

@@ -1,0 +1,39 @@
+/** Every refusal of the HTTP API is `{ error: { code, message } }`; what went wrong inside stays inside. */
+
+import type { ErrorHandler, NotFoundHandler } from "hono";
+import type { ContentfulStatusCode } from "hono/utils/http-status";
+import { SessionError, type SessionErrorCode } from "../shared/session/errors.ts";
+import type { AppTypes } from "./env.ts";
+
+export class HttpError extends Error {
+  readonly status: ContentfulStatusCode;
+  readonly code: string;
+  constructor(status: ContentfulStatusCode, code: string, message: string) {
+    super(message);
+    this.name = "HttpError";
+    this.status = status;
+    this.code = code;
+  }
+}
+
+const SESSION_ERROR_STATUS = {
+  "bad-definition": 400,
+  "bad-graph": 400,
+  "bad-manifest": 400,
+  "limit-exceeded": 422,
+  "dataset-mismatch": 422,
+} as const satisfies Record<SessionErrorCode, ContentfulStatusCode>;
+
+export function errorResponse(status: ContentfulStatusCode, code: string, message: string): Response {
+  return Response.json({ error: { code, message } }, { status, headers: { "Cache-Control": "no-store" } });
+}
+
+export const onError: ErrorHandler<AppTypes> = (error) => {
+  if (error instanceof HttpError) return errorResponse(error.status, error.code, error.message);
+  if (error instanceof SessionError) return errorResponse(SESSION_ERROR_STATUS[error.code], error.code, error.message);
+  console.error("request failed", error);
+  return errorResponse(500, "internal", "the coordinator failed to answer; its log says why");
+};
+
+export const notFound: NotFoundHandler<AppTypes> = (context) =>
+  errorResponse(404, "not-found", `no route ${context.req.method} ${context.req.path}`);

@@ -1,0 +1,134 @@
+/** Sessions over HTTP: create, read, list, control, delete, and the data that volunteers fetch. */
+
+import { Hono } from "hono";
+import type { Answer } from "../coordinator/session/answer.ts";
+import { readListing, unlistSession } from "../coordinator/store/listing.ts";
+import { canonicalJson } from "../shared/session/canonical.ts";
+import type { DatasetManifest } from "../shared/session/dataset.ts";
+import { SESSION_LIMITS, type SessionDefinition } from "../shared/session/definition.ts";
+import { checkDataset, parseDefinition } from "../shared/session/validate.ts";
+import { checkAdmin, requireAdmin } from "./admin.ts";
+import { readJson } from "./body.ts";
+import { chunkKey, readManifest } from "./datasets.ts";
+import type { AppTypes, Env } from "./env.ts";
+import { HttpError } from "./errors.ts";
+import { coordinatorBudget } from "./limits.ts";
+import { newSessionId, sessionStub } from "./stub.ts";
+
+const MAX_CONTROL_BYTES = 1_000;
+const LISTED = 200;
+
+/** Passes an object's answer on. Throws HttpError for a refusal. */
+function passOn(answer: Answer, status: 200 | 201 = 200): Response {
+  if (!answer.ok) throw new HttpError(answer.status, answer.code, answer.message);
+  return new Response(answer.json, {
+    status,
+    headers: { "Content-Type": "application/json", "Cache-Control": "no-store" },
+  });
+}
+
+/** Chunks that a session's clients may fetch. It never changes, so an isolate remembers it for a while. */
+interface Served {
+  readonly hashes: ReadonlySet<string>;
+  readonly caching: "public" | "private";
+  readonly until: number;
+}
+const served = new Map<string, Served>();
+/** Milliseconds; a deleted session's chunks stay readable for as long. */
+const SERVED_FOR = 60_000;
+const SERVED_SESSIONS = 64;
+
+async function servedChunks(env: Env, id: string): Promise<Served> {
+  const known = served.get(id);
+  if (known !== undefined && known.until > Date.now()) return known;
+  served.delete(id);
+  const described = await sessionStub(env, id).describe();
+  if (!described.ok) throw new HttpError(described.status, described.code, described.message);
+  const { definition, manifest } = JSON.parse(described.json) as {
+    definition: SessionDefinition;
+    manifest: DatasetManifest | null;
+  };
+  const entry: Served = {
+    hashes: new Set(manifest?.chunks ?? []),
+    caching: definition.visibility,
+    until: Date.now() + SERVED_FOR,
+  };
+  for (const oldest of served.keys()) {
+    if (served.size < SERVED_SESSIONS) break;
+    served.delete(oldest);
+  }
+  served.set(id, entry);
+  return entry;
+}
+
+export const sessions = new Hono<AppTypes>()
+  .post("/", requireAdmin, async (context) => {
+    const value = await readJson(context.req.raw, SESSION_LIMITS.definitionBytes, "the definition");
+    const definition = parseDefinition(value, coordinatorBudget);
+    let manifest: DatasetManifest | null = null;
+    if (definition.data.source === "dataset") {
+      manifest = await readManifest(context.env.BUCKET, definition.data.dataset);
+      if (manifest === null) {
+        throw new HttpError(422, "unknown-dataset", `there is no data set ${definition.data.dataset}: push it first`);
+      }
+      checkDataset(definition, manifest);
+    }
+    const id = newSessionId();
+    const created = await sessionStub(context.env, id).create(
+      id,
+      canonicalJson(definition),
+      manifest === null ? null : canonicalJson(manifest),
+    );
+    return passOn(created, 201);
+  })
+  .get("/", async (context) => {
+    const includePrivate = context.req.header("Authorization") !== undefined;
+    if (includePrivate) await checkAdmin(context);
+    const found = await readListing(context.env.BUCKET, { includePrivate, limit: LISTED });
+    return context.json({ sessions: found }, 200, { "Cache-Control": "no-store" });
+  })
+  .get("/:id", async (context) => passOn(await sessionStub(context.env, context.req.param("id")).describe()))
+  .delete("/:id", requireAdmin, async (context) => {
+    const id = context.req.param("id");
+    const removed = await sessionStub(context.env, id).remove();
+    // The entry goes even if the session was gone already: an earlier attempt may have ended half way.
+    await unlistSession(context.env.BUCKET, id);
+    served.delete(id);
+    return passOn(removed);
+  })
+  .get("/:id/metrics", async (context) => {
+    const text = context.req.query("after") ?? "-1";
+    const after = Number(text);
+    if (!Number.isSafeInteger(after)) throw new HttpError(400, "bad-query", `after=${text} is not a step number`);
+    return passOn(await sessionStub(context.env, context.req.param("id")).metrics(after));
+  })
+  .get("/:id/diagnostics", requireAdmin, async (context) =>
+    passOn(await sessionStub(context.env, context.req.param("id")).diagnostics()),
+  )
+  .post("/:id/control", requireAdmin, async (context) => {
+    const value = await readJson(context.req.raw, MAX_CONTROL_BYTES, "the control message");
+    const action = typeof value === "object" && value !== null && "action" in value ? value.action : undefined;
+    if (action !== "pause" && action !== "resume" && action !== "stop") {
+      throw new HttpError(400, "bad-control", 'the body is { "action": "pause" | "resume" | "stop" }');
+    }
+    return passOn(await sessionStub(context.env, context.req.param("id")).control(action));
+  })
+  .get("/:id/weights/:which", (context) =>
+    sessionStub(context.env, context.req.param("id")).fetch(
+      new Request(`https://session/weights/${encodeURIComponent(context.req.param("which"))}`),
+    ),
+  )
+  .get("/:id/chunks/:hash", async (context) => {
+    const { hashes, caching } = await servedChunks(context.env, context.req.param("id"));
+    const hash = context.req.param("hash");
+    const object = hashes.has(hash) ? await context.env.BUCKET.get(chunkKey(hash)) : null;
+    if (object === null) throw new HttpError(404, "unknown-chunk", "the session's data set has no such chunk");
+    return new Response(object.body, {
+      headers: {
+        "Content-Type": "application/octet-stream",
+        "Content-Length": String(object.size),
+        "Cache-Control": `${caching}, max-age=31536000, immutable`,
+        ETag: `"${hash}"`,
+      },
+    });
+  });
