@@ -53,3 +53,8 @@ export class TrainingError extends Error {
 export function describeError(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
+
+/** Anything thrown, as a TrainingError: with `code` unless it is one already. */
+export function asTrainingError(error: unknown, code: "engine" | "protocol" = "engine"): TrainingError {
+  return error instanceof TrainingError ? error : new TrainingError(code, describeError(error), { cause: error });
+}

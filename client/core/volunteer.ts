@@ -23,7 +23,7 @@ import { socketUrl } from "./address.ts";
 import { backoffDelay } from "./backoff.ts";
 import type { Hello, Welcome } from "./connection.ts";
 import { Connection } from "./connection.ts";
-import { describeError, TrainingError } from "./errors.ts";
+import { asTrainingError, describeError, TrainingError } from "./errors.ts";
 import type {
   Contributed,
   Identity,
@@ -35,6 +35,8 @@ import type {
 } from "./events.ts";
 import type { PredictionInputs } from "./features.ts";
 import { readFeatures } from "./features.ts";
+import type { Metrics } from "./metrics.ts";
+import { readMetrics } from "./metrics.ts";
 import type { EngineChoice, Platform } from "./platform.ts";
 import { sleep } from "./platform.ts";
 import type { EncodedResult, Lease } from "./result.ts";
@@ -185,6 +187,11 @@ export class Volunteer {
       this.#predictions.push({ inputs, resolve, reject });
       this.#ring();
     });
+  }
+
+  /** The coordinator's record of the steps after `after`. */
+  metrics(after: number): Promise<Metrics> {
+    return readMetrics(this.#platform, this.#options.address, after);
   }
 
   async #live(): Promise<Summary> {
@@ -666,8 +673,4 @@ function covers(one: Lease, other: Lease): boolean {
     one.from === other.from &&
     one.to === other.to
   );
-}
-
-function asTrainingError(error: unknown, code: "engine" | "protocol" = "engine"): TrainingError {
-  return error instanceof TrainingError ? error : new TrainingError(code, describeError(error), { cause: error });
 }

@@ -57,7 +57,12 @@ export class Curve {
         axes: [axis, { ...axis, size: 56, values: (_, ticks) => ticks.map((tick) => this.#style.format(tick)) }],
         series: [
           { label: "step" },
-          { label: this.#style.label, stroke: colour(this.#style.colour), width: 2, points: { show: this.#style.dots } },
+          {
+            label: this.#style.label,
+            stroke: colour(this.#style.colour),
+            width: 2,
+            points: { show: this.#style.dots },
+          },
         ],
       },
       this.#data,

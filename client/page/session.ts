@@ -5,9 +5,9 @@
  */
 
 import { html, LitElement, nothing, type TemplateResult } from "lit";
-import type { EngineChoice, TrainingHandle } from "../index.ts";
 import type { Progress } from "../../shared/protocol/messages.ts";
 import { chunkLayout } from "../../shared/session/dataset.ts";
+import type { EngineChoice, TrainingHandle } from "../index.ts";
 import { type EvaluationMetric, readMetrics, readSession, type SessionInfo, type SessionMetrics } from "./api.ts";
 import { Curve, smooth } from "./curves.ts";
 import { formatBytes, formatCount, formatLoss, formatMetric, formatShare } from "./format.ts";

@@ -42,24 +42,29 @@ const FUNCTIONS: Readonly<Record<string, (width: number) => string>> = {
   // Cephes tanhf: a polynomial near 0, where the quotient of exponentials loses digits. Clamped: exp(2·90) overflows.
   hyperbolic_tangent: () => `fn hyperbolic_tangent(x: T) -> T {
   let z = x * x;
-  let near = x + x * z * ${polynomial("z", [
-    -5.70498872745e-3, 2.06390887954e-2, -5.37397155531e-2, 1.33314422036e-1, -3.33332819422e-1,
-  ])};
+  let near = x + x * z * ${polynomial(
+    "z",
+    [-5.70498872745e-3, 2.06390887954e-2, -5.37397155531e-2, 1.33314422036e-1, -3.33332819422e-1],
+  )};
   let far = sign(x) * (T(1) - T(2) / (exp(2 * min(abs(x), T(15))) + T(1)));
   return keep_nan(x, select(far, near, abs(x) < T(0.625)));
 }`,
   // Cephes erff up to 1, beyond it Abramowitz and Stegun 7.1.26 (1.5e-7 absolute, of values above 0.84).
   erf: () => `fn erf(x: T) -> T {
   let z = x * x;
-  let near = x * ${polynomial("z", [
-    7.853861353153693e-5, -8.010193625184903e-4, 5.188327685732524e-3, -2.685381193529856e-2, 1.128358514861418e-1,
-    -3.7612625824233e-1, 1.12837916572671,
-  ])};
+  let near = x * ${polynomial(
+    "z",
+    [
+      7.853861353153693e-5, -8.010193625184903e-4, 5.188327685732524e-3, -2.685381193529856e-2, 1.128358514861418e-1,
+      -3.7612625824233e-1, 1.12837916572671,
+    ],
+  )};
   let y = min(abs(x), T(6));
   let t = T(1) / (T(1) + 0.3275911 * y);
-  let far = sign(x) * (T(1) - t * ${polynomial("t", [
-    1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592,
-  ])} * exp(-y * y));
+  let far = sign(x) * (T(1) - t * ${polynomial(
+    "t",
+    [1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592],
+  )} * exp(-y * y));
   return keep_nan(x, select(far, near, y < T(1)));
 }`,
   threefry2x32: () => THREEFRY_WGSL,
@@ -87,8 +92,7 @@ ${
   sums[at${width === 1 ? "" : " / 4u"}] += select(I(units), select(-limit, limit, units > T(0)), over);
   ${any(width, (lane) => `if (over${lane}) { atomicAdd(&stats[clamped_at], 1u); }`)}
 }`,
-  header: (width) =>
-    `fn header(at: u32) -> u32 { return ${width === 1 ? "input[at]" : "input[at >> 2u][at & 3u]"}; }`,
+  header: (width) => `fn header(at: u32) -> u32 { return ${width === 1 ? "input[at]" : "input[at >> 2u][at & 3u]"}; }`,
 };
 
 /** The functions that `body` calls, and those that they call. */

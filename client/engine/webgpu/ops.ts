@@ -70,14 +70,24 @@ export const WGSL_OPS: { readonly [Op in OpName]: Lower<Op> } = {
   Softplus: expression("Softplus", (x) => `softplus(${x})`),
   Relu: expression("Relu", (x) => `relu(${x})`),
   LeakyRelu: (to, [x], { alpha }) =>
-    to.map(`LeakyRelu ${alpha}`, x.shape, [x], (value) => `select(${literal(alpha)} * ${value}, ${value}, ${value} > T(0))`),
+    to.map(
+      `LeakyRelu ${alpha}`,
+      x.shape,
+      [x],
+      (value) => `select(${literal(alpha)} * ${value}, ${value}, ${value} > T(0))`,
+    ),
   Softmax(to, [x], { axis }) {
     const { exp, sum } = shifted(to, x, axis);
     return to.map("Div", x.shape, [exp, sum], (a, b) => `${a} / ${b}`);
   },
   LogSoftmax(to, [x], { axis }) {
     const { largest, sum } = shifted(to, x, axis);
-    return to.map("LogSoftmax", x.shape, [x, largest, sum], (value, most, total) => `(${value} - ${most}) - log(${total})`);
+    return to.map(
+      "LogSoftmax",
+      x.shape,
+      [x, largest, sum],
+      (value, most, total) => `(${value} - ${most}) - log(${total})`,
+    );
   },
   ReduceSum: fold("sum"),
   ReduceMax: fold("max"),
@@ -86,14 +96,20 @@ export const WGSL_OPS: { readonly [Op in OpName]: Lower<Op> } = {
     to.exact.add(x);
     const largest = to.reduce(x, [axis], "max");
     const none = literal(x.shape[axis] - 1);
-    const index = to.map("index of", x.shape, [x, largest, to.coordinate(x.shape, axis)], (value, most, at) =>
-      `select(${none}, ${at}, ${value} == ${most})`,
+    const index = to.map(
+      "index of",
+      x.shape,
+      [x, largest, to.coordinate(x.shape, axis)],
+      (value, most, at) => `select(${none}, ${at}, ${value} == ${most})`,
     );
     return to.reshape(to.reduce(index, [axis], "min"), shape);
   },
   OneHot: (to, [x], _, { shape }) =>
-    to.map("OneHot", shape, [to.reshape(x, squeezed(x.shape)), to.coordinate(shape, shape.length - 1)], (index, at) =>
-      `select(T(0), T(1), ${index} == ${at})`,
+    to.map(
+      "OneHot",
+      shape,
+      [to.reshape(x, squeezed(x.shape)), to.coordinate(shape, shape.length - 1)],
+      (index, at) => `select(T(0), T(1), ${index} == ${at})`,
     ),
   Reshape: (to, [x], _, { shape }) => to.reshape(x, shape),
   Transpose: (to, [x], { perm }) => to.transpose(x, perm),

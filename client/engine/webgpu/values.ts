@@ -151,7 +151,14 @@ export class Lowering {
     const shape = perm.map((axis) => input.shape[axis]);
     const remap = (coordinates: readonly Coordinate[]) => input.shape.map((_, axis) => coordinates[perm.indexOf(axis)]);
     const transposed = perm.length === 2 && perm[0] === 1;
-    return this.#make(`transpose ${perm} ${input.id}`, { kind: "view", shape, input, remap, linear: false, transposed });
+    return this.#make(`transpose ${perm} ${input.id}`, {
+      kind: "view",
+      shape,
+      input,
+      remap,
+      linear: false,
+      transposed,
+    });
   }
 
   expand(input: Value, shape: Shape): Value {

@@ -1,0 +1,295 @@
+/**
+ * The three forms of kernels, as WGSL text. Each runs over the coordinates d0, d1, … of its axes longer than 1 and writes
+ * what its draft says:
+ *
+ *   product  a matrix product; what is written is a function of its elements
+ *   reduce   one thread (or one workgroup) owns one row and folds along it, in as many passes as folds depend on folds
+ *   map      element by element
+ */
+
+import { sizeOf } from "../../../shared/graph/tensor.ts";
+import { type Coordinate, Misfit, split, spread } from "./coordinates.ts";
+import { Expressions, type Place, type Resolve, type Width } from "./expressions.ts";
+import { allowsWidth4, type Product, plus, type Read, type Tuning, writeProduct } from "./product.ts";
+import type { Fold, ProductValue, ReduceValue, Shape, Value } from "./values.ts";
+
+export interface Axis {
+  readonly size: number;
+  readonly reduced: boolean;
+}
+
+/** A kernel while it is being put together. */
+export class Draft {
+  readonly kind: "product" | "reduce" | "map";
+  /** Position in the program. */
+  readonly index: number;
+  readonly axes: readonly Axis[];
+  product: ProductValue | null = null;
+  readonly reductions: ReduceValue[] = [];
+  /** Values that are computed element by element, of the whole domain or, in `reduce`, of one element a row. */
+  readonly outputs: Value[] = [];
+
+  constructor(kind: Draft["kind"], index: number, axes: readonly Axis[]) {
+    this.kind = kind;
+    this.index = index;
+    this.axes = axes;
+  }
+
+  /** Coordinates of a value of this kernel's domain, or of its rows; null if it has another shape. */
+  coordinates(shape: Shape, rowsOnly: boolean, width: Width = 1): Coordinate[] | null {
+    const long = this.axes.map(({ size }, index) => ({
+      size,
+      at: { text: `d${index}`, lanes: width === 4 && index === this.axes.length - 1 },
+    }));
+    return spread(shape, rowsOnly ? long.filter((_, index) => !this.axes[index].reduced) : long);
+  }
+
+  /** Coordinates at which an output is computed, and whether it has one element a row. */
+  outputCoordinates(shape: Shape, width: Width = 1): { at: Coordinate[]; perRow: boolean } | null {
+    const whole = this.coordinates(shape, false, width);
+    if (whole !== null) return { at: whole, perRow: false };
+    const row = this.kind === "reduce" ? this.coordinates(shape, true) : null;
+    return row === null ? null : { at: row, perRow: true };
+  }
+}
+
+/** What a kernel's text depends on besides its draft. */
+export interface Surroundings {
+  readonly tuning: Tuning;
+  resolve(draft: Draft): Resolve;
+  /** Reductions of the same kernel that a value depends on. */
+  dependencies(draft: Draft, value: Value): ReadonlySet<Value>;
+  /** Place of a matrix, row-major. */
+  matrix(draft: Draft, value: Value): Exclude<Place, { variable: string }>;
+  /** Statements that write a value. Throws Misfit. */
+  store(value: Value, text: string, coordinates: readonly Coordinate[], width: Width): string[];
+}
+
+export interface KernelText {
+  readonly body: string;
+  readonly width: Width;
+  readonly workgroups: number;
+  readonly workgroupSize: number;
+  /** Floating-point operations, roughly. */
+  readonly work: number;
+}
+
+const WORKGROUP = 64;
+
+/** Lanes share a row if it is long and there are too few rows to go round. */
+const SHARED_ROW = 64;
+const MANY_ROWS = 1024;
+
+export const variableOf = (value: Value): string => (value.kind === "product" ? "x" : `r${value.id}`);
+
+/** Defines d0, d1, … from an index over the axes chosen. */
+function coordinatesFrom(index: string, axes: readonly Axis[], chosen: (axis: Axis) => boolean): string {
+  const picked = axes.flatMap((axis, number) => (chosen(axis) ? [{ size: axis.size, name: `d${number}` }] : []));
+  const texts = split(
+    { text: index, lanes: false },
+    picked.map(({ size }) => size),
+  );
+  return picked.map(({ name }, at) => `let ${name} = ${texts[at].text};`).join("\n");
+}
+
+const sizeOfAxes = (axes: readonly Axis[], reduced?: boolean): number =>
+  sizeOf(axes.filter((axis) => reduced === undefined || axis.reduced === reduced).map(({ size }) => size));
+
+/** Tries four elements at a time, then one. */
+function widest(write: (width: Width) => KernelText): KernelText {
+  try {
+    return write(4);
+  } catch (error) {
+    if (!(error instanceof Misfit)) throw error;
+    return write(1);
+  }
+}
+
+function writeOutputs(draft: Draft, width: Width, around: Surroundings): string[] {
+  const expressions = new Expressions(width, around.resolve(draft));
+  const stores: string[] = [];
+  for (const value of draft.outputs) {
+    const found = draft.outputCoordinates(value.shape, width);
+    if (found === null) throw new Misfit();
+    stores.push(...around.store(value, expressions.at(value, found.at), found.at, width));
+  }
+  return [...expressions.lines, ...stores];
+}
+
+function productText(draft: Draft, value: ProductValue, around: Surroundings): KernelText {
+  const [rows, columns] = value.shape;
+  const { transA, transB } = value;
+  const product: Product = { rows, columns, inner: value.a.shape[transA ? 0 : 1], transA, transB };
+  const names = [
+    ...(rows > 1 ? [`let d${0} = row;`] : []),
+    ...(columns > 1 ? [`let d${rows > 1 ? 1 : 0} = column;`] : []),
+  ];
+  const reader = (operand: Value, width: Width): Read => {
+    const { buffer, offset } = around.matrix(draft, operand);
+    return (index) => {
+      const word = `${buffer}[${plus(offset / width, index)}]`;
+      return buffer === "input" ? `bitcast<T>(${word})` : word;
+    };
+  };
+  return widest((width) => {
+    if (width === 4 && !allowsWidth4(product)) throw new Misfit();
+    const at = draft.coordinates(value.shape, false, width);
+    if (at === null) throw new Misfit();
+    const lines = [...names, ...around.store(value, "x", at, width), ...writeOutputs(draft, width, around)];
+    const text = writeProduct(product, width, around.tuning, reader(value.a, width), reader(value.b, width));
+    return {
+      body: `fn finish(row: u32, column: u32, x: T) {\n${lines.join("\n")}\n}\n${main(text.workgroupSize, text.workgroups, text.code)}`,
+      width,
+      workgroups: text.workgroups,
+      workgroupSize: text.workgroupSize,
+      work: 2 * rows * columns * product.inner,
+    };
+  });
+}
+
+function mapText(draft: Draft, around: Surroundings): KernelText {
+  const size = sizeOfAxes(draft.axes);
+  return widest((width) => {
+    const last = draft.axes.at(-1);
+    if (width === 4 && (last === undefined || last.size % 4 !== 0)) throw new Misfit();
+    const count = size / width;
+    const code = [
+      `let index = (group * ${WORKGROUP}u + local)${width === 4 ? " * 4u" : ""};`,
+      `if (index >= ${size}u) { return; }`,
+      coordinatesFrom("index", draft.axes, () => true),
+      ...writeOutputs(draft, width, around),
+    ];
+    const workgroups = Math.ceil(count / WORKGROUP);
+    return {
+      body: main(WORKGROUP, workgroups, code.join("\n")),
+      width,
+      workgroups,
+      workgroupSize: WORKGROUP,
+      work: size * 8 * draft.outputs.length,
+    };
+  });
+}
+
+interface FoldText {
+  readonly initial: string;
+  readonly combine: (a: string, b: string) => string;
+}
+
+const FOLDS: { readonly [F in Fold]: FoldText } = {
+  sum: { initial: "0f", combine: (a, b) => `${a} + ${b}` },
+  max: { initial: "-3.4028234663852886e38f", combine: (a, b) => `largest(${a}, ${b})` },
+  min: { initial: "3.4028234663852886e38f", combine: (a, b) => `min(${a}, ${b})` },
+};
+
+/** Folds one number of each thread of the workgroup; all of them get the result. */
+const together = (fold: Fold): string => `fn together_${fold}(value: f32, local: u32) -> f32 {
+  partial[local] = value;
+  workgroupBarrier();
+  for (var half = ${WORKGROUP / 2}u; half > 0u; half /= 2u) {
+    if (local < half) { partial[local] = ${FOLDS[fold].combine("partial[local]", "partial[local + half]")}; }
+    workgroupBarrier();
+  }
+  let result = partial[0];
+  workgroupBarrier();
+  return result;
+}`;
+
+/** Reductions by pass: each comes after those that its operand depends on. */
+function passesOf(draft: Draft, around: Surroundings): ReduceValue[][] {
+  const passes: ReduceValue[][] = [];
+  const level = new Map<Value, number>();
+  for (const value of draft.reductions) {
+    const before = [...around.dependencies(draft, value.input)].map((other) => level.get(other) ?? 0);
+    const at = Math.max(-1, ...before) + 1;
+    level.set(value, at);
+    passes[at] = [...(passes[at] ?? []), value];
+  }
+  return passes;
+}
+
+function reduceText(draft: Draft, around: Surroundings): KernelText {
+  const rows = sizeOfAxes(draft.axes, false);
+  const length = sizeOfAxes(draft.axes, true);
+  const shared = length >= SHARED_ROW && rows < MANY_ROWS;
+  const stride = shared ? WORKGROUP : 1;
+  const code = [
+    shared ? "let index = group;" : `let index = group * ${WORKGROUP}u + local;`,
+    `if (index >= ${rows}u) { return; }`,
+    coordinatesFrom("index", draft.axes, ({ reduced }) => !reduced),
+  ];
+  const loop = (lines: readonly string[]): string =>
+    `for (var c = ${shared ? "local" : "0u"}; c < ${length}u; c += ${stride}u) {
+${coordinatesFrom("c", draft.axes, ({ reduced }) => reduced)}
+${lines.join("\n")}
+}`;
+  const folds = new Set<Fold>();
+  const passes = passesOf(draft, around);
+  for (const pass of passes) {
+    const expressions = new Expressions(1, around.resolve(draft));
+    const updates: string[] = [];
+    for (const value of pass) {
+      const at = draft.coordinates(value.input.shape, false);
+      if (at === null) throw new Misfit();
+      const { initial, combine } = FOLDS[value.fold];
+      const name = variableOf(value);
+      code.push(`var ${name} = ${initial};`);
+      updates.push(`${name} = ${combine(name, expressions.at(value.input, at))};`);
+      folds.add(value.fold);
+    }
+    code.push(loop([...expressions.lines, ...updates]));
+    if (shared)
+      for (const value of pass)
+        code.push(`${variableOf(value)} = together_${value.fold}(${variableOf(value)}, local);`);
+  }
+
+  const whole = new Expressions(1, around.resolve(draft));
+  const row = new Expressions(1, around.resolve(draft), "w");
+  const wholeStores: string[] = [];
+  const rowStores: string[] = [];
+  for (const value of draft.reductions) {
+    const at = draft.coordinates(value.shape, true);
+    if (at === null) throw new Misfit();
+    rowStores.push(...around.store(value, variableOf(value), at, 1));
+  }
+  for (const value of draft.outputs) {
+    const found = draft.outputCoordinates(value.shape);
+    if (found === null) throw new Misfit();
+    const [expressions, stores] = found.perRow ? [row, rowStores] : [whole, wholeStores];
+    stores.push(...around.store(value, expressions.at(value, found.at), found.at, 1));
+  }
+  if (wholeStores.length > 0) code.push(loop([...whole.lines, ...wholeStores]));
+  if (shared) code.push("if (local > 0u) { return; }");
+  code.push(...row.lines, ...rowStores);
+
+  const workgroups = shared ? rows : Math.ceil(rows / WORKGROUP);
+  const helpers = shared
+    ? [`var<workgroup> partial: array<f32, ${WORKGROUP}>;`, ...[...folds].map(together)].join("\n")
+    : "";
+  return {
+    body: `${helpers}\n${main(WORKGROUP, workgroups, code.join("\n"))}`,
+    width: 1,
+    workgroups,
+    workgroupSize: WORKGROUP,
+    work: rows * length * 8 * (draft.reductions.length + draft.outputs.length),
+  };
+}
+
+/** At most this many workgroups along one dimension of a dispatch: WebGPU's limit. */
+export const MAX_WORKGROUPS = 65_535;
+
+/** The entry point: `group` numbers the workgroups along both dimensions of the dispatch, `local` a workgroup's threads. */
+const main = (
+  workgroupSize: number,
+  workgroups: number,
+  code: string,
+): string => `@compute @workgroup_size(${workgroupSize})
+fn main(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) id: vec3u) {
+let group = id.x + id.y * ${MAX_WORKGROUPS}u;
+if (group >= ${workgroups}u) { return; }
+${code}
+}`;
+
+export function writeKernel(draft: Draft, around: Surroundings): KernelText {
+  if (draft.kind === "product" && draft.product !== null) return productText(draft, draft.product, around);
+  return draft.kind === "reduce" ? reduceText(draft, around) : mapText(draft, around);
+}

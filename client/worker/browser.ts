@@ -1,0 +1,139 @@
+/**
+ * The SDK's worker: it owns the socket, the data and the engine, so that the page's main thread computes nothing. Everything
+ * that it runs came with the SDK; onnxruntime's code is asked of the page only when the WASM engine is wanted.
+ */
+
+import { createSha256 } from "../core/digest.ts";
+import { asTrainingError } from "../core/errors.ts";
+import type { EngineRequest, Platform } from "../core/platform.ts";
+import { Volunteer, type VolunteerOptions } from "../core/volunteer.ts";
+import { createEngine, type EngineCandidates } from "../engine/create.ts";
+import { EngineError, type EngineOptions } from "../engine/engine.ts";
+import { createBrowserPool, fetchWasmBinary } from "../engine/onnx/browser.ts";
+import { ORT_WASM_SHA256 } from "../engine/onnx/ort-hash.ts";
+import { createWebGpuEngine, requestWebGpu } from "../engine/webgpu/engine.ts";
+import { openChunkCache } from "./cache.ts";
+import type { CallName, PageMessage, WorkerMessage } from "./messages.ts";
+
+const post = (message: WorkerMessage, transfer: Transferable[] = []): void => postMessage(message, { transfer });
+
+/** Waits for the page's answer to a request for the pool's source. */
+let poolAnswer: PromiseWithResolvers<string> | null = null;
+
+function loadPoolSource(): Promise<string> {
+  if (poolAnswer === null) {
+    poolAnswer = Promise.withResolvers<string>();
+    post({ type: "pool" });
+  }
+  return poolAnswer.promise;
+}
+
+async function createWasm(options: EngineOptions, { server, workers }: EngineRequest) {
+  const [source, wasmBinary] = await Promise.all([
+    loadPoolSource(),
+    fetchWasmBinary(`${server}/ort/ort-wasm-simd-threaded.wasm`, ORT_WASM_SHA256),
+  ]);
+  const url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
+  try {
+    return await createBrowserPool({
+      ...options,
+      wasmBinary,
+      workers: workers ?? defaultWorkers(),
+      spawn: () => new Worker(url, { type: "module", name: "commonweight-wasm" }),
+    });
+  } finally {
+    URL.revokeObjectURL(url);
+  }
+}
+
+/** Half of the cores: the person at the machine keeps the rest. */
+const defaultWorkers = (): number => Math.max(1, Math.floor((navigator.hardwareConcurrency ?? 2) / 2));
+
+function candidates(request: EngineRequest): EngineCandidates {
+  let isHardware = false;
+  return {
+    webgpu: {
+      create: async (options) => {
+        const found = navigator.gpu === undefined ? null : await requestWebGpu(navigator.gpu);
+        if (found === null) throw new EngineError("unavailable", "this browser offers no WebGPU adapter");
+        isHardware = !found.isFallback;
+        return createWebGpuEngine({ ...options, ...found });
+      },
+      isDecisive: async () => isHardware,
+    },
+    wasm: { create: (options) => createWasm(options, request) },
+  };
+}
+
+function browserPlatform(): Platform {
+  return {
+    fetch: (url, init) => fetch(url, init),
+    openSocket: (url, protocols) => new WebSocket(url, [...protocols]),
+    now: () => performance.now(),
+    setTimer: (callback, milliseconds) => setTimeout(callback, milliseconds),
+    clearTimer: (timer) => clearTimeout(timer as number),
+    random: Math.random,
+    sha256: createSha256(globalThis.crypto?.subtle),
+    chunkCache: openChunkCache(),
+    createEngine: (request) => {
+      const { choice, graph, microBatch, seed } = request;
+      return createEngine(choice, { graph, microBatch, seed }, candidates(request));
+    },
+  };
+}
+
+let volunteer: Volunteer | null = null;
+
+function join(options: VolunteerOptions): void {
+  volunteer = new Volunteer(options, browserPlatform(), (event) => post({ type: "event", event }));
+  volunteer.finished.then(
+    (summary) => post({ type: "finished", summary }),
+    (error: unknown) => {
+      const { code, message } = asTrainingError(error);
+      post({ type: "failed", error: { code, message } });
+    },
+  );
+}
+
+async function answer(id: number, name: CallName, argument: unknown): Promise<void> {
+  try {
+    if (volunteer === null) throw new Error("there was no join");
+    const value =
+      name === "predict"
+        ? await volunteer.predict(argument as Parameters<Volunteer["predict"]>[0])
+        : await volunteer.metrics(argument as number);
+    post({ type: "answer", id, answer: value });
+  } catch (error) {
+    const { code, message } = asTrainingError(error);
+    post({ type: "refusal", id, error: { code, message } });
+  }
+}
+
+addEventListener("message", ({ data }: MessageEvent<PageMessage>) => {
+  switch (data.type) {
+    case "join":
+      join(data.options);
+      break;
+    case "pause":
+      volunteer?.pause();
+      break;
+    case "resume":
+      volunteer?.resume();
+      break;
+    case "leave":
+      volunteer?.leave();
+      break;
+    case "wake":
+      volunteer?.wake();
+      break;
+    case "call":
+      void answer(data.id, data.name, data.argument);
+      break;
+    case "pool":
+      if (data.source === null) poolAnswer?.reject(new EngineError("unavailable", data.problem));
+      else poolAnswer?.resolve(data.source);
+      break;
+    default:
+      data satisfies never;
+  }
+});
