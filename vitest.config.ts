@@ -12,7 +12,7 @@ export default defineConfig({
       {
         test: {
           name: "node",
-          include: ["test/{shared,coordinator,client,cli,examples,docs}/**/*.test.ts"],
+          include: ["test/{shared,coordinator,client,cli,parity}/**/*.test.ts"],
           testTimeout: 60_000,
           sequence: { groupOrder: 0 },
         },
