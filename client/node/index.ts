@@ -3,14 +3,12 @@
  * with more than one worker its WASM engine computes in worker threads.
  */
 
-import { createHash } from "node:crypto";
 import { parseAddress } from "../core/address.ts";
 import { Ear, openHandle, type TrainingHandle } from "../core/handle.ts";
 import type { JoinOptions as CommonOptions } from "../core/options.ts";
-import type { EngineChoice, Platform } from "../core/platform.ts";
+import type { EngineChoice } from "../core/platform.ts";
 import { Volunteer } from "../core/volunteer.ts";
-import { createEngine } from "../engine/create.ts";
-import { nodeCandidates } from "../engine/node/engine.ts";
+import { nodePlatform } from "./platform.ts";
 
 export type { Progress } from "../../shared/protocol/messages.ts";
 export type { TrainingErrorCode } from "../core/errors.ts";
@@ -23,19 +21,6 @@ export interface JoinOptions extends CommonOptions {
   /** `native` needs the package onnxruntime-node; `auto` takes it where it is installed and faster. */
   readonly engine?: EngineChoice;
 }
-
-const nodePlatform: Platform = {
-  fetch: (url, init) => fetch(url, init),
-  openSocket: (url, protocols) => new WebSocket(url, [...protocols]),
-  now: () => performance.now(),
-  setTimer: (callback, milliseconds) => setTimeout(callback, milliseconds),
-  clearTimer: (timer) => clearTimeout(timer as NodeJS.Timeout),
-  random: Math.random,
-  sha256: async (bytes) => createHash("sha256").update(bytes).digest("hex"),
-  chunkCache: null,
-  createEngine: ({ choice, graph, microBatch, seed, workers }) =>
-    createEngine(choice, { graph, microBatch, seed }, nodeCandidates(workers)),
-};
 
 /**
  * Joins by the session's link, or by its id at `server`. Resolves once the coordinator knows this client. Rejects with
