@@ -16,7 +16,7 @@ export interface SessionDescription {
 }
 
 export interface StepMetric {
-  /** Updates done before it. */
+  /** Updates done, this one included. */
   readonly step: number;
   readonly epoch: number;
   readonly loss: number | null;

@@ -57,7 +57,7 @@ class Reporter {
     const plan = planRun(options.session.definition);
     this.#stepsPerEpoch = plan.stepsPerEpoch;
     this.#totalSteps = plan.totalSteps;
-    this.after = -1;
+    this.after = 0;
   }
 
   take({ steps, evaluations }: SessionMetrics): void {
@@ -67,8 +67,7 @@ class Reporter {
       display.emit({ type: "step", step, epoch, loss, ...metrics });
       const held = this.#losses.get(epoch) ?? { sum: 0, count: 0 };
       if (loss !== null) this.#losses.set(epoch, { sum: held.sum + loss, count: held.count + 1 });
-      const done = step;
-      if (done % this.#stepsPerEpoch !== 0 && done !== this.#totalSteps) continue;
+      if (step % this.#stepsPerEpoch !== 0 && step !== this.#totalSteps) continue;
       const { sum, count } = this.#losses.get(epoch) ?? { sum: 0, count: 0 };
       if (onEpoch !== null && count > 0) {
         display.end();

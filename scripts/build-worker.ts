@@ -43,7 +43,8 @@ export async function bundleWorker(name: WorkerBundle): Promise<string> {
   const outputs = (Array.isArray(result) ? result : [result]).flatMap((bundle) =>
     "output" in bundle ? bundle.output : [],
   );
-  const [chunk, ...others] = outputs;
+  // onnxruntime's `.wasm` is not loaded by address: the coordinator serves it, and its bytes are handed to the worker.
+  const [chunk, ...others] = outputs.filter(({ fileName }) => !fileName.endsWith(".wasm"));
   if (chunk?.type !== "chunk" || others.length > 0 || chunk.imports.length > 0) {
     const names = outputs.map(({ fileName }) => fileName).join(", ");
     throw new Error(`${entry} must become one file without imports, not ${names}`);

@@ -11,7 +11,8 @@ import { createEngine, type EngineCandidates } from "../engine/create.ts";
 import { EngineError, type EngineOptions } from "../engine/engine.ts";
 import { createBrowserPool, fetchWasmBinary } from "../engine/onnx/browser.ts";
 import { ORT_WASM_SHA256 } from "../engine/onnx/ort-hash.ts";
-import { createWebGpuEngine, requestWebGpu } from "../engine/webgpu/engine.ts";
+import { requestWebGpu } from "../engine/webgpu/device.ts";
+import { createWebGpuEngine } from "../engine/webgpu/engine.ts";
 import { openChunkCache } from "./cache.ts";
 import type { CallName, PageMessage, WorkerMessage } from "./messages.ts";
 
@@ -56,7 +57,7 @@ function candidates(request: EngineRequest): EngineCandidates {
       create: async (options) => {
         const found = navigator.gpu === undefined ? null : await requestWebGpu(navigator.gpu);
         if (found === null) throw new EngineError("unavailable", "this browser offers no WebGPU adapter");
-        isHardware = !found.isFallback;
+        isHardware = !found.fallback;
         return createWebGpuEngine({ ...options, ...found });
       },
       isDecisive: async () => isHardware,

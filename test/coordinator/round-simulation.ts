@@ -79,7 +79,7 @@ export function simulate(seed: number, advanceOne: typeof advance = advance): Ou
     queue.push({ at: time + delay, order: order++, run });
   };
 
-  let stage: Stage = "calibrate";
+  let stage = "calibrate" as Stage;
   let step = 0;
   let version = 1;
   let round: RoundState = createRound(plan, { stage, step, version, status: "running", nextLease: 1 });
