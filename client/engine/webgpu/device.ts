@@ -1,0 +1,33 @@
+/** Finds a WebGPU device and asks for all that its adapter has. */
+
+/** A device and what to tell people about it. */
+export interface WebGpuDevice {
+  readonly device: GPUDevice;
+  /** Adapter description, such as "NVIDIA lovelace" or "SwiftShader (software)". */
+  readonly description: string;
+  /** A software adapter: it has few cores, and WASM may well be faster. */
+  readonly fallback: boolean;
+}
+
+/** Limits that the engine makes use of; WebGPU's defaults are far below what adapters have. */
+const WANTED_LIMITS = [
+  "maxStorageBufferBindingSize",
+  "maxBufferSize",
+  "maxComputeInvocationsPerWorkgroup",
+  "maxComputeWorkgroupSizeX",
+] as const satisfies readonly (keyof GPUSupportedLimits)[];
+
+function describe({ info }: GPUAdapter, fallback: boolean): string {
+  const name = info.description || [info.vendor, info.architecture].filter((part) => part !== "").join(" ");
+  return `${name || "WebGPU"}${fallback ? " (software)" : ""}`;
+}
+
+/** Null where there is no adapter. Rejects if the adapter gives no device. */
+export async function requestWebGpu(gpu: GPU): Promise<WebGpuDevice | null> {
+  const adapter = await gpu.requestAdapter({ powerPreference: "high-performance" });
+  if (adapter === null) return null;
+  const requiredLimits = Object.fromEntries(WANTED_LIMITS.map((name) => [name, adapter.limits[name]]));
+  const device = await adapter.requestDevice({ requiredLimits });
+  const fallback = adapter.info.isFallbackAdapter;
+  return { device, description: describe(adapter, fallback), fallback };
+}

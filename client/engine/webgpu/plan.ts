@@ -1,0 +1,317 @@
+/**
+ * Turns a graph into a static program: which kernels run in which order, what each computes, and where values live.
+ *
+ * Every product and every reduction needs a kernel. All other values are expressions, computed wherever they are read,
+ * unless they must be in memory (operands of products, values to keep, long expressions); those are computed by the latest
+ * kernel that they depend on, if it runs over the same domain, and else by one of their own. Reductions over the same axes
+ * of the same domain share a kernel. Gradients are rounded into the integer sum by the kernel that computes them and are
+ * never stored.
+ */
+
+import type { Graph, ValueId } from "../../../shared/graph/ir.ts";
+import { inferShapes } from "../../../shared/graph/shapes.ts";
+import { sizeOf } from "../../../shared/graph/tensor.ts";
+import { arrange } from "./arena.ts";
+import { address, type Coordinate, Misfit, sameCoordinates } from "./coordinates.ts";
+import { Expressions, type Place, plus, type Resolve, type Width } from "./expressions.ts";
+import { functionsFor } from "./functions.wgsl.ts";
+import { type Axis, Draft, MAX_WORKGROUPS, type Surroundings, variableOf, writeKernel } from "./kernels.ts";
+import { HEADER, keyWord, type Layout } from "./layout.ts";
+import { lowerOf } from "./ops.ts";
+import type { Tuning } from "./product.ts";
+import { Lowering, operandsOf, type ReduceValue, type Value } from "./values.ts";
+
+/** What is done with a value besides what other values need it for. */
+export type Sink =
+  /** Rounded and added to the integer sum; `offset` in the flat parameter space. */
+  | { readonly kind: "gradient"; readonly offset: number }
+  /** The micro-batch's scalar of this number. */
+  | { readonly kind: "scalar"; readonly index: number }
+  /** Stays in the arena until the program ends. */
+  | { readonly kind: "keep" };
+
+export interface Kernel {
+  readonly code: string;
+  readonly workgroups: readonly [number, number];
+  /** Floating-point operations, roughly. */
+  readonly work: number;
+}
+
+export interface Plan {
+  readonly kernels: readonly Kernel[];
+  readonly arenaWords: number;
+  /** Where each kept value is, in floats. */
+  readonly kept: ReadonlyMap<ValueId, { readonly offset: number; readonly length: number }>;
+}
+
+/** Longer expressions are computed once and stored. */
+const LONGEST_EXPRESSION = 64;
+
+/** How many kernels back a value may join one that it does not depend on. */
+const LOOK_BACK = 8;
+
+/** Without views that keep the elements' order: what is in memory. */
+const stripped = (value: Value): Value => (value.kind === "view" && value.linear ? stripped(value.input) : value);
+
+const sameAxes = (a: readonly Axis[], b: readonly Axis[]): boolean =>
+  a.length === b.length && a.every(({ size, reduced }, index) => size === b[index].size && reduced === b[index].reduced);
+
+const axesOf = (shape: readonly number[], reduced: readonly number[] = []): Axis[] =>
+  shape.flatMap((size, axis) => (size === 1 ? [] : [{ size, reduced: reduced.includes(axis) }]));
+
+class Planner implements Surroundings {
+  readonly tuning: Tuning;
+  readonly drafts: Draft[] = [];
+  readonly #layout: Layout;
+  readonly #exact: ReadonlySet<Value>;
+  readonly #sinks: ReadonlyMap<Value, readonly Sink[]>;
+  /** The kernel that computes a value. */
+  readonly #homes = new Map<Value, Draft>();
+  /** Last kernel that reads a value of another one. */
+  readonly #lastReads = new Map<Value, number>();
+  /** Where values are in the arena; null while the program is only tried out. */
+  #offsets: ReadonlyMap<Value, number> | null = null;
+
+  constructor(layout: Layout, tuning: Tuning, exact: ReadonlySet<Value>, sinks: ReadonlyMap<Value, readonly Sink[]>) {
+    this.#layout = layout;
+    this.tuning = tuning;
+    this.#exact = exact;
+    this.#sinks = sinks;
+  }
+
+  /** Puts every value that needs it into a kernel, operands first. */
+  place(values: readonly Value[]): void {
+    const required = new Set<Value>([...this.#sinks.keys(), ...[...this.#exact].map(stripped)]);
+    const needed = new Set<Value>(this.#sinks.keys());
+    for (const value of values.toReversed()) {
+      if (!needed.has(value)) continue;
+      for (const operand of operandsOf(value)) {
+        needed.add(operand);
+        if (value.kind === "product") required.add(stripped(operand));
+      }
+    }
+    const length = new Map<Value, number>();
+    for (const value of values) {
+      if (!needed.has(value) || value.kind === "stored") continue;
+      if (value.kind === "product") this.#placeProduct(value);
+      else if (value.kind === "reduce") this.#placeReduce(value);
+      else {
+        const total = operandsOf(value).reduce((sum, operand) => sum + (length.get(operand) ?? 1), 1);
+        length.set(value, total);
+        if (!required.has(value) && (total <= LONGEST_EXPRESSION || stripped(value) !== value)) continue;
+        this.#placeOutput(value);
+        length.set(value, 1);
+      }
+    }
+  }
+
+  #add(kind: Draft["kind"], axes: readonly Axis[]): Draft {
+    const draft = new Draft(kind, this.drafts.length, axes);
+    this.drafts.push(draft);
+    return draft;
+  }
+
+  #placeProduct(value: Extract<Value, { kind: "product" }>): void {
+    const draft = this.#add("product", axesOf(value.shape));
+    draft.product = value;
+    this.#homes.set(value, draft);
+  }
+
+  #placeReduce(value: ReduceValue): void {
+    const axes = axesOf(value.input.shape, value.axes);
+    const fits = (draft: Draft): boolean => {
+      if (draft.kind !== "reduce" || !sameAxes(draft.axes, axes)) return false;
+      const touched = this.#try(draft, value.input, draft.coordinates(value.input.shape, false));
+      // Each pass computes its operands anew: those that have to be exact must come from memory.
+      return touched !== null && ![...touched].some((other) => other.kind !== "reduce" && this.#exact.has(other));
+    };
+    const draft = this.#candidates(value.input).find(fits) ?? this.#add("reduce", axes);
+    draft.reductions.push(value);
+    this.#homes.set(value, draft);
+  }
+
+  #placeOutput(value: Value): void {
+    const candidates = this.#candidates(value);
+    const latest = this.#latestHome(value);
+    const fits = (draft: Draft): boolean =>
+      (draft.index === latest || draft.kind !== "product") &&
+      this.#try(draft, value, draft.outputCoordinates(value.shape)?.at ?? null) !== null;
+    const draft = candidates.find(fits) ?? this.#add("map", axesOf(value.shape));
+    draft.outputs.push(value);
+    this.#homes.set(value, draft);
+  }
+
+  /** The kernels that may compute a value, all its operands being available: the latest that it depends on first. */
+  #candidates(value: Value): Draft[] {
+    const latest = this.#latestHome(value);
+    const recent = Math.max(latest + 1, this.drafts.length - LOOK_BACK);
+    return [...(latest < 0 ? [] : [this.drafts[latest]]), ...this.drafts.slice(recent)];
+  }
+
+  /** Position of the last kernel that computes something the value is an expression of; −1: there is none. */
+  #latestHome(value: Value): number {
+    let latest = -1;
+    const seen = new Set<Value>();
+    const visit = (at: Value): void => {
+      if (seen.has(at)) return;
+      seen.add(at);
+      const home = this.#homes.get(at);
+      if (home !== undefined) latest = Math.max(latest, home.index);
+      else operandsOf(at).forEach(visit);
+    };
+    visit(value);
+    return latest;
+  }
+
+  /** What of the draft's own a value would be computed from there; null if it cannot be. */
+  #try(draft: Draft, value: Value, coordinates: readonly Coordinate[] | null): Set<Value> | null {
+    if (coordinates === null) return null;
+    const touched = new Set<Value>();
+    try {
+      new Expressions(1, this.resolve(draft, touched)).at(value, coordinates);
+      return touched;
+    } catch (error) {
+      if (error instanceof Misfit) return null;
+      throw error;
+    }
+  }
+
+  resolve(draft: Draft, touched?: Set<Value>): Resolve {
+    return (value, coordinates) => {
+      if (value.kind === "stored") return value;
+      const home = this.#homes.get(value);
+      if (home === undefined) return null;
+      if (home !== draft) {
+        if (home.index > draft.index) throw new Misfit();
+        return this.#read(draft, value);
+      }
+      touched?.add(value);
+      const reduced = value.kind === "reduce";
+      const held = reduced || value.kind === "product";
+      const own = held ? draft.coordinates(value.shape, reduced) : draft.outputCoordinates(value.shape)?.at;
+      if (own == null || !sameCoordinates(own, coordinates)) throw new Misfit();
+      return held ? { variable: variableOf(value) } : null;
+    };
+  }
+
+  #read(draft: Draft, value: Value): Exclude<Place, { variable: string }> {
+    this.#lastReads.set(value, Math.max(this.#lastReads.get(value) ?? 0, draft.index));
+    return { buffer: "arena", offset: this.#offsets?.get(value) ?? 0, integer: false };
+  }
+
+  dependencies(draft: Draft, value: Value): ReadonlySet<Value> {
+    const touched = this.#try(draft, value, draft.coordinates(value.shape, false));
+    if (touched === null) throw new Misfit();
+    return new Set([...touched].filter(({ kind }) => kind === "reduce"));
+  }
+
+  matrix(draft: Draft, value: Value): Exclude<Place, { variable: string }> {
+    const base = stripped(value);
+    return base.kind === "stored" ? base : this.#read(draft, base);
+  }
+
+  store(value: Value, text: string, coordinates: readonly Coordinate[], width: Width): string[] {
+    const { text: at, laneStride } = address(coordinates, value.shape);
+    if (width === 4 && laneStride !== 1) throw new Misfit();
+    const lines: string[] = [];
+    const offset = this.#offsets?.get(value);
+    if (offset !== undefined) lines.push(`arena[${plus(offset, at)}${width === 4 ? " / 4u" : ""}] = ${text};`);
+    for (const sink of this.#sinks.get(value) ?? []) {
+      if (sink.kind === "gradient") lines.push(`accumulate(${plus(sink.offset, at)}, ${text});`);
+      if (sink.kind === "scalar") {
+        if (width === 4) throw new Misfit();
+        const slot = `header(${HEADER.slot}u) * ${this.#layout.scalars}u`;
+        const word = this.#layout.scalarsAt + sink.index;
+        lines.push(`atomicStore(&stats[${slot} + ${word}u], bitcast<u32>(${text}));`);
+      }
+    }
+    return lines;
+  }
+
+  /** Writes every kernel: once to see what is read where, then with the arena's offsets. */
+  finish(): { kernels: Kernel[]; arenaWords: number; offsets: ReadonlyMap<Value, number> } {
+    this.#lastReads.clear();
+    for (const draft of this.drafts) writeKernel(draft, this);
+    const isKept = (value: Value): boolean => (this.#sinks.get(value) ?? []).some(({ kind }) => kind === "keep");
+    const held = [...this.#homes].filter(([value]) => this.#lastReads.has(value) || isKept(value));
+    const { offsets, words } = arrange(
+      held.map(([value, { index }]) => ({
+        words: sizeOf(value.shape),
+        from: index,
+        to: isKept(value) ? this.drafts.length : (this.#lastReads.get(value) ?? index),
+      })),
+    );
+    this.#offsets = new Map(held.map(([value], at) => [value, offsets[at]]));
+    const kernels = this.drafts.map((draft): Kernel => {
+      const { body, width, workgroups, work } = writeKernel(draft, this);
+      return { code: this.#preamble(body, width), workgroups: splitGroups(workgroups), work };
+    });
+    return { kernels, arenaWords: words, offsets: this.#offsets };
+  }
+
+  #preamble(body: string, width: Width): string {
+    const [t, u, i] = width === 1 ? ["f32", "u32", "i32"] : ["vec4f", "vec4u", "vec4i"];
+    return `alias T = ${t};
+alias U = ${u};
+alias I = ${i};
+const clamped_at = ${this.#layout.clampedAt}u;
+@group(0) @binding(0) var<storage, read> input: array<U>;
+@group(0) @binding(1) var<storage, read> weights: array<T>;
+@group(0) @binding(2) var<storage, read_write> arena: array<T>;
+@group(0) @binding(3) var<storage, read_write> sums: array<I>;
+@group(0) @binding(4) var<storage, read_write> stats: array<atomic<u32>>;
+@group(0) @binding(5) var<storage, read> scales: array<f32>;
+${functionsFor(body, width)}
+${body}
+`;
+  }
+}
+
+function splitGroups(workgroups: number): [number, number] {
+  const x = Math.min(workgroups, MAX_WORKGROUPS);
+  return [x, Math.ceil(workgroups / x)];
+}
+
+/** Plans the program that gives the values asked for; what they do not need is left out. */
+export function planProgram(
+  graph: Graph,
+  layout: Layout,
+  tuning: Tuning,
+  wanted: readonly (readonly [ValueId, Sink])[],
+): Plan {
+  const to = new Lowering((layer) => keyWord(layout.layers.indexOf(layer)));
+  const types = inferShapes(graph, layout.microBatch);
+  const lowered: Value[] = [];
+  for (const [index] of graph.inputs.entries()) {
+    const { offset, integer } = layout.inputs[index];
+    lowered.push(to.stored("input", offset, types[index].shape, integer));
+  }
+  for (const { offset, shape } of graph.parameters) lowered.push(to.stored("weights", offset, shape));
+  for (const { op, inputs, attributes } of graph.nodes) {
+    const operands = inputs.map((id) => lowered[id]);
+    lowered.push(lowerOf(op)(to, operands, attributes, types[lowered.length]));
+  }
+
+  const sinks = new Map<Value, Sink[]>();
+  const bases = new Map<ValueId, Value>();
+  for (const [id, sink] of wanted) {
+    let base = stripped(lowered[id]);
+    // What is only read, such as an input that is also the prediction, is copied.
+    if (base.kind === "stored") base = to.map("copy", base.shape, [base], (value) => value);
+    bases.set(id, base);
+    sinks.set(base, [...(sinks.get(base) ?? []), sink]);
+  }
+
+  const planner = new Planner(layout, tuning, to.exact, sinks);
+  planner.place(to.values);
+  const { kernels, arenaWords, offsets } = planner.finish();
+  const kept = new Map<ValueId, { offset: number; length: number }>();
+  for (const [id, { kind }] of wanted) {
+    const base = bases.get(id);
+    const offset = base === undefined ? undefined : offsets.get(base);
+    if (kind === "keep" && base !== undefined && offset !== undefined) {
+      kept.set(id, { offset, length: sizeOf(base.shape) });
+    }
+  }
+  return { kernels, arenaWords, kept };
+}
