@@ -22,5 +22,8 @@ export const app = new Hono<AppTypes>()
   .route("/api/datasets", datasets)
   .get("/s/:id", sessionPage)
   .get("/ort/*", sameAsset)
+  // Deployed, these are answered before the Worker; the local coordinator has no such layer in front of it.
+  .use("/assets/*", pageHeaders)
+  .get("/assets/*", sameAsset)
   .notFound(notFound)
   .onError(onError);
