@@ -47,13 +47,13 @@ interface Plans {
 type PlanName = keyof Plans;
 
 /** The scalars in the order in which they are read back. */
-function scalarSinks(graph: Graph): [ValueId, Sink][] {
+export function scalarSinks(graph: Graph): [ValueId, Sink][] {
   const { loss, weight, metrics } = graph.outputs;
   const ids = [loss, weight, ...metricNames(graph).map((name) => metrics[name])];
   return ids.map((id, index) => [id, { kind: "scalar", index }]);
 }
 
-function gradientSinks({ gradients, parameters }: TrainingGraph): [ValueId, Sink][] {
+export function gradientSinks({ gradients, parameters }: TrainingGraph): [ValueId, Sink][] {
   return gradients.flatMap((id, index): [ValueId, Sink][] =>
     id === null ? [] : [[id, { kind: "gradient", offset: parameters[index].offset }]],
   );
