@@ -10,7 +10,7 @@ export default defineSession({
   model: nn.sequential(nn.linear(784, 256), nn.relu(), nn.linear(256, 128), nn.relu(), nn.linear(128, 10)),
   input: [784],
   loss: loss.crossEntropy(),
-  optimizer: optim.adam({ lr: 1e-3 }),
+  optimizer: optim.adam({ lr: 2e-3 }),
   data: dataset("mnist", {
     x: { column: "image", scale: 1 / 255 },
     y: "label",
@@ -18,7 +18,7 @@ export default defineSession({
     validation: [55_000, 60_000],
     test: [60_000, 70_000],
   }),
-  batchSize: 128,
+  batchSize: 256,
   epochs: 5,
 });
 

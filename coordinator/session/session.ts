@@ -113,6 +113,11 @@ export class TrainingSession extends DurableObject<SessionEnv> {
     });
   }
 
+  /** The run's state and copies of its parameters, restored from storage if the object slept: what recovery must bring back. */
+  snapshot(): ReturnType<Live["snapshot"]> | null {
+    return this.#session === null ? null : this.#wake(this.#session).snapshot();
+  }
+
   /** Pauses, resumes or stops the session; durable, so that it stays so after a restart. */
   control(action: "pause" | "resume" | "stop"): Answer {
     if (this.#session === null) return UNKNOWN_SESSION;

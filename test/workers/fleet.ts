@@ -1,0 +1,196 @@
+/**
+ * Scripted clients over real WebSockets into the real Durable Object. Their gradients are made up: integers that are a
+ * function of (step, micro-batch, parameter) alone, so that every sharding must add up to the same sums. Named fake,
+ * because no network is computed here; real engines are used in test/e2e.
+ */
+
+import { env, exports } from "cloudflare:workers";
+import type { TrainingSession } from "../../coordinator/session/session.ts";
+import { blockCount, encodeSums } from "../../shared/codec/index.ts";
+import { metricNames, parameterLength } from "../../shared/graph/index.ts";
+import { defineSession, localData, loss, nn, optim } from "../../shared/nn/index.ts";
+import { cutBody, decodeFrame, upwardLayout } from "../../shared/protocol/frames.ts";
+import {
+  type ClientMessage,
+  type CoordinatorMessage,
+  decodeCoordinatorMessage,
+  encodeMessage,
+  isFrame,
+  SUBPROTOCOL,
+} from "../../shared/protocol/messages.ts";
+import type { SessionDefinition } from "../../shared/session/definition.ts";
+
+export interface TestEnv {
+  readonly SESSION: DurableObjectNamespace<TrainingSession>;
+  readonly BUCKET: R2Bucket;
+  readonly ADMIN_SECRET: string;
+}
+
+export const testEnv = env as unknown as TestEnv;
+
+const ORIGIN = "http://coordinator.test";
+
+/** A request to the Worker itself. */
+export function request(path: string, init: RequestInit = {}): Promise<Response> {
+  const worker = (exports as unknown as { default: Fetcher }).default;
+  return worker.fetch(new Request(ORIGIN + path, init as RequestInit<CfProperties>)) as unknown as Promise<Response>;
+}
+
+export const asAdmin = (init: RequestInit = {}): RequestInit => ({
+  ...init,
+  headers: { ...(init.headers as Record<string, string>), Authorization: `Bearer ${testEnv.ADMIN_SECRET}` },
+});
+
+/** A tiny session of 10 steps, each of 6 micro-batches. */
+export function tinySession(options: { steps?: number } = {}): SessionDefinition {
+  return defineSession({
+    title: "Tiny",
+    model: nn.sequential(nn.linear(30, 12), nn.relu(), nn.linear(12, 3)),
+    input: [30],
+    loss: loss.crossEntropy(),
+    optimizer: optim.adam({ lr: 1e-2 }),
+    data: localData({
+      x: "x",
+      y: "y",
+      columns: [
+        { name: "x", dtype: "float32", shape: [30] },
+        { name: "y", dtype: "int32", shape: [] },
+      ],
+      samplesPerEpoch: 48,
+    }),
+    batchSize: 24,
+    microBatch: 4,
+    epochs: 20,
+    maxSteps: options.steps ?? 10,
+  });
+}
+
+export async function createSession(definition: SessionDefinition): Promise<string> {
+  const response = await request("/api/sessions", asAdmin({ method: "POST", body: JSON.stringify(definition) }));
+  if (response.status !== 201) throw new Error(`not created: ${response.status} ${await response.text()}`);
+  return ((await response.json()) as { id: string }).id;
+}
+
+export const stubOf = (id: string) => testEnv.SESSION.get(testEnv.SESSION.idFromName(id));
+
+/** A small integer that depends on where it stands alone. */
+function fakeValue(step: number, microBatch: number, parameter: number): number {
+  return (Math.imul(step * 31 + microBatch * 7 + 1, parameter * 2654435761 + 97) >> 12) % 100_000;
+}
+
+type Assign = Extract<CoordinatorMessage, { type: "assign" }>;
+
+/** The frames of the made-up result of a lease. */
+export function* fakeResult(definition: SessionDefinition, assign: Assign): Generator<Uint8Array<ArrayBuffer>> {
+  const parameters = parameterLength(definition.graph);
+  const sizes = {
+    metrics: metricNames(definition.graph).length,
+    blocks: blockCount(parameters),
+    parameters,
+    bytesPerSum: definition.codec === "fixed32" ? 4 : 2,
+  };
+  const kind = assign.work === "train" ? "gradient" : assign.work === "calibrate" ? "calibration" : "evaluation";
+  const layout = upwardLayout(kind, sizes);
+  const body = new Uint8Array(layout.total);
+  if (kind !== "evaluation") body.fill(120, layout.maxima, layout.maxima + sizes.blocks);
+  if (kind === "gradient") {
+    const sums = new Int32Array(parameters);
+    for (let microBatch = assign.from; microBatch < assign.to; microBatch++) {
+      for (let at = 0; at < parameters; at++) sums[at] += fakeValue(assign.step, microBatch, at);
+    }
+    body.set(encodeSums(sums, definition.codec), layout.sums);
+  }
+  const { version, step, lease } = assign;
+  const count = BigInt(assign.to - assign.from);
+  const weight = count * 4n * 2n ** 24n;
+  const codec = kind === "gradient" ? definition.codec : "none";
+  yield* cutBody({ kind, codec, version, step, lease, clamped: 0, loss: weight * 2n, weight }, body);
+}
+
+export class FakeClient {
+  readonly id: string;
+  readonly definition: SessionDefinition;
+  readonly received: (CoordinatorMessage | { readonly type: "weights"; readonly version: number })[] = [];
+  identity: { client: string; resumeKey: string } | null = null;
+  closed: { code: number; reason: string } | null = null;
+  /** Highest version seen, to assert that none falls. */
+  version = 0;
+  steps: number[] = [];
+  #socket: WebSocket | null = null;
+  #waiting: (() => void)[] = [];
+
+  constructor(id: string, definition: SessionDefinition) {
+    this.id = id;
+    this.definition = definition;
+  }
+
+  async connect(protocols = SUBPROTOCOL): Promise<void> {
+    const response = (await request(`/api/sessions/${this.id}/socket`, {
+      headers: { Upgrade: "websocket", "Sec-WebSocket-Protocol": protocols },
+    })) as unknown as { status: number; webSocket: WebSocket | null };
+    const socket = response.webSocket;
+    if (socket === null) throw new Error(`the upgrade answered ${response.status}`);
+    socket.binaryType = "arraybuffer";
+    socket.accept();
+    this.#socket = socket;
+    this.closed = null;
+    socket.addEventListener("message", ({ data }) => this.#take(data as ArrayBuffer));
+    socket.addEventListener("close", ({ code, reason }) => {
+      if (this.#socket === socket) this.closed = { code, reason };
+      this.#wake();
+    });
+  }
+
+  hello(): void {
+    this.send({ type: "hello", engine: "wasm", device: "fake", ...(this.identity ?? {}) });
+  }
+
+  send(message: ClientMessage): void {
+    this.sendBytes(encodeMessage(message));
+  }
+
+  sendBytes(bytes: Uint8Array<ArrayBuffer>): void {
+    this.#socket?.send(bytes);
+  }
+
+  drop(): void {
+    this.#socket?.close(1000, "gone");
+  }
+
+  /** Waits for the next message that `wanted` accepts, dropping others. */
+  async next<T>(wanted: (message: FakeClient["received"][number]) => T | undefined): Promise<T> {
+    for (;;) {
+      for (let message = this.received.shift(); message !== undefined; message = this.received.shift()) {
+        const found = wanted(message);
+        if (found !== undefined) return found;
+      }
+      if (this.closed !== null) throw new Error(`closed: ${this.closed.code} ${this.closed.reason}`);
+      await this.changed();
+    }
+  }
+
+  ofType<Type extends CoordinatorMessage["type"]>(type: Type): Promise<Extract<CoordinatorMessage, { type: Type }>> {
+    return this.next((message) =>
+      message.type === type ? (message as Extract<CoordinatorMessage, { type: Type }>) : undefined,
+    );
+  }
+
+  /** Resolves at the next message or close. */
+  changed(): Promise<void> {
+    return new Promise((resolve) => this.#waiting.push(resolve));
+  }
+
+  #take(data: ArrayBuffer): void {
+    if (isFrame(data)) {
+      const frame = decodeFrame(data);
+      if (frame.offset + frame.payload.byteLength === frame.total) {
+        this.received.push({ type: "weights", version: frame.version });
+      }
+    } else this.received.push(decodeCoordinatorMessage(data));
+    this.#wake();
+  }
+
+  #wake(): void {
+    for (const resolve of this.#waiting.splice(0)) resolve();
+  }
+}
