@@ -40,8 +40,8 @@ import { type Admitted, Run } from "./run.ts";
 import { type Body, cutFrames, framedBytes } from "./sections.ts";
 import { Upload } from "./upload.ts";
 
-/** Milliseconds after which an alarm looks whether a timer was lost with the object's memory. */
-const BACKSTOP = 30_000;
+/** Waits of up to so many milliseconds use a timer, which keeps the object awake; longer ones an alarm, which does not. */
+const TIMER_LIMIT = 2_000;
 /** Bits of a lease's number below those that say which awakening gave it. */
 const LEASE_BITS = 18;
 const MAX_CLIENTS = 4096;
@@ -73,7 +73,9 @@ export class Live {
   #timer: ReturnType<typeof setTimeout> | null = null;
   #progressTimer: ReturnType<typeof setTimeout> | null = null;
   #progressAt = 0;
-  #alarmAt = 0;
+  /** When the round wants a tick, and when the alarm is set to ring: the same time or earlier. */
+  #wakeAt: number | null = null;
+  #alarmAt: number | null = null;
   #lastTrain: MetricRow | null;
   #lastValidation: MetricRow | null;
   #samplesPerSecond = 0;
@@ -175,11 +177,11 @@ export class Live {
     this.#announce(false);
   }
 
-  /** A tick, in case the timer was lost. */
+  /** The alarm rang: a tick, and the next alarm if one is wanted. */
   alarm(): void {
-    this.#alarmAt = 0;
+    this.#alarmAt = null;
     this.#advance({ type: "tick", time: Date.now() });
-    this.#keepAlarm();
+    this.#wakeLater(this.#wakeAt);
   }
 
   dispose(code: ProtocolErrorCode, message: string): void {
@@ -303,7 +305,6 @@ export class Live {
       return;
     }
     this.#advance({ type: "joined", time: Date.now(), client: id, version: null, lease: null });
-    this.#keepAlarm();
     this.#announce(false);
   }
 
@@ -471,7 +472,7 @@ export class Live {
         for (const client of this.#clients.values()) this.#sendWeights(client);
         break;
       case "wake":
-        this.#setTimer(effect.time);
+        this.#wakeLater(effect.time);
         break;
       case "accept":
       case "drop":
@@ -499,24 +500,26 @@ export class Live {
     return undefined;
   }
 
-  #setTimer(time: number | null): void {
+  /** Deadlines move on with every step, so an alarm that rings too early is left alone: it costs less than setting it anew. */
+  #wakeLater(time: number | null): void {
+    this.#wakeAt = time;
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#timer = null;
     if (time === null || this.#disposed) return;
+    const wait = time - Date.now();
+    if (wait > TIMER_LIMIT) {
+      if (this.#alarmAt !== null && this.#alarmAt <= time) return;
+      this.#alarmAt = time;
+      void this.#ctx.storage.setAlarm(time);
+      return;
+    }
     this.#timer = setTimeout(
       () => {
         this.#timer = null;
         this.#advance({ type: "tick", time: Math.max(time, Date.now()) });
       },
-      Math.max(0, time - Date.now()),
+      Math.max(0, wait),
     );
-  }
-
-  /** An alarm only while somebody is connected to a session that goes on. */
-  #keepAlarm(): void {
-    if (this.#clients.size === 0 || this.#isOver() || this.#alarmAt > Date.now()) return;
-    this.#alarmAt = Date.now() + BACKSTOP;
-    void this.#ctx.storage.setAlarm(this.#alarmAt);
   }
 
   #isOver(): boolean {
