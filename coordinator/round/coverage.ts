@@ -1,79 +1,53 @@
-/** Which micro-batches of the open piece of work are free, handed out, or done. */
+/** Which micro-batches of the open piece of work are free and which are done; the others are handed out. */
 
-const FREE = 0;
-const LEASED = 1;
-const DONE = 2;
-
-export interface Range {
-  readonly from: number;
-  readonly to: number;
-}
+import { IntervalSet, type Range } from "./intervals.ts";
 
 export class Coverage {
-  readonly #states: Uint8Array;
-  /** No micro-batch below it is free. */
-  #lowest = 0;
-  #free: number;
-  #open: number;
+  /** Micro-batches of the whole piece. */
+  readonly total: number;
+  readonly #free = new IntervalSet();
+  readonly #done = new IntervalSet();
 
   constructor(microBatches: number) {
-    this.#states = new Uint8Array(microBatches);
-    this.#free = microBatches;
-    this.#open = microBatches;
-  }
-
-  /** Micro-batches of the whole piece. */
-  get total(): number {
-    return this.#states.length;
+    this.total = microBatches;
+    this.#free.add({ from: 0, to: microBatches });
   }
 
   get free(): number {
-    return this.#free;
+    return this.#free.size;
   }
 
   get isComplete(): boolean {
-    return this.#open === 0;
+    return this.#done.size === this.total;
   }
 
-  /** Hands out the lowest free run of at most `count`, or null if nothing is free. */
+  /** Hands out the beginning of the lowest free run, at most `count`, or null if nothing is free. */
   take(count: number): Range | null {
-    if (this.#free === 0) return null;
-    while (this.#states[this.#lowest] !== FREE) this.#lowest += 1;
-    const from = this.#lowest;
-    let to = from;
-    while (to < from + count && this.#states[to] === FREE) this.#states[to++] = LEASED;
-    this.#lowest = to;
-    this.#free -= to - from;
-    return { from, to };
+    const run = this.#free.first;
+    if (run === null) return null;
+    const range = { from: run.from, to: Math.min(run.to, run.from + count) };
+    this.#free.remove(range);
+    return range;
   }
 
   /** Hands out exactly this run, if all of it is free. */
-  claim({ from, to }: Range): boolean {
-    if (!(from >= 0 && from < to && to <= this.total)) return false;
-    for (let at = from; at < to; at++) if (this.#states[at] !== FREE) return false;
-    this.#states.fill(LEASED, from, to);
-    this.#free -= to - from;
+  claim(range: Range): boolean {
+    if (range.from >= range.to || !this.#free.contains(range)) return false;
+    this.#free.remove(range);
     return true;
   }
 
-  /** What of the run is not done becomes free again. */
-  release({ from, to }: Range): void {
-    for (let at = from; at < to; at++) {
-      if (this.#states[at] !== LEASED) continue;
-      this.#states[at] = FREE;
-      this.#free += 1;
-    }
-    this.#lowest = Math.min(this.#lowest, from);
+  /** What of a handed-out run is not done becomes free again. */
+  release(range: Range): void {
+    this.#free.add(range);
+    for (const run of this.#done.within(range)) this.#free.remove(run);
   }
 
   /** Marks the run done, if none of it is yet; otherwise changes nothing and says so. */
-  finish({ from, to }: Range): boolean {
-    for (let at = from; at < to; at++) if (this.#states[at] === DONE) return false;
-    for (let at = from; at < to; at++) {
-      if (this.#states[at] === FREE) this.#free -= 1;
-      this.#states[at] = DONE;
-    }
-    this.#open -= to - from;
+  finish(range: Range): boolean {
+    if (this.#done.intersects(range)) return false;
+    this.#free.remove(range);
+    this.#done.add(range);
     return true;
   }
 }

@@ -1,10 +1,4 @@
-export {
-  advance,
-  type ClientSummary,
-  createRound,
-  type RoundStart,
-  type RoundState,
-  type RoundSummary,
-  summarize,
-} from "./round.ts";
+export { advance, createRound, RoundError, type RoundErrorCode } from "./round.ts";
+export type { RoundStart, RoundState } from "./state.ts";
+export { type ClientSummary, type RoundSummary, summarize } from "./summary.ts";
 export type * from "./types.ts";

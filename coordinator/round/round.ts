@@ -7,104 +7,44 @@
  * whichever valid result comes first wins. Left out: speculation before a deadline, quorums, reputations.
  */
 
-import { type RunPlan, workMicroBatches } from "../../shared/session/plan.ts";
-import { Coverage, type Range } from "./coverage.ts";
-import { leaseTime, RESERVE_TIME, shardSize, updateSpeed } from "./sizing.ts";
-import type { ClientId, DropReason, Lease, RoundEffect, RoundEvent, Stage, Status } from "./types.ts";
+import type { RunPlan } from "../../shared/session/plan.ts";
+import { assignWork, scheduleWake } from "./assignment.ts";
+import { overlaps } from "./intervals.ts";
+import { RESERVE_TIME, updateSpeed } from "./sizing.ts";
+import {
+  type Client,
+  giveBack,
+  type HeldLease,
+  hold,
+  isOpen,
+  openCoverage,
+  place,
+  type RoundStart,
+  RoundState,
+  remove,
+  settle,
+} from "./state.ts";
+import type { DropReason, Lease, RoundEffect, RoundEvent } from "./types.ts";
 
-/** Failures in a row after which a client is given nothing until it says `ready` or `capacity` again. */
-const FAILURES_TOLERATED = 3;
+type EventOf<Type extends RoundEvent["type"]> = Extract<RoundEvent, { type: Type }>;
 
-interface Client {
-  readonly id: ClientId;
-  /** Weights it holds; null before its first `ready`. */
-  version: number | null;
-  /** Most micro-batches it wants at a time. */
-  capacity: number;
-  lease: HeldLease | null;
-  /** Micro-batches a millisecond, by the coordinator's clock from assignment to result; null before the first. */
-  speed: number | null;
-  accepted: number;
-  failures: number;
-  /** Was given work in the open piece. */
-  served: boolean;
-  /** Did not come for what was reserved for it last time: nothing is reserved for it until it does. */
-  missed: boolean;
-}
+export type RoundErrorCode = "not-complete" | "step-fell" | "version-fell";
 
-interface HeldLease {
-  readonly lease: Lease;
-  readonly client: Client;
-  /** Its micro-batches may have been handed to somebody else. */
-  expired: boolean;
-}
-
-export interface RoundStart {
-  readonly stage: Stage;
-  readonly step: number;
-  readonly version: number;
-  readonly status: Status;
-  /** First lease number: above all that were given before. */
-  readonly nextLease: number;
-}
-
-/** What a display shows of one client. */
-export interface ClientSummary {
-  readonly id: ClientId;
-  readonly state: "loading" | "ready" | "working" | "paused";
-  /** Micro-batches a second; 0 if not measured. */
-  readonly speed: number;
-  /** Micro-batches accepted since it joined. */
-  readonly accepted: number;
-}
-
-export interface RoundSummary {
-  readonly stage: Stage;
-  readonly step: number;
-  readonly version: number;
-  /** `waiting`: running, but there is nobody to compute. */
-  readonly status: Status | "waiting";
-  readonly clients: readonly ClientSummary[];
-}
-
-export class RoundState {
-  readonly plan: RunPlan;
-  readonly clients = new Map<ClientId, Client>();
-  readonly leases = new Map<number, HeldLease>();
-  /** Leases of the open piece that are over: accepted, given back or revoked. */
-  readonly settled = new Set<number>();
-  stage: Stage;
-  step: number;
-  version: number;
-  status: Status;
-  nextLease: number;
-  coverage: Coverage;
-  /** A complete piece is being made durable. */
-  committing = false;
-  /** Until then the last micro-batches wait for clients that were not served; null before the first client comes. */
-  reserveUntil: number | null = null;
-  lastWake: number | null = null;
-
-  constructor(plan: RunPlan, start: RoundStart) {
-    this.plan = plan;
-    this.stage = start.stage;
-    this.step = start.step;
-    this.version = start.version;
-    this.status = start.status;
-    this.nextLease = start.nextLease;
-    this.coverage = openCoverage(this);
+/** The shell broke its promise; what it holds in memory is not to be trusted. */
+export class RoundError extends Error {
+  readonly code: RoundErrorCode;
+  constructor(code: RoundErrorCode, message: string) {
+    super(message);
+    this.name = "RoundError";
+    this.code = code;
   }
-}
-
-function openCoverage({ plan, stage, step }: { plan: RunPlan; stage: Stage; step: number }): Coverage {
-  return new Coverage(stage === "done" ? 0 : workMicroBatches(plan, stage, step));
 }
 
 export function createRound(plan: RunPlan, start: RoundStart): RoundState {
   return new RoundState(plan, start);
 }
 
-/** Applies one event. Changes `state`; the effects are to be carried out in order. */
+/** Applies one event. Changes `state`; the effects are to be carried out in order. Throws RoundError. */
 export function advance(state: RoundState, event: RoundEvent): RoundEffect[] {
   const effects: RoundEffect[] = [];
   handle(state, event, effects);
@@ -117,10 +57,10 @@ export function advance(state: RoundState, event: RoundEvent): RoundEffect[] {
 function handle(state: RoundState, event: RoundEvent, effects: RoundEffect[]): void {
   switch (event.type) {
     case "joined":
-      join(state, event);
+      join(state, event, effects);
       break;
     case "left":
-      leave(state, event.client);
+      leave(state, event);
       break;
     case "ready":
       acknowledge(state, event);
@@ -141,37 +81,16 @@ function handle(state: RoundState, event: RoundEvent, effects: RoundEffect[]): v
       openPiece(state, event, effects);
       break;
     case "control":
-      control(state, event.action, effects);
+      control(state, event, effects);
       break;
     default:
       event satisfies never;
   }
 }
 
-function acknowledge(state: RoundState, { client: id, version }: Extract<RoundEvent, { type: "ready" }>): void {
-  const client = state.clients.get(id);
-  if (client === undefined) return;
-  client.version = version;
-  client.failures = 0;
-}
-
-function setCapacity(state: RoundState, { client: id, microBatches }: Extract<RoundEvent, { type: "capacity" }>): void {
-  const client = state.clients.get(id);
-  if (client === undefined) return;
-  client.capacity = microBatches;
-  client.failures = 0;
-  if (microBatches === 0) giveBack(state, client);
-}
-
-function noteFailure(state: RoundState, { client: id, lease }: Extract<RoundEvent, { type: "failed" }>): void {
-  const client = state.clients.get(id);
-  if (client?.lease?.lease.id !== lease) return;
-  giveBack(state, client);
-  client.failures += 1;
-}
-
-function join(state: RoundState, event: Extract<RoundEvent, { type: "joined" }>): void {
-  leave(state, event.client);
+/** A client that is there already is replaced: its lease was its old socket's. */
+function join(state: RoundState, event: EventOf<"joined">, effects: RoundEffect[]): void {
+  leave(state, event);
   const client: Client = {
     id: event.client,
     version: event.version,
@@ -182,220 +101,170 @@ function join(state: RoundState, event: Extract<RoundEvent, { type: "joined" }>)
     failures: 0,
     served: false,
     missed: false,
+    doubted: false,
+    place: "away",
+    counted: 0,
   };
   state.clients.set(client.id, client);
-  if (event.lease !== null) restoreLease(state, client, event.lease);
+  place(state, client);
+  if (event.lease === null || restoreLease(state, client, event.lease)) return;
+  effects.push({ type: "revoke", client: client.id, lease: event.lease.id });
 }
 
 /** After the coordinator woke: a lease that its client still computes stays valid, if it is for the open piece. */
-function restoreLease(state: RoundState, client: Client, lease: Lease): void {
-  const isOpen = lease.work === state.stage && lease.step === state.step && lease.version === state.version;
-  if (!isOpen || state.status !== "running" || state.committing || state.leases.has(lease.id)) return;
-  if (!state.coverage.claim(lease)) return;
+function restoreLease(state: RoundState, client: Client, lease: Lease): boolean {
+  const isCurrent = lease.work === state.stage && lease.step === state.step && lease.version === state.version;
+  if (!isOpen(state) || !isCurrent || state.leases.has(lease.id) || !state.coverage.claim(lease)) return false;
   hold(state, client, lease);
   state.nextLease = Math.max(state.nextLease, lease.id + 1);
+  return true;
 }
 
-function hold(state: RoundState, client: Client, lease: Lease): void {
-  client.lease = { lease, client, expired: false };
-  client.served = true;
-  client.missed = false;
-  state.leases.set(lease.id, client.lease);
-}
-
-function leave(state: RoundState, id: ClientId): void {
+function leave(state: RoundState, { client: id }: EventOf<"left" | "joined">): void {
   const client = state.clients.get(id);
   if (client === undefined) return;
   giveBack(state, client);
-  state.clients.delete(id);
+  remove(state, client);
 }
 
-/** Ends a client's lease without a result; what of it nobody else was given is free again. */
-function giveBack(state: RoundState, client: Client): void {
-  const held = client.lease;
-  if (held === null) return;
-  if (!held.expired) state.coverage.release(held.lease);
-  settle(state, held);
+function acknowledge(state: RoundState, { client: id, version }: EventOf<"ready">): void {
+  const client = state.clients.get(id);
+  if (client === undefined) return;
+  client.version = version;
+  trust(client);
+  place(state, client);
 }
 
-function settle(state: RoundState, held: HeldLease): void {
-  state.leases.delete(held.lease.id);
-  state.settled.add(held.lease.id);
-  held.client.lease = null;
+function setCapacity(state: RoundState, { client: id, microBatches }: EventOf<"capacity">): void {
+  const client = state.clients.get(id);
+  if (client === undefined) return;
+  client.capacity = microBatches;
+  trust(client);
+  if (microBatches === 0) giveBack(state, client);
+  place(state, client);
 }
 
-const overlaps = (a: Range, b: Range): boolean => a.from < b.to && b.from < a.to;
+/** It gave a sign of life. */
+function trust(client: Client): void {
+  client.failures = 0;
+  client.doubted = false;
+}
 
-/** Why a result counts for nothing, or null if it may count. */
-function refuse(
-  state: RoundState,
-  { client, lease, version, step }: Extract<RoundEvent, { type: "result" }>,
-): DropReason | null {
+function noteFailure(state: RoundState, { client: id, lease }: EventOf<"failed">): void {
+  const client = state.clients.get(id);
+  if (client?.lease?.lease.id !== lease) return;
+  client.failures += 1;
+  client.doubted = false;
+  giveBack(state, client);
+}
+
+/** Why a result counts for nothing, or the lease that it answers. */
+function judge(state: RoundState, { client, lease, version, step }: EventOf<"result">): DropReason | HeldLease {
   const held = state.leases.get(lease);
   if (held !== undefined && held.client.id !== client) return "foreign";
   if (version !== state.version || step !== state.step) return "stale";
-  if (held !== undefined) return null;
-  return state.settled.has(lease) ? "duplicate" : "foreign";
+  if (held !== undefined) return held;
+  const owner = state.settled.get(lease);
+  if (owner !== undefined) return owner === client ? "duplicate" : "foreign";
+  return lease < state.firstLease ? "stale" : "foreign";
 }
 
-function takeResult(state: RoundState, event: Extract<RoundEvent, { type: "result" }>, effects: RoundEffect[]): void {
-  const held = state.leases.get(event.lease);
-  const reason = refuse(state, event);
-  if (held === undefined || reason !== null) {
-    effects.push({ type: "drop", client: event.client, lease: event.lease, reason: reason ?? "foreign" });
+function takeResult(state: RoundState, event: EventOf<"result">, effects: RoundEffect[]): void {
+  const held = judge(state, event);
+  if (typeof held === "string") {
+    effects.push({ type: "drop", client: event.client, lease: event.lease, reason: held });
     return;
   }
   const { lease, client } = held;
   const isFirst = state.coverage.finish(lease);
-  settle(state, held);
   client.speed = updateSpeed(client.speed, lease.to - lease.from, event.time - lease.assignedAt);
-  client.failures = 0;
+  trust(client);
+  if (isFirst) client.accepted += lease.to - lease.from;
+  settle(state, held);
   if (!isFirst) {
     effects.push({ type: "drop", client: client.id, lease: lease.id, reason: "duplicate" });
     return;
   }
-  client.accepted += lease.to - lease.from;
   effects.push({ type: "accept", client: client.id, lease });
-  // It came late, after its run was handed on: whoever computes a part of it again may stop.
-  for (const other of [...state.leases.values()]) {
-    if (!overlaps(other.lease, lease)) continue;
-    if (!other.expired) state.coverage.release(other.lease);
-    settle(state, other);
-    effects.push({ type: "revoke", client: other.client.id, lease: other.lease.id });
+  // Whoever computes a part of it too may stop. Without an expired lease on one side nothing overlaps.
+  for (const other of held.expired ? state.leases.values() : state.expired) {
+    if (overlaps(other.lease, lease)) revoke(state, other, effects);
   }
+}
+
+function revoke(state: RoundState, held: HeldLease, effects: RoundEffect[]): void {
+  giveBack(state, held.client);
+  effects.push({ type: "revoke", client: held.client.id, lease: held.lease.id });
 }
 
 function expire(state: RoundState, time: number): void {
+  if (time < state.nextDeadline) return;
+  state.nextDeadline = Number.POSITIVE_INFINITY;
   for (const held of state.leases.values()) {
-    if (held.expired || held.lease.deadline > time) continue;
+    if (held.expired) continue;
+    if (held.lease.deadline > time) {
+      state.nextDeadline = Math.min(state.nextDeadline, held.lease.deadline);
+      continue;
+    }
     held.expired = true;
+    held.client.doubted = true;
+    state.expired.add(held);
     state.coverage.release(held.lease);
+    place(state, held.client);
   }
 }
 
-function openPiece(state: RoundState, event: Extract<RoundEvent, { type: "committed" }>, effects: RoundEffect[]): void {
-  const isNewer = event.version > state.version;
-  state.committing = false;
-  state.stage = event.stage;
-  state.step = event.step;
-  state.version = event.version;
-  state.settled.clear();
-  state.coverage = openCoverage(state);
+function openPiece(state: RoundState, event: EventOf<"committed">, effects: RoundEffect[]): void {
+  const { step, version } = event;
+  if (!state.committing) {
+    throw new RoundError("not-complete", `${state.stage} of step ${state.step} was committed before it was complete`);
+  }
+  if (step < state.step) throw new RoundError("step-fell", `step ${step} was committed after step ${state.step}`);
+  if (version < state.version) {
+    throw new RoundError("version-fell", `version ${version} was committed after version ${state.version}`);
+  }
+  const isNewer = version > state.version;
+  // Stopping is final, also while a piece was being committed.
+  state.stage = state.status === "stopped" ? "done" : event.stage;
+  state.step = step;
+  state.version = version;
+  if (event.stage === "done" && state.status === "running") state.status = "finished";
+  reopen(state);
   state.reserveUntil = event.time + RESERVE_TIME;
+  state.speed = 0;
   for (const client of state.clients.values()) {
     client.missed = !client.served;
     client.served = false;
+    client.counted = 0;
+    place(state, client);
   }
-  if (event.stage === "done" && state.status === "running") state.status = "finished";
-  if (isNewer) effects.push({ type: "broadcast", version: event.version });
+  if (isNewer) effects.push({ type: "broadcast", version });
 }
 
-function control(
-  state: RoundState,
-  action: Extract<RoundEvent, { type: "control" }>["action"],
-  effects: RoundEffect[],
-): void {
+/** The piece of work starts with nothing handed out and nothing done. */
+function reopen(state: RoundState): void {
+  state.committing = false;
+  state.settled.clear();
+  state.firstLease = state.nextLease;
+  state.coverage = openCoverage(state);
+}
+
+function control(state: RoundState, { action }: EventOf<"control">, effects: RoundEffect[]): void {
   if (state.stage === "done") return;
   if (action === "resume") {
-    if (state.status !== "stopped") state.status = "running";
+    state.status = "running";
     return;
   }
-  // Results that are under way are then nobody's, and their work is handed out again on resuming.
-  for (const held of [...state.leases.values()]) {
-    effects.push({ type: "revoke", client: held.client.id, lease: held.lease.id });
-    giveBack(state, held.client);
-  }
-  state.status = action === "pause" ? "paused" : action === "stop" ? "stopped" : "failed";
+  // What is under way is then nobody's: results that still come are dropped, and their work is handed out on resuming.
+  for (const held of state.leases.values()) revoke(state, held, effects);
+  state.status = ({ pause: "paused", stop: "stopped", fail: "failed" } as const)[action];
+  if (action === "stop") state.stage = "done";
+  // A piece that could not be committed is done again if the run goes on.
+  if (action === "fail" && state.committing) reopen(state);
 }
 
 function completeIfDone(state: RoundState, effects: RoundEffect[]): void {
   if (state.stage === "done" || state.committing || !state.coverage.isComplete) return;
   state.committing = true;
   effects.push({ type: "complete", work: state.stage, step: state.step });
-}
-
-const canWork = (state: RoundState, client: Client): boolean =>
-  client.version === state.version && client.capacity > 0 && client.failures < FAILURES_TOLERATED;
-
-/** Takes part in the run, even if it is still setting the newest weights. */
-const isActive = (client: Client): boolean =>
-  client.version !== null && client.capacity > 0 && client.failures < FAILURES_TOLERATED;
-
-function assignWork(state: RoundState, time: number, effects: RoundEffect[]): void {
-  const { coverage, stage } = state;
-  if (stage === "done" || state.status !== "running" || state.committing || coverage.free === 0) return;
-  state.reserveUntil ??= time + RESERVE_TIME;
-
-  let everyone = 0;
-  /** Clients that something is kept for: they are about to be ready for this piece. */
-  let expected = 0;
-  const idle: Client[] = [];
-  for (const client of state.clients.values()) {
-    if (!isActive(client)) continue;
-    everyone += client.speed ?? 0;
-    if (canWork(state, client) && client.lease === null) idle.push(client);
-    else if (!client.served && !client.missed && client.lease === null) expected += 1;
-  }
-  if (time >= state.reserveUntil) expected = 0;
-  // The fastest first: what an expired lease left behind goes to the fastest idle client.
-  idle.sort((a, b) => (b.speed ?? 0) - (a.speed ?? 0));
-
-  let unserved = idle.filter(({ served }) => !served).length + expected;
-  for (const client of idle) {
-    if (!client.served) unserved -= 1;
-    const available = coverage.free - unserved;
-    // Those that were not served yet get their micro-batch before others get a second one.
-    if (available <= 0 && client.served) continue;
-    const work = client.served ? coverage.free : coverage.total;
-    const wanted = Math.min(shardSize(client.speed, everyone, work), client.capacity, Math.max(1, available));
-    const range = coverage.take(wanted);
-    if (range === null) return;
-    const lease: Lease = {
-      id: state.nextLease++,
-      work: stage,
-      step: state.step,
-      version: state.version,
-      from: range.from,
-      to: range.to,
-      assignedAt: time,
-      deadline: time + leaseTime(client.speed, range.to - range.from),
-    };
-    hold(state, client, lease);
-    effects.push({ type: "assign", client: client.id, lease });
-  }
-}
-
-/** The next time at which something changes by itself: a deadline, or the end of what is reserved. */
-function scheduleWake(state: RoundState, now: number, effects: RoundEffect[]): void {
-  let next = Number.POSITIVE_INFINITY;
-  for (const { expired, lease } of state.leases.values()) if (!expired) next = Math.min(next, lease.deadline);
-  const waits = state.status === "running" && !state.committing && state.coverage.free > 0;
-  if (waits && state.reserveUntil !== null && state.reserveUntil > now) next = Math.min(next, state.reserveUntil);
-  const time = Number.isFinite(next) ? next : null;
-  if (time === state.lastWake) return;
-  state.lastWake = time;
-  effects.push({ type: "wake", time });
-}
-
-function stateOf(client: Client): ClientSummary["state"] {
-  if (client.capacity === 0) return "paused";
-  if (client.lease !== null) return "working";
-  return client.version === null ? "loading" : "ready";
-}
-
-export function summarize(state: RoundState): RoundSummary {
-  const clients = [...state.clients.values()];
-  const isWaiting = state.status === "running" && state.stage !== "done" && !clients.some(isActive);
-  return {
-    stage: state.stage,
-    step: state.step,
-    version: state.version,
-    status: isWaiting ? "waiting" : state.status,
-    clients: clients.map((client) => ({
-      id: client.id,
-      state: stateOf(client),
-      speed: (client.speed ?? 0) * 1000,
-      accepted: client.accepted,
-    })),
-  };
 }

@@ -18,10 +18,10 @@ export function updateSpeed(speed: number | null, microBatches: number, elapsed:
 }
 
 /**
- * Micro-batches for one client: its part of `work` by its share of everyone's speed, at least 1. A newcomer, whose speed is
- * not known, gets the minimum.
+ * Micro-batches for one client: its part of `work` micro-batches by its share of everyone's speed, at least 1. A newcomer,
+ * whose speed is not known, gets the minimum.
  */
-export function shardSize(speed: number | null, everyone: number, work: number): number {
+export function shardSize({ speed, everyone, work }: { speed: number | null; everyone: number; work: number }): number {
   if (speed === null) return 1;
   const share = Math.round((work * speed) / Math.max(everyone, speed));
   return Math.max(1, Math.min(share, Math.ceil(speed * LEASE_TARGET)));

@@ -1,0 +1,64 @@
+/**
+ * Hands out what is free. Everyone who can work gets one micro-batch before anyone gets a second one, where there are
+ * enough, and something is kept for a moment for those still setting the weights; the rest goes out by speed, so that
+ * all end together.
+ */
+
+import { leaseTime, RESERVE_TIME, shardSize } from "./sizing.ts";
+import { type Client, hold, isOpen, type RoundState } from "./state.ts";
+import type { Lease, RoundEffect } from "./types.ts";
+
+const fastestFirst = (a: Client, b: Client): number => (b.speed ?? 0) - (a.speed ?? 0);
+
+export function assignWork(state: RoundState, time: number, effects: RoundEffect[]): void {
+  const { coverage, places, stage } = state;
+  if (!isOpen(state) || stage === "done") return;
+  state.reserveUntil ??= time + RESERVE_TIME;
+  if (coverage.free === 0) return;
+  /** Clients that are owed their first micro-batch. */
+  let owed = places.fresh.size + (time < state.reserveUntil ? places.expected.size : 0);
+  for (const client of candidates(state, owed)) {
+    const isFirst = client.place === "fresh";
+    if (isFirst) owed -= 1;
+    const available = coverage.free - owed;
+    if (available <= 0 && !isFirst) continue;
+    const size = shardSize({
+      speed: client.doubted ? null : client.speed,
+      everyone: state.speed,
+      work: isFirst ? coverage.total : coverage.free,
+    });
+    const range = coverage.take(Math.min(size, client.capacity, Math.max(1, available)));
+    if (range === null) return;
+    const lease: Lease = {
+      id: state.nextLease++,
+      work: stage,
+      step: state.step,
+      version: state.version,
+      from: range.from,
+      to: range.to,
+      assignedAt: time,
+      deadline: time + leaseTime(client.speed, range.to - range.from),
+    };
+    hold(state, client, lease);
+    effects.push({ type: "assign", client: client.id, lease });
+  }
+}
+
+function candidates({ places, coverage }: RoundState, owed: number): Client[] {
+  const { fresh, returning, doubted, working } = places;
+  if (fresh.size + returning.size + working.size === 0) return [...doubted].sort(fastestFirst);
+  if (coverage.free <= owed) return [...fresh].sort(fastestFirst);
+  return [...fresh, ...returning].sort(fastestFirst);
+}
+
+/** The next time at which something changes by itself: a deadline, or the end of what is kept for expected clients. */
+export function scheduleWake(state: RoundState, now: number, effects: RoundEffect[]): void {
+  let next = state.nextDeadline;
+  const { reserveUntil, places } = state;
+  const areHeldBack = isOpen(state) && state.coverage.free > 0 && places.returning.size + places.doubted.size > 0;
+  if (areHeldBack && reserveUntil !== null && reserveUntil > now) next = Math.min(next, reserveUntil);
+  const time = Number.isFinite(next) ? next : null;
+  if (time === state.lastWake) return;
+  state.lastWake = time;
+  effects.push({ type: "wake", time });
+}
