@@ -19,7 +19,9 @@ const RTLD_NODELETE = 0x1000;
 function findSwiftShader(): string {
   const folder = FOLDERS.find((path) => existsSync(join(path, ICD)));
   if (folder !== undefined) return folder;
-  throw new Error(`WebGPU tests need SwiftShader: no ${ICD} in ${FOLDERS.join(", ")}. Install it: apt-get install chromium`);
+  throw new Error(
+    `WebGPU tests need SwiftShader: no ${ICD} in ${FOLDERS.join(", ")}. Install it: apt-get install chromium`,
+  );
 }
 
 /** Dawn asks for the Vulkan loader by name; the browser's own copy is found once it is in the process. */

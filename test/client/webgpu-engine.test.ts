@@ -1,7 +1,11 @@
 import { afterEach, describe, expect, it } from "vitest";
 import { EngineError, type MicroBatch } from "../../client/engine/engine.ts";
-import { createWebGpuEngine, type WebGpuEngine } from "../../client/engine/webgpu/engine.ts";
-import { gradientSinks, scalarSinks } from "../../client/engine/webgpu/engine.ts";
+import {
+  createWebGpuEngine,
+  gradientSinks,
+  scalarSinks,
+  type WebGpuEngine,
+} from "../../client/engine/webgpu/engine.ts";
 import { accumulateFixed, blockCount, measureExponents, roundScalar } from "../../shared/codec/index.ts";
 import {
   differentiate,
@@ -159,13 +163,20 @@ describe("agreement of the engine with the float64 reference", () => {
       const { inputs, position } = batch(index);
       const values = runReference(graph, MICRO_BATCH, inputs, weights, { seed: SEED, step: STEP, position });
       for (const [at, id] of graph.gradients.entries()) {
-        if (id !== null) values[id].forEach((value, i) => (gradient[graph.parameters[at].offset + i] += value));
+        if (id === null) continue;
+        const { offset } = graph.parameters[at];
+        for (const [index, value] of values[id].entries()) gradient[offset + index] += value;
       }
       const { loss: total, weight, metrics } = graph.outputs;
       for (const [at, id] of [total, weight, metrics.correct].entries()) scalars[at] += values[id][0];
     }
     const scale = 2 ** (28 - (128 - 126));
-    expect(relativeError(Float64Array.from(got.sums, (value) => value / scale), gradient)).toBeLessThanOrEqual(1e-5);
+    expect(
+      relativeError(
+        Float64Array.from(got.sums, (value) => value / scale),
+        gradient,
+      ),
+    ).toBeLessThanOrEqual(1e-5);
     const values = [got.loss, got.weight, ...got.metrics].map((units) => Number(units) / 2 ** 24);
     expect(relativeError(values, scalars)).toBeLessThanOrEqual(1e-5);
     expect(values[1]).toBe(3 * (MICRO_BATCH - 1));

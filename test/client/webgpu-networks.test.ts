@@ -107,14 +107,23 @@ describe("random networks on WebGPU", () => {
   });
 
   it("agree at the size of an image classifier, where products are cut into full tiles", async () => {
-    const given = { microBatch: 32, sizes: [784, 256, 128, 10], activations: ["gelu", "tanh"], residual: false, bias: true };
+    const given = {
+      microBatch: 32,
+      sizes: [784, 256, 128, 10],
+      activations: ["gelu", "tanh"],
+      residual: false,
+      bias: true,
+    };
     const { error, of } = await worstError({ ...given, loss: "crossEntropy", seed: 5 });
     expect(error, of).toBeLessThanOrEqual(1e-5);
   });
 
   it("agree with ReLU and leaky ReLU where no value is near a kink", async () => {
     // Positive inputs and weights keep the first unit's side; biases of ±1 push every unit away from 0.
-    for (const [name, activation] of [["relu", nn.relu()], ["leakyRelu", nn.leakyRelu(0.01)]] as const) {
+    for (const [name, activation] of [
+      ["relu", nn.relu()],
+      ["leakyRelu", nn.leakyRelu(0.01)],
+    ] as const) {
       const model = nn.sequential(nn.linear(17, 33), activation, nn.linear(33, 12), activation, nn.linear(12, 5));
       const graph = differentiate(buildGraph({ model, loss: loss.mse(), input: [17] }), 9);
       const weights = initialize(graph, 4).map((value) => value * 0.1);

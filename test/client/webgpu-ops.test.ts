@@ -2,12 +2,12 @@ import { describe, expect, it } from "vitest";
 import type { Tuning } from "../../client/engine/webgpu/product.ts";
 import {
   type Dimension,
-  inferShapes,
   IR_VERSION,
+  inferShapes,
   type Node,
+  OPS,
   type OpAttributes,
   type OpName,
-  OPS,
   runReference,
   sizeOf,
   type TrainingGraph,
@@ -60,13 +60,25 @@ async function errorOf<Op extends OpName>(op: Op, given: Case<Op>, tuning?: Tuni
 
 const none = {};
 const pairs: readonly (readonly [Shape, Shape])[] = [
-  [[5, 7], [5, 7]],
+  [
+    [5, 7],
+    [5, 7],
+  ],
   [[5, 8], [8]],
   [[8], [5, 8]],
-  [[5, 8], [5, 1]],
-  [[3, 1, 4], [2, 1]],
+  [
+    [5, 8],
+    [5, 1],
+  ],
+  [
+    [3, 1, 4],
+    [2, 1],
+  ],
   [[33], []],
-  [[65, 12], [1, 12]],
+  [
+    [65, 12],
+    [1, 12],
+  ],
 ];
 const binary = pairs.map((shapes) => ({ shapes, attributes: none }));
 const unary = [[1], [4], [33], [5, 12], [2, 3, 5]].map((shape) => ({ shapes: [shape], attributes: none }));
@@ -80,16 +92,29 @@ const reductions = (
     [[7], [0]],
     [[5, 9], [1]],
     [[5, 9], [0]],
-    [[5, 9], [0, 1]],
+    [
+      [5, 9],
+      [0, 1],
+    ],
     [[3, 4, 5], [1]],
-    [[3, 4, 5], [0, 2]],
+    [
+      [3, 4, 5],
+      [0, 2],
+    ],
     [[2, 300], [1]],
     [[1000, 3], [0]],
     [[4, 1], [1]],
-    [[70, 5, 2], [0, 1, 2]],
+    [
+      [70, 5, 2],
+      [0, 1, 2],
+    ],
   ] as const
 ).flatMap(([shape, axes]) =>
-  [true, false].map((keepdims) => ({ shapes: [shape], attributes: { axes, keepdims }, values: (v: number) => v + 0.3 })),
+  [true, false].map((keepdims) => ({
+    shapes: [shape],
+    attributes: { axes, keepdims },
+    values: (v: number) => v + 0.3,
+  })),
 );
 
 const rows = (
@@ -126,10 +151,22 @@ const products = RAGGED.flatMap((size, index) => {
 
 const reshapes = (
   [
-    [[6, 4], [4, 6]],
-    [[2, 3, 4], [6, 4]],
-    [[2, 3, 4], [2, 12]],
-    [[5, 1, 8], [5, 8]],
+    [
+      [6, 4],
+      [4, 6],
+    ],
+    [
+      [2, 3, 4],
+      [6, 4],
+    ],
+    [
+      [2, 3, 4],
+      [2, 12],
+    ],
+    [
+      [5, 1, 8],
+      [5, 8],
+    ],
     [[15], [-1, 5]],
   ] as const
 ).map(([shape, to]) => ({ shapes: [shape], attributes: { shape: to } }));
@@ -172,40 +209,65 @@ const CASES: { readonly [Op in OpName]: readonly Case<Op>[] } = {
   Reshape: reshapes,
   Transpose: (
     [
-      [[3, 5], [1, 0]],
-      [[8, 4], [1, 0]],
-      [[2, 3, 4], [2, 0, 1]],
-      [[2, 3, 4], [0, 2, 1]],
+      [
+        [3, 5],
+        [1, 0],
+      ],
+      [
+        [8, 4],
+        [1, 0],
+      ],
+      [
+        [2, 3, 4],
+        [2, 0, 1],
+      ],
+      [
+        [2, 3, 4],
+        [0, 2, 1],
+      ],
     ] as const
   ).map(([shape, perm]) => ({ shapes: [shape], attributes: { perm } })),
   Expand: (
     [
-      [[1, 4], [3, 4]],
-      [[5, 1], [5, 8]],
+      [
+        [1, 4],
+        [3, 4],
+      ],
+      [
+        [5, 1],
+        [5, 8],
+      ],
       [[], [2, 3]],
       [[4], [2, 4]],
     ] as const
   ).map(([from, shape]) => ({ shapes: [from], attributes: { shape } })),
 };
 
+const describeCase = (op: OpName, { shapes, attributes, values }: Case<OpName>): string =>
+  `${op} ${JSON.stringify(shapes)} ${JSON.stringify(attributes)} ${values ?? ""}`;
+
 describe("every op on WebGPU agrees with the float64 reference", () => {
   for (const op of Object.keys(OPS) as OpName[]) {
     it(op, async () => {
       for (const given of CASES[op] as readonly Case<OpName>[]) {
-        const label = `${op} ${JSON.stringify(given.shapes)} ${JSON.stringify(given.attributes)} ${given.values ?? ""}`;
-        expect(await errorOf(op, given), label).toBeLessThanOrEqual(1e-5);
+        expect(await errorOf(op, given), describeCase(op, given)).toBeLessThanOrEqual(1e-5);
       }
     });
   }
+});
 
-  it("Gemm, with each size of tile", async () => {
-    for (const threads of [1, 64, 4096]) {
-      for (const given of products.filter((_, index) => index % 3 === 0)) {
-        const label = `${threads} threads ${JSON.stringify(given)}`;
-        expect(await errorOf("Gemm", given, { threads, workgroup: 64 }), label).toBeLessThanOrEqual(1e-5);
+// Few threads: the largest tiles, one thread a row. Many: small tiles, and workgroups that share a row.
+describe.each([1, 1e6])("cut for an adapter of %i threads", (threads) => {
+  it.each(["Gemm", "ReduceSum", "ReduceMax", "Softmax", "LogSoftmax", "ArgMax"] as const)(
+    "%s agrees too",
+    async (op) => {
+      for (const given of (CASES[op] as readonly Case<OpName>[]).filter(
+        (_, index) => op !== "Gemm" || index % 3 === 0,
+      )) {
+        expect(await errorOf(op, given, { threads, workgroup: 64 }), describeCase(op, given)).toBeLessThanOrEqual(1e-5);
       }
-    }
-  });
+    },
+  );
 });
 
 describe("values that are tiny or large", () => {

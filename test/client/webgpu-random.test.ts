@@ -68,7 +68,9 @@ describe("Threefry in WGSL", () => {
 });
 
 describe("dropout masks computed in the kernel", () => {
-  const masks = (layers: readonly { layer: number; probability: number; shape: readonly number[] }[]): TrainingGraph => ({
+  const masks = (
+    layers: readonly { layer: number; probability: number; shape: readonly number[] }[],
+  ): TrainingGraph => ({
     irVersion: IR_VERSION,
     inputs: [{ name: "weight", dtype: "float32", shape: ["N"], role: "weight" }],
     parameters: [],

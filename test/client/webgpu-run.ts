@@ -48,7 +48,8 @@ export async function runOnGpu(
   }
   for (const { name, offset, integer } of layout.inputs) {
     const values = inputs[name];
-    if (values !== undefined) (integer ? new Int32Array(words.buffer) : new Float32Array(words.buffer)).set(values, offset);
+    if (values !== undefined)
+      (integer ? new Int32Array(words.buffer) : new Float32Array(words.buffer)).set(values, offset);
   }
   device.queue.writeBuffer(memory.buffers.input, 0, words);
   if (weights !== undefined) device.queue.writeBuffer(memory.buffers.weights, 0, Float32Array.from(weights));

@@ -13,8 +13,6 @@ export interface WebGpuDevice {
 const WANTED_LIMITS = [
   "maxStorageBufferBindingSize",
   "maxBufferSize",
-  "maxComputeInvocationsPerWorkgroup",
-  "maxComputeWorkgroupSizeX",
 ] as const satisfies readonly (keyof GPUSupportedLimits)[];
 
 function describe({ info }: GPUAdapter, fallback: boolean): string {
@@ -28,6 +26,7 @@ export async function requestWebGpu(gpu: GPU): Promise<WebGpuDevice | null> {
   if (adapter === null) return null;
   const requiredLimits = Object.fromEntries(WANTED_LIMITS.map((name) => [name, adapter.limits[name]]));
   const device = await adapter.requestDevice({ requiredLimits });
-  const fallback = adapter.info.isFallbackAdapter;
+  // Older browsers do not say.
+  const fallback = adapter.info.isFallbackAdapter ?? false;
   return { device, description: describe(adapter, fallback), fallback };
 }

@@ -83,6 +83,9 @@ interface Shard {
 
 const WORD = 4;
 
+/** Milliseconds. Firefox looks every 100 ms whether the GPU is done, and at every submit: empty ones make it look sooner. */
+const NUDGE_INTERVAL = 4;
+
 class WebGpuEngine implements GradientEngine {
   readonly kind = "webgpu";
   readonly device: string;
@@ -174,7 +177,8 @@ class WebGpuEngine implements GradientEngine {
     const limit = 2 ** magnitudeBits;
     this.#floats[HEADER.limitFloat] = limit;
     this.#integers[HEADER.limit] = limit - 1;
-    for (const [index, layer] of layers.entries()) this.#words.set(deriveKey(this.#seed, "dropout", step, layer), keyWord(index));
+    for (const [index, layer] of layers.entries())
+      this.#words.set(deriveKey(this.#seed, "dropout", step, layer), keyWord(index));
   }
 
   async accumulate(microBatch: MicroBatch): Promise<void> {
@@ -216,7 +220,8 @@ class WebGpuEngine implements GradientEngine {
     const [loss, weight, ...metrics] = shard.scalars;
     return {
       sums: new Int32Array(words.buffer, 0, sumWords),
-      maxima: work === "evaluate" ? new Uint8Array(0) : Uint8Array.from({ length: blocks }, (_, at) => stats[at] >>> 23),
+      maxima:
+        work === "evaluate" ? new Uint8Array(0) : Uint8Array.from({ length: blocks }, (_, at) => stats[at] >>> 23),
       clamped: stats[clampedAt],
       loss,
       weight,
@@ -272,7 +277,9 @@ class WebGpuEngine implements GradientEngine {
   }
 
   /** Copies parts of buffers to the host, one after another: one submit, one mapping. */
-  async #read(parts: readonly (readonly [buffer: GPUBuffer, offset: number, words: number])[]): Promise<Uint32Array<ArrayBuffer>> {
+  async #read(
+    parts: readonly (readonly [buffer: GPUBuffer, offset: number, words: number])[],
+  ): Promise<Uint32Array<ArrayBuffer>> {
     const { staging } = this.#memory;
     const encoder = this.#gpu.createCommandEncoder();
     let total = 0;
@@ -313,6 +320,7 @@ class WebGpuEngine implements GradientEngine {
 
   /** Waits; whatever goes wrong meanwhile becomes an EngineError. */
   async #guard<Result>(promise: Promise<Result>): Promise<Result> {
+    const nudge = setInterval(() => this.#gpu.queue.submit([]), NUDGE_INTERVAL);
     try {
       const result = await promise;
       this.#check();
@@ -323,6 +331,8 @@ class WebGpuEngine implements GradientEngine {
       if (this.#failure !== null) throw this.#failure;
       if (cause instanceof EngineError) throw cause;
       throw new EngineError("failed", cause instanceof Error ? cause.message : String(cause), { cause });
+    } finally {
+      clearInterval(nudge);
     }
   }
 
@@ -351,7 +361,12 @@ export async function createWebGpuEngine(options: WebGpuEngineOptions): Promise<
   const all = Object.values(plans);
   const arenaWords = Math.max(...all.map((plan) => plan.arenaWords));
   const [{ length: predictionWords }] = plans.predict.kept.values();
-  const memory = await allocate(device, layout, arenaWords, Math.max(layout.parameters + layout.statsWords, predictionWords));
+  const memory = await allocate(
+    device,
+    layout,
+    arenaWords,
+    Math.max(layout.parameters + layout.statsWords, predictionWords),
+  );
   const engine = new WebGpuEngine(options, layout, plans, memory);
   try {
     await engine.program("train");

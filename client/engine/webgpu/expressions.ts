@@ -3,7 +3,7 @@
  * computed from their operands. In a kernel of width 4 every expression is a vec4f over four lanes.
  */
 
-import { address, type Coordinate, Misfit, reshapeCoordinates, ZERO } from "./coordinates.ts";
+import { address, type Coordinate, Misfit, ZERO } from "./coordinates.ts";
 import { HEADER } from "./layout.ts";
 import type { MaskValue, Shape, Value } from "./values.ts";
 
@@ -18,7 +18,8 @@ export type Place =
 /** Finds a value in memory or in a variable; null: it is to be computed here. Throws Misfit if neither is possible. */
 export type Resolve = (value: Value, coordinates: readonly Coordinate[]) => Place | null;
 
-const plus = (offset: number, text: string): string => (offset === 0 ? text : `(${text} + ${offset}u)`);
+/** An index moved by a constant. */
+export const plus = (offset: number, text: string): string => (offset === 0 ? text : `(${text} + ${offset}u)`);
 
 /** Coordinates of an operand that is broadcast to the shape these belong to. */
 function broadcastCoordinates(shape: Shape, coordinates: readonly Coordinate[]): Coordinate[] {
@@ -104,5 +105,3 @@ export class Expressions {
     return laneStride === 0 ? `T(${scalar(0)})` : `T(${[0, 1, 2, 3].map(scalar).join(", ")})`;
   }
 }
-
-export { plus, reshapeCoordinates };

@@ -14,9 +14,6 @@ import { HEADER } from "./layout.ts";
 const polynomial = (x: string, coefficients: readonly number[]): string =>
   coefficients.slice(1).reduce((text, coefficient) => `(${text} * ${x} + ${coefficient})`, `${coefficients[0]}`);
 
-const any = (width: number, text: (lane: string) => string): string =>
-  width === 1 ? text("") : ["x", "y", "z", "w"].map((lane) => text(`.${lane}`)).join(" ");
-
 const FUNCTIONS: Readonly<Record<string, (width: number) => string>> = {
   keep_nan: () => `fn keep_nan(x: T, y: T) -> T {
   return select(y, x, (bitcast<U>(x) & U(0x7fffffffu)) > U(0x7f800000u));
@@ -90,7 +87,7 @@ ${
   let over = abs(units) >= T(bitcast<f32>(header(${HEADER.limitFloat}u)));
   let limit = I(bitcast<i32>(header(${HEADER.limit}u)));
   sums[at${width === 1 ? "" : " / 4u"}] += select(I(units), select(-limit, limit, units > T(0)), over);
-  ${any(width, (lane) => `if (over${lane}) { atomicAdd(&stats[clamped_at], 1u); }`)}
+  if (${width === 1 ? "over" : "any(over)"}) { atomicAdd(&stats[clamped_at], ${width === 1 ? "1u" : "dot(select(U(0), U(1), over), U(1))"}); }
 }`,
   header: (width) => `fn header(at: u32) -> u32 { return ${width === 1 ? "input[at]" : "input[at >> 2u][at & 3u]"}; }`,
 };

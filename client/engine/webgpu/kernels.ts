@@ -9,7 +9,7 @@
 
 import { sizeOf } from "../../../shared/graph/tensor.ts";
 import { type Coordinate, Misfit, split, spread } from "./coordinates.ts";
-import { Expressions, type Place, type Resolve, type Width } from "./expressions.ts";
+import { Expressions, type Place, plus, type Resolve, type Width } from "./expressions.ts";
 import { allowsWidth4, type Product, plus, type Read, type Tuning, writeProduct } from "./product.ts";
 import type { Fold, ProductValue, ReduceValue, Shape, Value } from "./values.ts";
 
@@ -76,9 +76,8 @@ export interface KernelText {
 
 const WORKGROUP = 64;
 
-/** Lanes share a row if it is long and there are too few rows to go round. */
+/** A workgroup shares a row of at least this length if there are too few rows to keep the adapter busy. */
 const SHARED_ROW = 64;
-const MANY_ROWS = 1024;
 
 export const variableOf = (value: Value): string => (value.kind === "product" ? "x" : `r${value.id}`);
 
@@ -210,7 +209,7 @@ function passesOf(draft: Draft, around: Surroundings): ReduceValue[][] {
 function reduceText(draft: Draft, around: Surroundings): KernelText {
   const rows = sizeOfAxes(draft.axes, false);
   const length = sizeOfAxes(draft.axes, true);
-  const shared = length >= SHARED_ROW && rows < MANY_ROWS;
+  const shared = length >= SHARED_ROW && rows * WORKGROUP < around.tuning.threads;
   const stride = shared ? WORKGROUP : 1;
   const code = [
     shared ? "let index = group;" : `let index = group * ${WORKGROUP}u + local;`,

@@ -54,7 +54,8 @@ const LOOK_BACK = 8;
 const stripped = (value: Value): Value => (value.kind === "view" && value.linear ? stripped(value.input) : value);
 
 const sameAxes = (a: readonly Axis[], b: readonly Axis[]): boolean =>
-  a.length === b.length && a.every(({ size, reduced }, index) => size === b[index].size && reduced === b[index].reduced);
+  a.length === b.length &&
+  a.every(({ size, reduced }, index) => size === b[index].size && reduced === b[index].reduced);
 
 const axesOf = (shape: readonly number[], reduced: readonly number[] = []): Axis[] =>
   shape.flatMap((size, axis) => (size === 1 ? [] : [{ size, reduced: reduced.includes(axis) }]));

@@ -6,7 +6,7 @@
  * With width 4 everything is read and written as vec4f, which asks for rows that are multiples of 4; other sizes take width 1.
  */
 
-import { plus, type Width } from "./expressions.ts";
+import type { Width } from "./expressions.ts";
 
 export interface Product {
   readonly rows: number;
@@ -34,10 +34,51 @@ export interface ProductText {
   readonly workgroupSize: number;
 }
 
-/** Rows and columns of a thread's tile, from the most reuse to the most threads; columns in multiples of the width. */
-const TILES = {
-  // Dot products of rows: many rows of A, which neighbouring threads share, against few of B.
-  dot: [
+const range = (count: number): number[] => Array.from({ length: count }, (_, index) => index);
+
+const LANES = ["x", "y", "z", "w"] as const;
+
+/** A thread's tile while its loop over the inner dimension is written. Columns are counted in groups of the width. */
+interface Tile {
+  readonly product: Product;
+  readonly down: readonly number[];
+  readonly right: readonly number[];
+  readonly a: Read;
+  readonly b: Read;
+}
+
+interface Loop {
+  /** Before the loop. The tile's first row is `top`; column j is `n<j>`, which is never outside the matrix. */
+  readonly before: string[];
+  /** One pass; `k` counts passes. */
+  readonly body: string[];
+  readonly passes: number;
+  /** Element (i, j) of the tile after the loop. */
+  readonly element: (i: number, j: number) => string;
+}
+
+interface Form {
+  /** Rows and columns of a tile, from the most reuse to the most threads. */
+  readonly tiles: readonly (readonly [rows: number, columns: number])[];
+  write(tile: Tile): Loop;
+}
+
+/** Row i of the tile; below the matrix the last one is read again. */
+const rowOf = (i: number, { rows }: Product): string => `min(top + ${i}u, ${rows - 1}u)`;
+
+const sum = (i: number, j: number): string => `c${i}_${j}`;
+
+const zeros = ({ down, right }: Tile, value = "T(0)"): string[] =>
+  down.flatMap((i) => right.map((j) => `var ${sum(i, j)} = ${value};`));
+
+/**
+ * How many inner elements a pass takes where that is free: loop-carried sums are costly to touch, code is costly to compile.
+ */
+const unrolled = (inner: number): number => [4, 3, 2].find((step) => inner % step === 0) ?? 1;
+
+/** A·Bᵀ: dot products of rows, four inner elements at a time. Many rows of A, which neighbouring threads share. */
+const dotProducts: Form = {
+  tiles: [
     [16, 8],
     [8, 8],
     [8, 4],
@@ -45,24 +86,107 @@ const TILES = {
     [2, 4],
     [1, 4],
   ],
-  outer: [
+  write(tile) {
+    const { product, down, right, a, b } = tile;
+    const pitch = product.inner / 4;
+    const before = down.map((i) => `let m${i} = ${rowOf(i, product)} * ${pitch}u;`);
+    const body = down.map((i) => `let a${i} = ${a(`m${i} + k`)};`);
+    for (const j of right) {
+      for (const [lane, name] of LANES.entries()) {
+        before.push(`let w${j}${name} = (n${j} * 4u + ${lane}u) * ${pitch}u;`);
+        body.push(`let b${j}${name} = ${b(`w${j}${name} + k`)};`);
+        for (const i of down) {
+          before.push(`var ${sum(i, j)}${name} = 0f;`);
+          body.push(`${sum(i, j)}${name} += dot(a${i}, b${j}${name});`);
+        }
+      }
+    }
+    const element = (i: number, j: number): string => `T(${LANES.map((name) => `${sum(i, j)}${name}`).join(", ")})`;
+    return { before, body, passes: pitch, element };
+  },
+};
+
+/** A·B: four inner elements of A's rows at a time, each times a row of B. */
+const outerByRows: Form = {
+  tiles: [
+    [8, 16],
+    [8, 8],
+    [4, 8],
+    [4, 4],
+    [2, 4],
+    [1, 4],
+  ],
+  write(tile) {
+    const { product, down, right, a, b } = tile;
+    const pitch = product.inner / 4;
+    const before = [...down.map((i) => `let m${i} = ${rowOf(i, product)} * ${pitch}u;`), ...zeros(tile)];
+    const body = down.map((i) => `let a${i} = ${a(`m${i} + k`)};`);
+    for (const [lane, name] of LANES.entries()) {
+      for (const j of right) {
+        body.push(`let b${lane}_${j} = ${b(`(k * 4u + ${lane}u) * ${product.columns / 4}u + n${j}`)};`);
+        for (const i of down) body.push(`${sum(i, j)} += a${i}.${name} * b${lane}_${j};`);
+      }
+    }
+    return { before, body, passes: pitch, element: sum };
+  },
+};
+
+/** Aᵀ·B: outer products of rows. */
+const outerByColumns: Form = {
+  tiles: [
     [8, 16],
     [8, 8],
     [4, 8],
     [4, 4],
   ],
-  scalar: [
+  write(tile) {
+    const { product, down, right, a, b } = tile;
+    const { rows, columns, inner } = product;
+    const groups = range(down.length / 4);
+    const before = [
+      ...groups.map((group) => `let m${group} = min(top / 4u + ${group}u, ${rows / 4 - 1}u);`),
+      ...zeros(tile),
+    ];
+    const step = unrolled(inner);
+    const body = range(step).flatMap((q) => {
+      const row = `(k * ${step}u + ${q}u)`;
+      return [
+        ...groups.map((group) => `let a${q}_${group} = ${a(`${row} * ${rows / 4}u + m${group}`)};`),
+        ...right.map((j) => `let b${q}_${j} = ${b(`${row} * ${columns / 4}u + n${j}`)};`),
+        ...down.flatMap((i) => right.map((j) => `${sum(i, j)} += a${q}_${i >> 2}.${LANES[i & 3]} * b${q}_${j};`)),
+      ];
+    });
+    return { before, body, passes: inner / step, element: sum };
+  },
+};
+
+/** Any sizes and any order of the operands. */
+const scalars: Form = {
+  tiles: [
     [8, 4],
     [4, 4],
     [4, 2],
     [2, 2],
     [1, 1],
   ],
-} as const;
-
-const range = (count: number): number[] => Array.from({ length: count }, (_, index) => index);
-
-const LANES = ["x", "y", "z", "w"] as const;
+  write(tile) {
+    const { product, down, right, a, b } = tile;
+    const { rows, columns, inner, transA, transB } = product;
+    const before = [...down.map((i) => `let m${i} = ${rowOf(i, product)};`), ...zeros(tile)];
+    const step = unrolled(inner);
+    const body = range(step).flatMap((q) => {
+      const k = `(k * ${step}u + ${q}u)`;
+      return [
+        ...down.map((i) => `let a${q}_${i} = ${a(transA ? `${k} * ${rows}u + m${i}` : `m${i} * ${inner}u + ${k}`)};`),
+        ...right.map(
+          (j) => `let b${q}_${j} = ${b(transB ? `n${j} * ${inner}u + ${k}` : `${k} * ${columns}u + n${j}`)};`,
+        ),
+        ...down.flatMap((i) => right.map((j) => `${sum(i, j)} += a${q}_${i} * b${q}_${j};`)),
+      ];
+    });
+    return { before, body, passes: inner / step, element: sum };
+  },
+};
 
 /** Whether rows are such that everything can be read and written four at a time. */
 export function allowsWidth4({ rows, inner, columns, transA, transB }: Product): boolean {
@@ -70,94 +194,44 @@ export function allowsWidth4({ rows, inner, columns, transA, transB }: Product):
   return (transA ? rows : inner) % 4 === 0;
 }
 
-function chooseTile({ rows, columns }: Product, kind: keyof typeof TILES, threads: number): readonly [number, number] {
-  const tiles: readonly (readonly [number, number])[] = TILES[kind];
+function formOf({ transA, transB }: Product, width: Width): Form {
+  if (width === 1) return scalars;
+  return transB ? dotProducts : transA ? outerByColumns : outerByRows;
+}
+
+/** The largest tile that leaves enough threads. */
+function chooseTile({ rows, columns }: Product, { tiles }: Form, threads: number): readonly [number, number] {
   const enough = tiles.find(([height, width]) => Math.ceil(rows / height) * Math.ceil(columns / width) >= threads);
   return enough ?? tiles[tiles.length - 1];
 }
 
 export function writeProduct(product: Product, width: Width, tuning: Tuning, a: Read, b: Read): ProductText {
-  const { rows, columns, inner, transA, transB } = product;
-  const kind = width === 1 ? "scalar" : transB ? "dot" : "outer";
-  const [height, tileColumns] = chooseTile(product, kind, tuning.threads);
+  const { rows, columns } = product;
+  const form = formOf(product, width);
+  const [height, tileColumns] = chooseTile(product, form, tuning.threads);
   const across = tileColumns / width;
-  // Threads of a workgroup: x along the columns, interleaved so that neighbours read neighbouring elements.
-  const tilesX = Math.ceil(columns / tileColumns);
-  let x = 1;
-  while (x < tilesX && x < 8) x *= 2;
+  // A workgroup's threads: x along the columns, interleaved so that neighbours read neighbouring elements.
+  const x = Math.min(8, 2 ** Math.ceil(Math.log2(Math.ceil(columns / tileColumns))));
   const y = Math.max(1, tuning.workgroup / x);
   const groupsX = Math.ceil(columns / (tileColumns * x));
   const groupsY = Math.ceil(rows / (height * y));
-
-  const down = range(height);
-  const right = range(across);
-  const lines: string[] = [
-    "let x = local % " + x + "u;",
-    `let top = ((group / ${groupsX}u) * ${y}u + local / ${x}u) * ${height}u;`,
-    `let left = (group % ${groupsX}u) * ${across * x}u + x;`,
-  ];
   const lastColumn = columns / width - 1;
-  // Outside the matrix the last row or column is read again; `finish` is not called for it.
-  for (const j of right) lines.push(`let n${j} = min(left + ${j * x}u, ${lastColumn}u);`);
-  const body: string[] = [];
-  const accumulator = (i: number, j: number): string => `c${i}_${j}`;
-  const step = kind === "scalar" || transA ? 1 : 4;
 
-  if (kind === "outer" && transA) {
-    for (const i of range(height / 4)) {
-      lines.push(`let m${i} = min(top / 4u + ${i}u, ${rows / 4 - 1}u);`);
-      body.push(`let a${i} = ${a(`k * ${rows / 4}u + m${i}`)};`);
-    }
-  } else {
-    const pitch = transA ? `${rows}u` : `${inner / step}u`;
-    for (const i of down) {
-      const row = `min(top + ${i}u, ${rows - 1}u)`;
-      lines.push(transA ? `let m${i} = ${row};` : `let m${i} = ${row} * ${pitch};`);
-      body.push(`let a${i} = ${a(transA ? `k * ${pitch} + m${i}` : `m${i} + k`)};`);
-    }
-  }
-
-  if (kind === "dot") {
-    for (const j of right) {
-      for (const [lane, name] of LANES.entries()) {
-        lines.push(`let w${j}${name} = (n${j} * 4u + ${lane}u) * ${inner / 4}u;`);
-        body.push(`let b${j}${name} = ${b(`w${j}${name} + k`)};`);
-      }
-    }
-    for (const i of down) {
-      for (const j of right) {
-        for (const lane of LANES) {
-          lines.push(`var ${accumulator(i, j)}${lane} = 0f;`);
-          body.push(`${accumulator(i, j)}${lane} += dot(a${i}, b${j}${lane});`);
-        }
-      }
-    }
-  } else {
-    for (const i of down) for (const j of right) lines.push(`var ${accumulator(i, j)} = T(0);`);
-    for (const q of range(step)) {
-      const row = step === 1 ? "k" : `(k * 4u + ${q}u)`;
-      for (const j of right) {
-        const index = transB ? `n${j} * ${inner}u + k` : `${row} * ${columns / width}u + n${j}`;
-        body.push(`let b${q}_${j} = ${b(index)};`);
-      }
-      for (const i of down) {
-        const factor = width === 1 ? `a${i}` : transA ? `a${i >> 2}.${LANES[i & 3]}` : `a${i}.${LANES[q]}`;
-        for (const j of right) body.push(`${accumulator(i, j)} += ${factor} * b${q}_${j};`);
-      }
-    }
-  }
-  lines.push(`for (var k = 0u; k < ${Math.ceil(inner / step)}u; k++) {`, ...body, "}");
-
-  for (const j of right) {
-    lines.push(`if (left + ${j * x}u <= ${lastColumn}u) {`);
-    for (const i of down) {
-      const c = accumulator(i, j);
-      const value = kind === "dot" ? `T(${LANES.map((lane) => `${c}${lane}`).join(", ")})` : c;
-      lines.push(`if (top + ${i}u < ${rows}u) { finish(top + ${i}u, n${j} * ${width}u, ${value}); }`);
-    }
-    lines.push("}");
-  }
-  return { code: lines.join("\n"), workgroups: groupsX * groupsY, workgroupSize: x * y };
+  const [down, right] = [range(height), range(across)];
+  const { before, body, passes, element } = form.write({ product, down, right, a, b });
+  // `finish` is called in a loop: it may be long, and would otherwise be compiled once for every element of the tile.
+  const code = `let top = ((group / ${groupsX}u) * ${y}u + local / ${x}u) * ${height}u;
+let left = (group % ${groupsX}u) * ${across * x}u + local % ${x}u;
+${right.map((j) => `let n${j} = min(left + ${j * x}u, ${lastColumn}u);`).join("\n")}
+${before.join("\n")}
+for (var k = 0u; k < ${passes}u; k++) {
+${body.join("\n")}
 }
-
-export { plus };
+var tile = array<T, ${height * across}>(${down.flatMap((i) => right.map((j) => element(i, j))).join(", ")});
+for (var e = 0u; e < ${height * across}u; e++) {
+let row = top + e / ${across}u;
+let column = left + (e % ${across}u) * ${x}u;
+if (row < ${rows}u && column <= ${lastColumn}u) { finish(row, column * ${width}u, tile[e]); }
+}`;
+  return { code, workgroups: groupsX * groupsY, workgroupSize: x * y };
+}
