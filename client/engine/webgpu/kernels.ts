@@ -10,7 +10,7 @@
 import { sizeOf } from "../../../shared/graph/tensor.ts";
 import { type Coordinate, Misfit, split, spread } from "./coordinates.ts";
 import { Expressions, type Place, plus, type Resolve, type Width } from "./expressions.ts";
-import { allowsWidth4, type Product, plus, type Read, type Tuning, writeProduct } from "./product.ts";
+import { allowsWidth4, type Product, type Read, type Tuning, writeProduct } from "./product.ts";
 import type { Fold, ProductValue, ReduceValue, Shape, Value } from "./values.ts";
 
 export interface Axis {
