@@ -198,8 +198,8 @@ export class Live {
       const attachment = readAttachment(socket);
       if (attachment.phase !== "member") continue;
       const client = new Client(socket, attachment);
-      // Whether a transfer arrived is not known any more: it is made again, and its bytes are counted then.
-      client.sent = null;
+      // What was sent before the sleep is still under way to its socket.
+      if (client.sent !== null && !this.#ledger.take("downlinks", this.#transferBytes)) client.sent = null;
       this.#clients.set(socket, client);
     }
     const time = Date.now();
@@ -346,7 +346,7 @@ export class Live {
     } as const;
     for (const frame of cutFrames(header, this.#run.weights())) this.#post(client, frame);
     client.sent = version;
-    client.sentAt = Date.now();
+    client.remember();
   }
 
   async #takeFrame(client: Client, frame: Frame): Promise<void> {

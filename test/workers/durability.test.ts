@@ -29,6 +29,17 @@ const bits = ({ state, weights, m, v }: Snapshot) => ({
   v: new Uint32Array(v.slice().buffer),
 });
 
+/** The state once everything that was sent has been taken in: the same twice in a row. */
+async function settledSnapshot(id: string): Promise<ReturnType<typeof bits>> {
+  let last = bits(await snapshotOf(id));
+  for (;;) {
+    await new Promise((resolve) => setTimeout(resolve, 15));
+    const next = bits(await snapshotOf(id));
+    if (next.version === last.version && next.stage === last.stage) return next;
+    last = next;
+  }
+}
+
 /**
  * Trains with three scripted clients. Every answer of a client is one event; at event `at` the object is evicted, and what
  * comes back is compared with what was there.
@@ -42,14 +53,18 @@ async function train(at: number | null, webSockets: "hibernate" | "close"): Prom
     client.hello();
   }
 
-  const event = async (act: () => void): Promise<void> => {
-    if (events++ === at) {
-      const before = bits(await snapshotOf(id));
-      await evictDurableObject(stubOf(id), { webSockets });
-      const after = bits(await snapshotOf(id));
-      expect(after, `evicted at event ${at}`).toEqual(before);
-    }
-    act();
+  // One event at a time: while the object is evicted, nobody else says anything.
+  let queue: Promise<void> = Promise.resolve();
+  const event = (act: () => void): Promise<void> => {
+    queue = queue.then(async () => {
+      if (events++ === at) {
+        const before = await settledSnapshot(id);
+        await evictDurableObject(stubOf(id), { webSockets });
+        expect(bits(await snapshotOf(id)), `evicted at event ${at}`).toEqual(before);
+      }
+      act();
+    });
+    return queue;
   };
 
   let over = false;
