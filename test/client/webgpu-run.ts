@@ -10,7 +10,7 @@ import { HEADER, keyWord, layoutOf } from "../../client/engine/webgpu/layout.ts"
 import { allocate } from "../../client/engine/webgpu/memory.ts";
 import { planProgram, type Sink } from "../../client/engine/webgpu/plan.ts";
 import type { Tuning } from "../../client/engine/webgpu/product.ts";
-import { compile, run } from "../../client/engine/webgpu/program.ts";
+import { type Counters, compile, run } from "../../client/engine/webgpu/program.ts";
 import { inferShapes, sizeOf, type TrainingGraph, type ValueId } from "../../shared/graph/index.ts";
 import { deriveKey } from "../../shared/random/index.ts";
 
@@ -24,7 +24,19 @@ export interface RunOptions {
   readonly tuning?: Tuning;
   /** What else the program does, such as what the engine's own one does. */
   readonly sinks?: readonly (readonly [ValueId, Sink])[];
+  /** Most operations of one submit. */
+  readonly submitWork?: number;
+  /** Counts what was done. */
+  readonly counters?: Counters;
 }
+
+export const noCounts = (): Counters => ({
+  microBatches: 0,
+  dispatches: 0,
+  submits: 0,
+  uploadedBytes: 0,
+  readBytes: 0,
+});
 
 /** Values by id, as the GPU computed them; float32. */
 export async function runOnGpu(
@@ -35,6 +47,7 @@ export async function runOnGpu(
 ): Promise<Map<ValueId, Float32Array>> {
   const { microBatch, inputs, weights, tuning = tuningFor(fallback), sinks = [] } = options;
   const { context = { seed: 0, step: 0, position: 0 } } = options;
+  const { submitWork = Number.POSITIVE_INFINITY, counters = noCounts() } = options;
   const layout = layoutOf(graph, microBatch);
   const keep = [...new Set(wanted)].map((id): [ValueId, Sink] => [id, { kind: "keep" }]);
   const plan = planProgram(graph, layout, tuning, [...sinks, ...keep]);
@@ -53,13 +66,7 @@ export async function runOnGpu(
   }
   device.queue.writeBuffer(memory.buffers.input, 0, words);
   if (weights !== undefined) device.queue.writeBuffer(memory.buffers.weights, 0, Float32Array.from(weights));
-  run(device, memory, program, Number.POSITIVE_INFINITY, {
-    microBatches: 0,
-    dispatches: 0,
-    submits: 0,
-    uploadedBytes: 0,
-    readBytes: 0,
-  });
+  run(device, memory, program, submitWork, counters);
   const encoder = device.createCommandEncoder();
   encoder.copyBufferToBuffer(memory.buffers.arena, 0, memory.staging, 0, memory.buffers.arena.size);
   device.queue.submit([encoder.finish()]);

@@ -182,10 +182,7 @@ class Planner implements Surroundings {
       if (value.kind === "stored") return value;
       const home = this.#homes.get(value);
       if (home === undefined) return null;
-      if (home !== draft) {
-        if (home.index > draft.index) throw new Misfit();
-        return this.#read(draft, value);
-      }
+      if (home !== draft) return this.#read(draft, value);
       touched?.add(value);
       const reduced = value.kind === "reduce";
       const held = reduced || value.kind === "product";
