@@ -157,12 +157,14 @@ export class FakeClient {
     this.#socket?.close(1000, "gone");
   }
 
-  /** Waits for the next message that `wanted` accepts, dropping others. */
+  /** Waits for the first message that `wanted` accepts and takes it out; others stay. */
   async next<T>(wanted: (message: FakeClient["received"][number]) => T | undefined): Promise<T> {
     for (;;) {
-      for (let message = this.received.shift(); message !== undefined; message = this.received.shift()) {
+      for (const [index, message] of this.received.entries()) {
         const found = wanted(message);
-        if (found !== undefined) return found;
+        if (found === undefined) continue;
+        this.received.splice(index, 1);
+        return found;
       }
       if (this.closed !== null) throw new Error(`closed: ${this.closed.code} ${this.closed.reason}`);
       await this.changed();

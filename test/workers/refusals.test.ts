@@ -1,0 +1,185 @@
+import { beforeEach, describe, expect, it } from "vitest";
+import { encodeFrame, MAX_FRAME_BYTES } from "../../shared/protocol/frames.ts";
+import { type CoordinatorMessage, PROTOCOL_ERRORS, type ProtocolErrorCode } from "../../shared/protocol/messages.ts";
+import { createSession, FakeClient, fakeResult, request, tinySession } from "./fleet.ts";
+
+type Assign = Extract<CoordinatorMessage, { type: "assign" }>;
+
+const definition = tinySession({ steps: 3 });
+
+/** A client that has said hello and holds the current weights. */
+async function joined(id: string): Promise<FakeClient> {
+  const client = new FakeClient(id, definition);
+  await client.connect();
+  client.hello();
+  const { client: name, resumeKey, version } = await client.ofType("welcome");
+  client.identity = { client: name, resumeKey };
+  client.version = version;
+  return client;
+}
+
+const ready = (client: FakeClient): void => client.send({ type: "ready", version: client.version });
+
+/** Answers leases until the session is over. */
+async function workToTheEnd(client: FakeClient): Promise<void> {
+  for (;;) {
+    const message = await client.next((next) =>
+      next.type === "progress" || next.type === "receipt" ? undefined : next,
+    );
+    if (message.type === "error") {
+      expect(message.code).toBe("finished");
+      return;
+    }
+    if (message.type === "weights") client.send({ type: "ready", version: message.version });
+    if (message.type === "assign") for (const frame of fakeResult(definition, message)) client.sendBytes(frame);
+  }
+}
+
+/** Expects the error and its close code, then that an honest client finishes the session. */
+async function expectRefusal(id: string, offender: FakeClient, code: ProtocolErrorCode): Promise<void> {
+  const error = await offender.ofType("error");
+  expect(error.code).toBe(code);
+  while (offender.closed === null) await offender.changed();
+  expect(offender.closed.code).toBe(PROTOCOL_ERRORS[code].close);
+  const honest = await joined(id);
+  ready(honest);
+  await workToTheEnd(honest);
+}
+
+describe("what is wrong costs its sender, and everyone else goes on (I5)", () => {
+  let id: string;
+  beforeEach(async () => {
+    id = await createSession(definition);
+  });
+
+  it("an unknown session", async () => {
+    const client = new FakeClient("0".repeat(32), definition);
+    await client.connect();
+    expect((await client.ofType("error")).code).toBe("unknown-session");
+    expect((await request(`/api/sessions/${"0".repeat(32)}`)).status).toBe(404);
+    expect((await request("/api/sessions/nonsense")).status).toBe(404);
+  });
+
+  it("a wrong protocol version, before any object wakes", async () => {
+    for (const protocols of ["commonweight.2", "chat"]) {
+      const response = await request(`/api/sessions/${id}/socket`, {
+        headers: { Upgrade: "websocket", "Sec-WebSocket-Protocol": protocols },
+      });
+      expect(response.status).toBe(426);
+      expect(await response.json()).toMatchObject({ error: { code: "protocol-version" } });
+    }
+  });
+
+  it("anything before hello", async () => {
+    const client = new FakeClient(id, definition);
+    await client.connect();
+    client.send({ type: "ready", version: 1 });
+    await expectRefusal(id, client, "hello-first");
+  });
+
+  it("a message that is none", async () => {
+    const client = await joined(id);
+    client.sendBytes(Uint8Array.of(0xc1, 1, 2, 3));
+    await expectRefusal(id, client, "bad-message");
+  });
+
+  it("weights of a version that does not exist", async () => {
+    const client = await joined(id);
+    client.send({ type: "ready", version: 99 });
+    await expectRefusal(id, client, "bad-message");
+  });
+
+  /** A client with a lease, and that lease. */
+  async function working(): Promise<{ client: FakeClient; assign: Assign }> {
+    const client = await joined(id);
+    ready(client);
+    return { client, assign: await client.ofType("assign") };
+  }
+
+  const firstFrame = (assign: Assign): Uint8Array<ArrayBuffer> => {
+    const [frame] = fakeResult(definition, assign);
+    if (frame === undefined) throw new Error("a result has a frame");
+    return frame;
+  };
+
+  it("a truncated frame", async () => {
+    const { client, assign } = await working();
+    client.sendBytes(firstFrame(assign).slice(0, -3));
+    await expectRefusal(id, client, "bad-frame");
+  });
+
+  it("an oversized frame", async () => {
+    const { client, assign } = await working();
+    const frame = new Uint8Array(MAX_FRAME_BYTES + 1);
+    frame.set(firstFrame(assign));
+    client.sendBytes(frame);
+    await expectRefusal(id, client, "frame-too-large");
+  });
+
+  it("a tensor of the wrong size", async () => {
+    const { client, assign } = await working();
+    const { lease, version, step } = assign;
+    const header = {
+      kind: "calibration",
+      codec: "none",
+      version,
+      step,
+      lease,
+      clamped: 0,
+      loss: 0n,
+      weight: 0n,
+    } as const;
+    client.sendBytes(encodeFrame({ ...header, offset: 0, total: 8 }, new Uint8Array(8)));
+    await expectRefusal(id, client, "tensor-size");
+  });
+
+  it("a weight that the lease's samples cannot have", async () => {
+    const { client, assign } = await working();
+    const frame = firstFrame(assign);
+    new DataView(frame.buffer).setBigInt64(32, 10n ** 15n, true);
+    client.sendBytes(frame);
+    await expectRefusal(id, client, "bad-frame");
+  });
+
+  it("a wrong resume key", async () => {
+    const honest = await joined(id);
+    const thief = new FakeClient(id, definition);
+    thief.identity = { client: honest.identity!.client, resumeKey: "f".repeat(32) };
+    await thief.connect();
+    thief.hello();
+    expect((await thief.ofType("error")).code).toBe("wrong-resume-key");
+    ready(honest);
+    await workToTheEnd(honest);
+  });
+
+  it("the right resume key replaces the old socket", async () => {
+    const old = await joined(id);
+    const again = new FakeClient(id, definition);
+    again.identity = old.identity;
+    await again.connect();
+    again.hello();
+    const { client, version } = await again.ofType("welcome");
+    expect(client).toBe(old.identity!.client);
+    expect((await old.ofType("error")).code).toBe("replaced");
+    again.version = version;
+    ready(again);
+    await workToTheEnd(again);
+  });
+
+  it("a foreign lease, a stale version and a duplicate result are answered by their receipts, and count for nothing", async () => {
+    const { client, assign } = await working();
+    const receiptFor = async (change: Partial<Assign>) => {
+      for (const frame of fakeResult(definition, { ...assign, ...change })) client.sendBytes(frame);
+      return client.ofType("receipt");
+    };
+    expect(await receiptFor({ lease: assign.lease + 1000 })).toMatchObject({ accepted: false, reason: "foreign" });
+    expect(await receiptFor({ version: assign.version + 1 })).toMatchObject({ accepted: false, reason: "stale" });
+    expect(await receiptFor({})).toMatchObject({ accepted: true, reason: "" });
+    expect(await receiptFor({})).toMatchObject({ accepted: false, reason: "duplicate" });
+    const next = await client.next((message) => (message.type === "assign" ? message : undefined));
+    for (const frame of fakeResult(definition, next)) client.sendBytes(frame);
+    await workToTheEnd(client);
+    const { steps } = (await (await request(`/api/sessions/${id}/metrics`)).json()) as { steps: { samples: number }[] };
+    expect(steps.map(({ samples }) => samples)).toEqual([24, 24, 24]);
+  });
+});
