@@ -6,6 +6,7 @@ import type { Progress } from "../shared/protocol/messages.ts";
 import type { DatasetManifest } from "../shared/session/dataset.ts";
 import type { SessionDefinition } from "../shared/session/definition.ts";
 import type { Chunk } from "./dataset.ts";
+import type { ClientShare } from "./display.ts";
 import { CliError, messageOf } from "./errors.ts";
 
 export interface SessionDescription {
@@ -37,6 +38,8 @@ export interface SessionMetrics {
     readonly bestStep: number | null;
     readonly weightsHash: string | null;
     readonly bestHash: string | null;
+    /** Everyone whose work counted, by samples. */
+    readonly members: readonly ClientShare[];
   } | null;
 }
 

@@ -180,12 +180,13 @@ async function conclude(
   const metadata = { format: "pt", session: id, title: definition.title };
   writeFileSync(model, encodeSafetensors(definition.graph, weights, metadata));
   const testAccuracy = test?.metrics.correct ?? null;
+  const clients = result?.members ?? ending.clients;
 
   display.say("");
   display.say(`finished: ${ending.steps} steps in ${formatDuration(ending.seconds)}`);
   if (testAccuracy !== null) display.say(`test accuracy ${(testAccuracy * 100).toFixed(2)} %`);
   else if (test?.loss !== undefined && test.loss !== null) display.say(`test loss ${test.loss.toFixed(4)}`);
-  for (const { id: client, engine, device, samples } of ending.clients) {
+  for (const { id: client, engine, device, samples } of clients) {
     display.say(`  ${client}  ${engine}  ${samples} samples  ${device}`);
   }
   display.say(`model ${model}`);
@@ -195,7 +196,7 @@ async function conclude(
     testLoss: test?.loss ?? null,
     steps: ending.steps,
     seconds: ending.seconds,
-    clients: ending.clients.map(({ engine, device, samples }) => ({ engine, device, samples })),
+    clients: clients.map(({ engine, device, samples }) => ({ engine, device, samples })),
     model,
     weightsHash: result?.weightsHash ?? null,
     bestHash: result?.bestHash ?? null,

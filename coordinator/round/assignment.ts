@@ -8,7 +8,8 @@ import { leaseTime, RESERVE_TIME, shardSize } from "./sizing.ts";
 import { type Client, hold, isOpen, type RoundState } from "./state.ts";
 import type { Lease, RoundEffect } from "./types.ts";
 
-const fastestFirst = (a: Client, b: Client): number => (b.speed ?? 0) - (a.speed ?? 0);
+/** Whoever has just failed comes after everyone else. */
+const fastestFirst = (a: Client, b: Client): number => a.failures - b.failures || (b.speed ?? 0) - (a.speed ?? 0);
 
 export function assignWork(state: RoundState, time: number, effects: RoundEffect[]): void {
   const { coverage, places, stage } = state;

@@ -4,6 +4,9 @@ import type { Progress } from "../../shared/protocol/messages.ts";
 import { epochOf, type RunPlan } from "../../shared/session/plan.ts";
 import type { MetricRow, RunState, SessionStore } from "../store/store.ts";
 
+/** Members in a result: those that contributed most. */
+const MEMBERS_SHOWN = 200;
+
 /** The part of a progress message that storage knows. */
 export function storedProgress(
   state: RunState,
@@ -49,5 +52,10 @@ export function describeResult(store: SessionStore, state: RunState) {
     bestStep: state.best?.step ?? state.step,
     weightsHash: state.weightsHash,
     bestHash: state.bestHash ?? state.weightsHash,
+    // Public identities are shown by their first 8 characters, as in progress messages.
+    members: store
+      .members()
+      .slice(0, MEMBERS_SHOWN)
+      .map((member) => ({ ...member, id: member.id.slice(0, 8) })),
   };
 }
