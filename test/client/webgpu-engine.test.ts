@@ -298,6 +298,45 @@ describe("what goes wrong", () => {
     await engine.dispose();
   });
 
+  it("an error that nobody expected is `failed`, or `memory` if it is one of memory", async () => {
+    const bad = (device: GPUDevice) => void device.createBuffer({ size: 4, usage: 0 });
+    const exhausted = (device: GPUDevice) => {
+      const error = new GPUOutOfMemoryError("no more memory");
+      device.dispatchEvent(new GPUUncapturedErrorEvent("uncapturederror", { error }));
+    };
+    for (const [code, provoke] of [
+      ["failed", bad],
+      ["memory", exhausted],
+    ] as const) {
+      const own = await openDevice();
+      const engine = await createWebGpuEngine({ ...own, graph, microBatch: MICRO_BATCH, seed: SEED });
+      engine.begin(gradientTask(new Uint8Array(blocks).fill(128)));
+      await engine.accumulate(batch(0));
+      provoke(own.device);
+      await failsWith(code, () => engine.take());
+      await engine.dispose();
+    }
+  });
+
+  it("the device is given back with the engine, and when there is no engine", async () => {
+    const own = await openDevice();
+    const engine = await createWebGpuEngine({ ...own, graph, microBatch: MICRO_BATCH, seed: SEED });
+    await engine.dispose();
+    expect((await own.device.lost).reason).toBe("destroyed");
+    const other = await openDevice();
+    const nodes = [{ op: "Constant", inputs: [], attributes: { value: Number.NaN } }] as const;
+    const broken: TrainingGraph = {
+      ...graph,
+      nodes,
+      outputs: { prediction: 9, loss: 9, weight: 9, metrics: {} },
+      gradients: [],
+    };
+    await expect(
+      createWebGpuEngine({ ...other, graph: broken, microBatch: MICRO_BATCH, seed: SEED }),
+    ).rejects.toThrow();
+    expect((await other.device.lost).reason).toBe("destroyed");
+  });
+
   it("more than the device's limits is `memory`, with the figures", async () => {
     const adapter = await (await openGpu()).requestAdapter();
     const device = await adapter!.requestDevice();

@@ -102,7 +102,7 @@ describe("random networks on WebGPU", () => {
         const { error, of } = await worstError(given);
         expect(error, of).toBeLessThanOrEqual(1e-5);
       }),
-      { numRuns: 60, seed: 2026 },
+      { numRuns: 40, seed: 2026 },
     );
   });
 
@@ -119,7 +119,7 @@ describe("random networks on WebGPU", () => {
   });
 
   it("agree with ReLU and leaky ReLU where no value is near a kink", async () => {
-    // Positive inputs and weights keep the first unit's side; biases of ±1 push every unit away from 0.
+    // Small weights and biases of ±1: every unit is near 1 or −1, and none near 0.
     for (const [name, activation] of [
       ["relu", nn.relu()],
       ["leakyRelu", nn.leakyRelu(0.01)],

@@ -353,26 +353,29 @@ function engineErrorOf(error: GPUError): EngineError {
 export { requestWebGpu, type WebGpuDevice } from "./device.ts";
 export type { WebGpuEngine };
 
-/** Throws EngineError `memory` or `compile`. */
+/** The engine owns the device from here on, also if this fails. Throws EngineError `memory` or `compile`. */
 export async function createWebGpuEngine(options: WebGpuEngineOptions): Promise<WebGpuEngine> {
   const { graph, microBatch, device, fallback } = options;
-  const layout = layoutOf(graph, microBatch);
-  const plans = planSession(graph, layout, tuningFor(fallback));
-  const all = Object.values(plans);
-  const arenaWords = Math.max(...all.map((plan) => plan.arenaWords));
-  const [{ length: predictionWords }] = plans.predict.kept.values();
-  const memory = await allocate(
-    device,
-    layout,
-    arenaWords,
-    Math.max(layout.parameters + layout.statsWords, predictionWords),
-  );
-  const engine = new WebGpuEngine(options, layout, plans, memory);
+  let memory: Memory | undefined;
   try {
+    const layout = layoutOf(graph, microBatch);
+    const plans = planSession(graph, layout, tuningFor(fallback));
+    const arenaWords = Math.max(...Object.values(plans).map((plan) => plan.arenaWords));
+    const [{ length: predictionWords }] = plans.predict.kept.values();
+    memory = await allocate(
+      device,
+      layout,
+      arenaWords,
+      Math.max(layout.parameters + layout.statsWords, predictionWords),
+    );
+    const engine = new WebGpuEngine(options, layout, plans, memory);
     await engine.program("train");
+    return engine;
   } catch (error) {
-    await engine.dispose();
-    throw error;
+    memory?.destroy();
+    if (!options.keepDevice) device.destroy();
+    if (error instanceof EngineError) throw error;
+    const why = error instanceof Error ? error.message : String(error);
+    throw new EngineError("compile", `this session's graph cannot be planned: ${why}`, { cause: error });
   }
-  return engine;
 }
