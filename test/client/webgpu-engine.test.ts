@@ -331,9 +331,8 @@ describe("what goes wrong", () => {
       outputs: { prediction: 9, loss: 9, weight: 9, metrics: {} },
       gradients: [],
     };
-    await expect(
-      createWebGpuEngine({ ...other, graph: broken, microBatch: MICRO_BATCH, seed: SEED }),
-    ).rejects.toThrow();
+    const creating = createWebGpuEngine({ ...other, graph: broken, microBatch: MICRO_BATCH, seed: SEED });
+    await failsWith("compile", () => creating);
     expect((await other.device.lost).reason).toBe("destroyed");
   });
 
