@@ -1,0 +1,114 @@
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { parseAddress } from "../../client/core/address.ts";
+import { Volunteer } from "../../client/core/volunteer.ts";
+import { nodePlatform } from "../../client/node/platform.ts";
+import { defineSession, localData, loss, nn, optim } from "../../shared/nn/index.ts";
+import { readMnistTraining } from "../fixtures/mnist.ts";
+import { startTestCoordinator, type TestCoordinator, untilDone } from "./coordinator.ts";
+
+const EACH = 4_000;
+const HELD_OUT = 2_000;
+
+describe("volunteers with data of their own", () => {
+  let coordinator: TestCoordinator;
+  beforeAll(async () => {
+    coordinator = await startTestCoordinator();
+  });
+  afterAll(() => coordinator?.stop());
+
+  it("learn all ten digits from disjoint labels, and send no sample", async () => {
+    const { images, labels } = readMnistTraining();
+    const definition = defineSession({
+      title: "Two halves",
+      model: nn.sequential(nn.linear(784, 48), nn.relu(), nn.linear(48, 10)),
+      input: [784],
+      loss: loss.crossEntropy(),
+      optimizer: optim.adam({ lr: 2e-3 }),
+      data: localData({
+        x: { column: "image", scale: 1 / 255 },
+        y: "label",
+        columns: [
+          { name: "image", dtype: "uint8", shape: [784] },
+          { name: "label", dtype: "uint8", shape: [] },
+        ],
+        samplesPerEpoch: 2 * EACH,
+      }),
+      batchSize: 128,
+      microBatch: 16,
+      epochs: 3,
+    });
+    const { id } = await coordinator.api.createSession(definition);
+
+    const sent: Uint8Array[] = [];
+    /** One volunteer with the first samples of the given digits; everything it sends is kept. */
+    const volunteerWith = (digits: readonly number[]): { volunteer: Volunteer; samples: number[] } => {
+      const samples: number[] = [];
+      for (let at = 0; samples.length < EACH; at++) if (digits.includes(labels[at])) samples.push(at);
+      const image = new Uint8Array(EACH * 784);
+      for (const [row, at] of samples.entries()) image.set(images.subarray(at * 784, (at + 1) * 784), row * 784);
+      const platform = {
+        ...nodePlatform,
+        openSocket: (url: string, protocols: readonly string[]) => {
+          const socket = nodePlatform.openSocket(url, protocols);
+          const send = socket.send.bind(socket);
+          socket.send = (data) => {
+            sent.push(data.slice());
+            send(data);
+          };
+          return socket;
+        },
+      };
+      const options = {
+        address: parseAddress(`${coordinator.url}/s/${id}`, undefined),
+        engine: "wasm",
+        workers: 1,
+        identity: undefined,
+        data: { image, label: Uint8Array.from(samples, (at) => labels[at]) },
+        budget: undefined,
+        name: undefined,
+      } as const;
+      return { volunteer: new Volunteer(options, platform, () => {}), samples };
+    };
+    const volunteers = [volunteerWith([0, 1, 2, 3, 4]), volunteerWith([5, 6, 7, 8, 9])];
+    await untilDone(coordinator.api, id);
+
+    // The weights know all ten digits, those of either volunteer included.
+    const { parameters } = await coordinator.api.readSession(id);
+    const weights = await coordinator.api.readWeights(id, "latest", parameters);
+    const correct = new Array<number>(10).fill(0);
+    const seen = new Array<number>(10).fill(0);
+    const [w1, b1, w2, b2] = definition.graph.parameters.map(({ offset, shape }) =>
+      weights.subarray(offset, offset + shape.reduce((size, dimension) => size * dimension, 1)),
+    );
+    for (let at = 60_000 - HELD_OUT; at < 60_000; at++) {
+      const pixels = images.subarray(at * 784, (at + 1) * 784);
+      const hidden = Array.from(b1, (bias, unit) => {
+        let sum = bias;
+        for (let pixel = 0; pixel < 784; pixel++) sum += (w1[unit * 784 + pixel] * pixels[pixel]) / 255;
+        return Math.max(0, sum);
+      });
+      const logits = Array.from(b2, (bias, digit) =>
+        hidden.reduce((sum, value, unit) => sum + value * w2[digit * 48 + unit], bias),
+      );
+      const label = labels[at];
+      seen[label] += 1;
+      if (logits.indexOf(Math.max(...logits)) === label) correct[label] += 1;
+    }
+    for (let digit = 0; digit < 10; digit++) {
+      expect(correct[digit] / seen[digit], `digit ${digit}`).toBeGreaterThan(0.6);
+    }
+
+    // Nothing that either sent holds a row of pixels.
+    const traffic = Buffer.concat(sent);
+    expect(traffic.byteLength).toBeGreaterThan(1_000_000);
+    for (const { samples } of volunteers) {
+      for (const at of samples.slice(0, 200)) {
+        const pixels = images.subarray(at * 784, (at + 1) * 784);
+        const first = pixels.findIndex((pixel) => pixel > 0);
+        const stroke = pixels.subarray(first, first + 120);
+        expect(traffic.indexOf(stroke), `sample ${at}`).toBe(-1);
+      }
+    }
+    for (const { volunteer } of volunteers) await volunteer.finished;
+  });
+});
