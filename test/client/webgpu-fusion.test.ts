@@ -170,7 +170,7 @@ describe("random graphs of primitive ops", () => {
         );
         const weights = numbers(seed + 9, parameterLength(graph));
         const wanted = types.flatMap((_, id) => (id % keepEvery === 0 || id === types.length - 1 ? [id] : []));
-        const tuning = { threads, workgroup: 64 };
+        const tuning = { threads, workgroup: 64, tile: 256 };
         const got = await runOnGpu(gpu, graph, wanted, { microBatch: MICRO_BATCH, inputs, weights, tuning });
         const expected = runReference(graph, MICRO_BATCH, inputs, weights);
         for (const id of wanted) {
@@ -180,7 +180,7 @@ describe("random graphs of primitive ops", () => {
           );
         }
       }),
-      { numRuns: 150, seed: 2026 },
+      { numRuns: 80, seed: 2026 },
     );
   });
 });
@@ -199,7 +199,7 @@ describe("the plan of a network", () => {
   const gradients = graph.gradients.flatMap((id, at) =>
     id === null ? [] : [[id, { kind: "gradient", offset: graph.parameters[at].offset }] as const],
   );
-  const plan = planProgram(graph, layout, { threads: 64, workgroup: 16 }, gradients);
+  const plan = planProgram(graph, layout, { threads: 64, workgroup: 16, tile: 256 }, gradients);
 
   it("has a kernel for each product and each bias, and one for the loss", () => {
     expect(plan.kernels).toHaveLength(3 + 2 + 3 + 3 + 1);
@@ -216,7 +216,7 @@ describe("the plan of a network", () => {
       inputs: graph.inputs.map((input) => ({ ...input, name: `${input.name}; evil` })),
       parameters: graph.parameters.map((parameter) => ({ ...parameter, name: "*/ evil" })),
     };
-    const same = planProgram(renamed, layoutOf(renamed, 32), { threads: 64, workgroup: 16 }, gradients);
+    const same = planProgram(renamed, layoutOf(renamed, 32), { threads: 64, workgroup: 16, tile: 256 }, gradients);
     expect(same.kernels).toEqual(plan.kernels);
   });
 
@@ -229,7 +229,7 @@ describe("the plan of a network", () => {
       outputs: { prediction: 0, loss: 0, weight: 0, metrics: {} },
       gradients: [],
     };
-    const tuning = { threads: 64, workgroup: 16 };
+    const tuning = { threads: 64, workgroup: 16, tile: 256 };
     expect(() => planProgram(infinite, layoutOf(infinite, 1), tuning, [[0, { kind: "keep" }]])).toThrow(/float32/);
   });
 
@@ -248,7 +248,9 @@ describe("the plan of a network", () => {
       gradients: [],
     };
     const started = performance.now();
-    const cut = planProgram(chain, layoutOf(chain, 4), { threads: 64, workgroup: 16 }, [[1000, { kind: "keep" }]]);
+    const cut = planProgram(chain, layoutOf(chain, 4), { threads: 64, workgroup: 16, tile: 256 }, [
+      [1000, { kind: "keep" }],
+    ]);
     expect(performance.now() - started).toBeLessThan(5000);
     for (const { code } of cut.kernels) expect(code.length).toBeLessThan(1e6);
   });

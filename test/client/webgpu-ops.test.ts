@@ -39,7 +39,10 @@ describe.each([1, 1e6])("cut for an adapter of %i threads", (threads) => {
       for (const given of (CASES[op] as readonly Case<OpName>[]).filter(
         (_, index) => op !== "Gemm" || index % 3 === 0,
       )) {
-        expect(await errorOf(op, given, { threads, workgroup: 64 }), describeCase(op, given)).toBeLessThanOrEqual(1e-5);
+        expect(
+          await errorOf(op, given, { threads, workgroup: 64, tile: 256 }),
+          describeCase(op, given),
+        ).toBeLessThanOrEqual(1e-5);
       }
     },
   );

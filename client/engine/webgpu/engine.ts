@@ -34,8 +34,8 @@ export interface WebGpuEngineOptions extends EngineOptions, WebGpuDevice {
 
 /** Software adapters have few cores and gain from large tiles; real ones need thousands of threads. Measured on SwiftShader only. */
 const TUNINGS: { readonly [Kind in "software" | "hardware"]: Tuning } = {
-  software: { threads: 64, workgroup: 16 },
-  hardware: { threads: 4096, workgroup: 64 },
+  software: { threads: 64, workgroup: 16, tile: 256 },
+  hardware: { threads: 4096, workgroup: 64, tile: 64 },
 };
 
 interface Plans {

@@ -23,6 +23,8 @@ export interface Tuning {
   readonly threads: number;
   /** Threads of a workgroup. */
   readonly workgroup: number;
+  /** Most elements of a thread's tile: they are held in registers. */
+  readonly tile: number;
 }
 
 /** Reads element (width 1) or group of four (width 4) `index` of a matrix. */
@@ -109,6 +111,7 @@ const dotProducts: Form = {
 /** A·B: four inner elements of A's rows at a time, each times a row of B. */
 const outerByRows: Form = {
   tiles: [
+    [16, 16],
     [8, 16],
     [8, 8],
     [4, 8],
@@ -134,6 +137,7 @@ const outerByRows: Form = {
 /** Aᵀ·B: outer products of rows. */
 const outerByColumns: Form = {
   tiles: [
+    [16, 16],
     [8, 16],
     [8, 8],
     [4, 8],
@@ -200,15 +204,16 @@ function formOf({ transA, transB }: Product, width: Width): Form {
 }
 
 /** The largest tile that leaves enough threads. */
-function chooseTile({ rows, columns }: Product, { tiles }: Form, threads: number): readonly [number, number] {
-  const enough = tiles.find(([height, width]) => Math.ceil(rows / height) * Math.ceil(columns / width) >= threads);
+function chooseTile({ rows, columns }: Product, { tiles }: Form, { threads, tile }: Tuning): readonly [number, number] {
+  const allowed = tiles.filter(([height, width]) => height * width <= tile);
+  const enough = allowed.find(([height, width]) => Math.ceil(rows / height) * Math.ceil(columns / width) >= threads);
   return enough ?? tiles[tiles.length - 1];
 }
 
 export function writeProduct(product: Product, width: Width, tuning: Tuning, a: Read, b: Read): ProductText {
   const { rows, columns } = product;
   const form = formOf(product, width);
-  const [height, tileColumns] = chooseTile(product, form, tuning.threads);
+  const [height, tileColumns] = chooseTile(product, form, tuning);
   const across = tileColumns / width;
   // A workgroup's threads: x along the columns, interleaved so that neighbours read neighbouring elements.
   const x = Math.min(8, 2 ** Math.ceil(Math.log2(Math.ceil(columns / tileColumns))));
