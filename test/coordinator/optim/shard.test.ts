@@ -1,0 +1,124 @@
+import { readFileSync } from "node:fs";
+import { describe, expect, it } from "vitest";
+import { createKernels, LocalParameterShard, type StepLog, type StepRecord } from "../../../coordinator/optim/index.ts";
+import { blockCount, gridScale } from "../../../shared/codec/index.ts";
+import { optim } from "../../../shared/nn/index.ts";
+
+const module = new WebAssembly.Module(
+  readFileSync(new URL("../../../coordinator/optim/kernels.wasm", import.meta.url)),
+);
+const PARAMETERS = 1028;
+const BITS = 20;
+const EXPONENT = 120;
+const announced = new Uint8Array(blockCount(PARAMETERS)).fill(EXPONENT);
+
+function shardOf(log: StepLog, optimizer = optim.adam({ lr: 0.01 }), codec: "fixed32" | "fixed16" = "fixed32") {
+  const kernels = createKernels(module, PARAMETERS);
+  const shard = new LocalParameterShard({ kernels, optimizer, codec, bits: BITS, log });
+  const weights = Float32Array.from({ length: PARAMETERS }, (_, at) => Math.fround(Math.sin(at)));
+  shard.restore({ weights, m: new Float32Array(PARAMETERS), v: new Float32Array(PARAMETERS), step: 0 });
+  return shard;
+}
+
+const sumsOf = (step: number): Int32Array =>
+  Int32Array.from({ length: PARAMETERS }, (_, at) => Math.round(Math.cos(at * (step + 1)) * 30_000));
+const bytesOf = (values: Int32Array | Int16Array): Uint8Array => new Uint8Array(values.buffer);
+const weight = 2n ** 24n * 128n;
+
+async function doStep(shard: LocalParameterShard, step: number): Promise<void> {
+  shard.begin(announced);
+  shard.add(bytesOf(sumsOf(step)));
+  await shard.prepare(step, { weight, maxima: announced });
+  await shard.commit(step, 1);
+}
+
+const bits = ({ weights, m, v }: { weights: Float32Array; m: Float32Array; v: Float32Array }) =>
+  [weights, m, v].map((values) => new Uint32Array(values.slice().buffer));
+
+describe("a parameter shard", () => {
+  it("does Adam's update as its formula in float64, to float32's precision", async () => {
+    const shard = shardOf({ append: () => {} });
+    const w = Float64Array.from(shard.weights());
+    const m = new Float64Array(PARAMETERS);
+    const v = new Float64Array(PARAMETERS);
+    for (let step = 0; step < 20; step++) {
+      await doStep(shard, step);
+      const sums = sumsOf(step);
+      for (let at = 0; at < PARAMETERS; at++) {
+        const g = sums[at] / gridScale(BITS, EXPONENT) / 128;
+        m[at] = 0.9 * m[at] + 0.1 * g;
+        v[at] = 0.999 * v[at] + 0.001 * g * g;
+        const denominator = Math.sqrt(v[at]) / Math.sqrt(1 - 0.999 ** (step + 1)) + 1e-8;
+        w[at] -= (0.01 / (1 - 0.9 ** (step + 1))) * (m[at] / denominator);
+      }
+    }
+    for (let at = 0; at < PARAMETERS; at++) expect(shard.weights()[at]).toBeCloseTo(w[at], 5);
+  });
+
+  it("does plain gradient descent: w ← w − lr·g", async () => {
+    const shard = shardOf({ append: () => {} }, optim.sgd({ lr: 0.5 }) as never);
+    const before = shard.weights().slice();
+    await doStep(shard, 0);
+    const sums = sumsOf(0);
+    for (let at = 0; at < PARAMETERS; at++) {
+      expect(shard.weights()[at]).toBeCloseTo(before[at] - (0.5 * sums[at]) / gridScale(BITS, EXPONENT) / 128, 6);
+    }
+  });
+
+  it("adds contributions in any number of parts, of either width", () => {
+    const shard = shardOf({ append: () => {} }, optim.adam(), "fixed16");
+    shard.begin(announced);
+    const part = Int16Array.from({ length: PARAMETERS }, (_, at) => (at % 2 === 0 ? at : -at));
+    for (let count = 0; count < 3; count++) shard.add(bytesOf(part));
+    expect(() => shard.add(new Uint8Array(8))).toThrow(RangeError);
+  });
+
+  it("replays its log to the same bits of weights and moments", async () => {
+    const records: StepRecord[] = [];
+    const shard = shardOf({
+      append: (record) => records.push({ ...record, sums: record.sums.slice(), announced: record.announced.slice() }),
+    });
+    for (let step = 0; step < 10; step++) await doStep(shard, step);
+    const again = shardOf({ append: () => {} });
+    for (const record of records) again.replay(record);
+    expect(again.step).toBe(10);
+    expect(bits(again.snapshot())).toEqual(bits(shard.snapshot()));
+    expect(() => again.replay(records[3])).toThrow(RangeError);
+    expect(() => shardOf({ append: () => {} }).replay({ ...records[0], kernels: "another build" })).toThrow(
+      "another build",
+    );
+  });
+
+  it("logs before it changes anything: a log that throws leaves it as it was", async () => {
+    const shard = shardOf({
+      append: () => {
+        throw new Error("disk full");
+      },
+    });
+    const before = bits(shard.snapshot());
+    shard.begin(announced);
+    shard.add(bytesOf(sumsOf(0)));
+    await shard.prepare(0, { weight, maxima: announced });
+    expect(() => shard.commit(0, 1)).toThrow("disk full");
+    expect(bits(shard.snapshot())).toEqual(before);
+    expect(shard.step).toBe(0);
+  });
+
+  it("does a step once: committed again, it only answers", async () => {
+    const shard = shardOf({ append: () => {} });
+    await doStep(shard, 0);
+    const after = bits(shard.snapshot());
+    expect(await shard.commit(0, 1)).toBe(1);
+    expect(bits(shard.snapshot())).toEqual(after);
+    expect(() => shard.commit(5, 1)).toThrow(RangeError);
+  });
+
+  it("knows the squared norm of the mean gradient before it applies it", async () => {
+    const shard = shardOf({ append: () => {} });
+    shard.begin(announced);
+    shard.add(bytesOf(sumsOf(0)));
+    const { squaredNorm } = await shard.prepare(0, { weight, maxima: announced });
+    const expected = sumsOf(0).reduce((sum, value) => sum + (value / gridScale(BITS, EXPONENT) / 128) ** 2, 0);
+    expect(squaredNorm / expected).toBeCloseTo(1, 5);
+  });
+});

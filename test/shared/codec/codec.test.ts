@@ -1,0 +1,143 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import {
+  accumulateFixed,
+  advanceEnvelope,
+  announce,
+  blockCount,
+  CODECS,
+  createEnvelope,
+  encodeSums,
+  firstNonFinite,
+  gridScale,
+  magnitudeBits,
+  measureExponents,
+  roundScalar,
+} from "../../../shared/codec/index.ts";
+
+const float = fc.float({ noNaN: true, noDefaultInfinity: true, min: -100, max: 100 });
+const gradients = fc.array(fc.array(float, { minLength: 300, maxLength: 300 }), { minLength: 1, maxLength: 8 });
+
+/** Sum of the gradients on a grid, in the given order. */
+function sumOf(all: readonly (readonly number[])[], announced: Uint8Array, bits: number) {
+  const sums = new Int32Array(300);
+  const maxima = new Uint8Array(blockCount(300));
+  let clamped = 0;
+  for (const gradient of all) clamped += accumulateFixed(Float32Array.from(gradient), announced, bits, sums, maxima);
+  return { sums, maxima, clamped };
+}
+
+function gridOf(all: readonly (readonly number[])[]): Uint8Array {
+  const maxima = new Uint8Array(blockCount(300));
+  for (const gradient of all) measureExponents(Float32Array.from(gradient), maxima);
+  return announce(createEnvelope(maxima));
+}
+
+describe("fixed-point sums (I1)", () => {
+  it("are the same for any order and any cut into shards", () => {
+    fc.assert(
+      fc.property(gradients, fc.nat(8), (all, cut) => {
+        const announced = gridOf(all);
+        const bits = magnitudeBits("fixed32", 8);
+        const whole = sumOf(all, announced, bits);
+        const [a, b] = [sumOf(all.slice(cut).reverse(), announced, bits), sumOf(all.slice(0, cut), announced, bits)];
+        expect(a.sums.map((sum, at) => sum + b.sums[at])).toEqual(whole.sums);
+        expect(a.maxima.map((value, at) => Math.max(value, b.maxima[at]))).toEqual(whole.maxima);
+        expect(a.clamped + b.clamped).toBe(whole.clamped);
+      }),
+      { numRuns: 100 },
+    );
+  });
+
+  it("differ from the true sum by at most half a grid step for each micro-batch", () => {
+    fc.assert(
+      fc.property(gradients, (all) => {
+        const announced = gridOf(all);
+        const bits = magnitudeBits("fixed32", 8);
+        const { sums, clamped } = sumOf(all, announced, bits);
+        expect(clamped).toBe(0);
+        for (let at = 0; at < 300; at++) {
+          const scale = gridScale(bits, announced[Math.floor(at / 256)]);
+          const exact = all.reduce((sum, gradient) => sum + Math.fround(gradient[at]), 0);
+          expect(Math.abs(sums[at] / scale - exact)).toBeLessThanOrEqual((0.5 * all.length) / scale + 1e-12);
+        }
+      }),
+      { numRuns: 50 },
+    );
+  });
+
+  it("round ties to even", () => {
+    const bits = 10;
+    const announced = Uint8Array.of(126 + bits); // a grid of whole numbers
+    const values = Float32Array.of(0.5, 1.5, 2.5, -0.5, -1.5, 3.49, -3.51);
+    const sums = new Int32Array(values.length);
+    accumulateFixed(values, announced, bits, sums, new Uint8Array(1));
+    expect([...sums]).toEqual([0, 2, 2, 0, -2, 3, -4]);
+  });
+
+  it("clamp what is off the grid, count it, and cannot overflow whatever comes", () => {
+    for (const codec of ["fixed32", "fixed16"] as const) {
+      for (const microBatches of [1, 2, 3, 16, 100, 1024]) {
+        const bits = magnitudeBits(codec, microBatches);
+        const sums = new Int32Array(4);
+        let clamped = 0;
+        for (let index = 0; index < microBatches; index++) {
+          const extremes = Float32Array.of(3e38, -3e38, 1, 0);
+          clamped += accumulateFixed(extremes, Uint8Array.of(127), bits, sums, new Uint8Array(1));
+        }
+        expect(clamped).toBe(2 * microBatches);
+        expect(sums[0]).toBe(microBatches * (2 ** bits - 1));
+        expect(sums[0]).toBeLessThan(2 ** CODECS[codec].bits);
+        expect(sums[1]).toBe(-sums[0]);
+      }
+    }
+  });
+
+  it("add nothing for values that are not finite, and say so by an exponent of their own", () => {
+    const values = Float32Array.of(Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, 1);
+    const sums = new Int32Array(4);
+    const maxima = new Uint8Array(1);
+    expect(accumulateFixed(values, Uint8Array.of(130), 20, sums, maxima)).toBe(0);
+    expect([...sums.slice(0, 3)]).toEqual([0, 0, 0]);
+    expect(sums[3]).toBeGreaterThan(0);
+    expect(firstNonFinite(maxima)).toBe(0);
+  });
+
+  it("travel as little-endian integers of their codec's width", () => {
+    const sums = Int32Array.of(1, -2, 32767, -32767);
+    expect([...encodeSums(sums, "fixed16")]).toEqual([1, 0, 254, 255, 255, 127, 1, 128]);
+    expect(encodeSums(sums, "fixed32").byteLength).toBe(16);
+  });
+});
+
+describe("the grid of the next step", () => {
+  it("has 2 bits of headroom above what was seen", () => {
+    expect([...announce(createEnvelope(Uint8Array.of(120, 100)))]).toEqual([122, 102]);
+  });
+
+  it("gives blocks never seen different from zero the coarsest grid", () => {
+    expect([...announce(createEnvelope(Uint8Array.of(0, 120)))]).toEqual([122, 122]);
+  });
+
+  it("coarsens by at most 3 bits a step, whatever one client claims", () => {
+    expect([...advanceEnvelope(Uint8Array.of(100), Uint8Array.of(254), 1)]).toEqual([103]);
+  });
+
+  it("decays by one bit every 8 steps", () => {
+    let envelope: Uint8Array = Uint8Array.of(100);
+    for (let step = 1; step <= 24; step++) envelope = advanceEnvelope(envelope, Uint8Array.of(80), step);
+    expect([...envelope]).toEqual([97]);
+  });
+
+  it("stays within ordinary floats", () => {
+    expect([...announce(Uint8Array.of(1, 254))]).toEqual([40, 250]);
+  });
+});
+
+it("scalars are rounded to units of 2⁻²⁴, ties to even, and bounded where they are not finite", () => {
+  expect(roundScalar(1)).toBe(2n ** 24n);
+  expect(roundScalar(1.5 * 2 ** -24)).toBe(2n);
+  expect(roundScalar(2.5 * 2 ** -24)).toBe(2n);
+  expect(roundScalar(Number.NaN)).toBe(2n ** 62n);
+  expect(roundScalar(Number.NEGATIVE_INFINITY)).toBe(-(2n ** 62n));
+});
