@@ -9,9 +9,9 @@ import type { SessionMetrics } from "../../cli/api.ts";
 import { packageRoot } from "../../cli/root.ts";
 import { parseAddress } from "../../client/core/address.ts";
 import { Volunteer } from "../../client/core/volunteer.ts";
-import type { GradientEngine } from "../../client/engine/engine.ts";
 import { joinTraining } from "../../client/node/index.ts";
 import { nodePlatform } from "../../client/node/platform.ts";
+import { decodeCoordinatorMessage, isFrame } from "../../shared/protocol/messages.ts";
 import { mnistSession, type TestCoordinator, untilDone } from "./coordinator.ts";
 
 export interface Outcome {
@@ -69,8 +69,8 @@ function schedule(seed: number): () => number {
 }
 
 /**
- * Three volunteers as processes that are killed (SIGKILL) and started again on a seeded schedule, and one whose engine is
- * so slow at first that its result comes after its lease expired.
+ * Three volunteers as processes that are killed (SIGKILL) and started again on a seeded schedule, and one whose first
+ * result comes after its lease expired.
  */
 export async function trainWithChurn(
   coordinator: TestCoordinator,
@@ -107,6 +107,7 @@ export async function trainWithChurn(
 
   const slow = slowVolunteer(link);
   const metrics = await untilDone(coordinator.api, id);
+  // A short run is over before the late result comes: it is dropped all the same.
   over = true;
   for (const child of children) child.kill("SIGKILL");
   await Promise.all(lives);
@@ -115,30 +116,33 @@ export async function trainWithChurn(
   return outcomeOf(metrics, kills, slow.dropped());
 }
 
-/** Its first training result takes longer than any first lease; after that it keeps up. */
+/** Longer than a newcomer's lease, in milliseconds. */
+const TOO_LATE = 31_000;
+
+/**
+ * A volunteer whose first result lies on a slow line until its lease has expired and others have done its work. It keeps
+ * its place meanwhile; what the coordinator says of the late result is counted.
+ */
 function slowVolunteer(link: string): { volunteer: Volunteer; dropped: () => number } {
   let dropped = 0;
-  let hasWaited = false;
-  const slowDown = (engine: GradientEngine): GradientEngine =>
-    new Proxy(engine, {
-      get(target, name) {
-        if (name === "take") {
-          return async () => {
-            if (!hasWaited) {
-              hasWaited = true;
-              await pause(33_000);
-            }
-            return target.take();
-          };
-        }
-        const value: unknown = Reflect.get(target, name);
-        return typeof value === "function" ? value.bind(target) : value;
-      },
-    });
+  let isFirst = true;
   const platform = {
     ...nodePlatform,
-    createEngine: async (request: Parameters<typeof nodePlatform.createEngine>[0]) =>
-      slowDown(await nodePlatform.createEngine(request)),
+    openSocket: (url: string, protocols: readonly string[]) => {
+      const socket = nodePlatform.openSocket(url, protocols);
+      const send = socket.send.bind(socket);
+      socket.send = (data) => {
+        if (!isFirst || !isFrame(data.buffer)) return send(data);
+        isFirst = false;
+        setTimeout(() => send(data), TOO_LATE);
+      };
+      socket.addEventListener("message", ({ data }) => {
+        if (!(data instanceof ArrayBuffer) || isFrame(data)) return;
+        const message = decodeCoordinatorMessage(data);
+        if (message.type === "receipt" && !message.accepted) dropped += 1;
+      });
+      return socket;
+    },
   };
   const options = {
     address: parseAddress(link, undefined),
@@ -149,8 +153,5 @@ function slowVolunteer(link: string): { volunteer: Volunteer; dropped: () => num
     budget: undefined,
     name: "slow",
   } as const;
-  const volunteer = new Volunteer(options, platform, (event) => {
-    if (event.type === "receipt" && !event.detail.accepted) dropped += 1;
-  });
-  return { volunteer, dropped: () => dropped };
+  return { volunteer: new Volunteer(options, platform, () => {}), dropped: () => dropped };
 }
