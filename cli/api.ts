@@ -7,7 +7,7 @@ import type { DatasetManifest } from "../shared/session/dataset.ts";
 import type { SessionDefinition } from "../shared/session/definition.ts";
 import type { Chunk } from "./dataset.ts";
 import type { ClientShare } from "./display.ts";
-import { CliError, messageOf } from "./errors.ts";
+import { CliError, messageOf, RefusedError } from "./errors.ts";
 
 export interface SessionDescription {
   readonly id: string;
@@ -43,9 +43,16 @@ export interface SessionMetrics {
   } | null;
 }
 
+/** A coordinator that has answered before is asked again for so long, in milliseconds: it restarts in less. */
+const PATIENCE = 15_000;
+const RETRY_INTERVAL = 200;
+/** Uploads under way at once. */
+const PARALLEL = 4;
+
 export class CoordinatorApi {
   readonly server: string;
   readonly #secret: string | undefined;
+  #hasAnswered = false;
 
   constructor(server: string, secret: string | undefined) {
     this.server = server.replace(/\/+$/, "");
@@ -86,11 +93,19 @@ export class CoordinatorApi {
     chunks: readonly Chunk[],
     onChunk: (done: number) => void,
   ): Promise<void> {
-    for (const [index, { hash, bytes }] of chunks.entries()) {
-      const held = await this.#send("HEAD", `/api/chunks/${hash}`);
-      if (!held.ok) await this.#parse(await this.#send("PUT", `/api/chunks/${hash}`, bytes));
-      onChunk(index + 1);
-    }
+    const waiting = [...chunks].reverse();
+    let done = 0;
+    const upload = async (): Promise<void> => {
+      for (let chunk = waiting.pop(); chunk !== undefined; chunk = waiting.pop()) {
+        const { hash, bytes } = chunk;
+        const held = await this.#send("HEAD", `/api/chunks/${hash}`);
+        if (!held.ok) await this.#parse(await this.#send("PUT", `/api/chunks/${hash}`, bytes));
+        done += 1;
+        onChunk(done);
+      }
+    };
+    await Promise.all(Array.from({ length: PARALLEL }, upload));
+    // Last: a manifest promises that all of its chunks are there.
     await this.#json("PUT", `/api/datasets/${encodeURIComponent(manifest.name)}`, JSON.stringify(manifest));
   }
 
@@ -114,11 +129,21 @@ export class CoordinatorApi {
     const headers: Record<string, string> = {};
     if (this.#secret !== undefined) headers.authorization = `Bearer ${this.#secret}`;
     if (typeof body === "string") headers["content-type"] = "application/json";
-    try {
-      return await fetch(this.server + path, { method, headers, body: body ?? null });
-    } catch (error) {
-      const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
-      throw new CliError(`the coordinator at ${this.server} does not answer: ${messageOf(cause)}`, { cause: error });
+    const deadline = performance.now() + PATIENCE;
+    for (;;) {
+      try {
+        const response = await fetch(this.server + path, { method, headers, body: body ?? null });
+        this.#hasAnswered = true;
+        return response;
+      } catch (error) {
+        // Only what may be sent twice: a session must not be created twice because an answer was lost.
+        if (this.#hasAnswered && method !== "POST" && performance.now() < deadline) {
+          await new Promise((resolve) => setTimeout(resolve, RETRY_INTERVAL));
+          continue;
+        }
+        const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
+        throw new CliError(`the coordinator at ${this.server} does not answer: ${messageOf(cause)}`, { cause: error });
+      }
     }
   }
 
@@ -128,12 +153,20 @@ export class CoordinatorApi {
     try {
       value = JSON.parse(text);
     } catch {
-      throw new CliError(`the coordinator answered ${response.status} without JSON`);
+      throw new RefusedError(
+        response.status,
+        "not-json",
+        `${this.server} answered ${response.status} without JSON: is it a coordinator?`,
+      );
     }
     if (response.ok) return value as T;
     const { error } = value as { error?: { code?: string; message?: string } };
-    throw new CliError(
-      `the coordinator refused (${error?.code ?? response.status}): ${error?.message ?? "no reason given"}`,
+    const code = error?.code ?? String(response.status);
+    const hint = response.status === 401 ? ": is COMMONWEIGHT_ADMIN_SECRET set to the coordinator's?" : "";
+    throw new RefusedError(
+      response.status,
+      code,
+      `the coordinator refused (${code}): ${error?.message ?? "no reason given"}${hint}`,
     );
   }
 }

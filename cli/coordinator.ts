@@ -3,28 +3,45 @@
  * Clients reach workerd directly, because Miniflare's front door would negotiate permessage-deflate, which triples a step.
  */
 
-import { createReadStream, existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import {
+  appendFileSync,
+  createReadStream,
+  existsSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { createServer } from "node:net";
-import { extname, join, normalize } from "node:path";
+import { extname, join, normalize, sep } from "node:path";
 import { Readable } from "node:stream";
 import { CliError, messageOf } from "./errors.ts";
+import { endOrphans } from "./orphans.ts";
 import { isRepository, packageRoot } from "./root.ts";
-import type { StateFolder } from "./state.ts";
+import { type StateFolder, writeWhole } from "./state.ts";
 
 export interface Coordinator {
   readonly url: string;
+  /** What the Worker logs. */
+  readonly log: string;
   readonly stop: () => Promise<void>;
 }
 
 export interface CoordinatorOptions {
   readonly state: StateFolder;
-  /** Wanted port; another one is taken, and said, if it is not free. Undefined: the one of last time. */
+  /** Wanted port; 0 for any. Undefined: the one of last time, or 8787. */
   readonly port?: number | undefined;
+  /** Whether a taken port is an error; else another one is taken, and that is said. */
+  readonly insist?: boolean;
   readonly host?: string;
   readonly say: (line: string) => void;
 }
 
-const DEFAULT_PORT = 8787;
+export const DEFAULT_PORT = 8787;
+/** Those of wrangler.toml, which is not at hand where this package is installed without its sources. */
+export const COMPATIBILITY = { date: "2026-10-01", flags: ["no_web_socket_compression"] } as const;
+/** Somebody may take a port between a look and its use. */
+const ATTEMPTS = 5;
 
 const CONTENT_TYPES: Readonly<Record<string, string>> = {
   ".html": "text/html; charset=utf-8",
@@ -46,15 +63,23 @@ function tryPort(host: string, port: number): Promise<number | null> {
   });
 }
 
-async function choosePort({ state, port, host = "127.0.0.1", say }: CoordinatorOptions): Promise<number> {
+async function choosePort({
+  state,
+  port,
+  insist = false,
+  host = "127.0.0.1",
+  say,
+}: CoordinatorOptions): Promise<number> {
   const file = join(state.path, "port");
   const last = existsSync(file) ? Number(readFileSync(file, "utf8")) : 0;
   const wanted = port ?? (last > 0 ? last : DEFAULT_PORT);
-  const chosen = (await tryPort(host, wanted)) ?? (await tryPort(host, 0));
-  if (chosen === null) throw new CliError(`no port is free on ${host}`);
-  if (chosen !== wanted && wanted !== 0) say(`port ${wanted} is taken: using ${chosen}`);
-  writeFileSync(file, String(chosen));
-  return chosen;
+  const free = await tryPort(host, wanted);
+  if (free !== null) return free;
+  if (insist) throw new CliError(`port ${wanted} is taken: choose another with --port, or --port 0 for any`);
+  const other = await tryPort(host, 0);
+  if (other === null) throw new CliError(`no port is free on ${host}`);
+  say(`port ${wanted} is taken: using ${other}`);
+  return other;
 }
 
 /** Modules of the bundle that `wrangler deploy` would upload: the entry first. */
@@ -67,12 +92,20 @@ function readBundle(): { type: "ESModule" | "CompiledWasm"; path: string }[] {
   ];
 }
 
+/** The path of an address within `folder`, or null if it is malformed or leads out of it. */
+function fileOf(url: string, folder: string): string | null {
+  try {
+    const file = normalize(join(folder, decodeURIComponent(new URL(url).pathname)));
+    return file.startsWith(folder + sep) ? file : null;
+  } catch {
+    return null;
+  }
+}
+
 /** Stands in for Cloudflare's static assets, which answer the same binding where this is deployed. */
 function serveAsset(url: string): Response {
-  const folder = join(packageRoot, "build/assets");
-  const file = normalize(join(folder, decodeURIComponent(new URL(url).pathname)));
-  if (!file.startsWith(folder) || !existsSync(file) || !statSync(file).isFile())
-    return new Response("not found", { status: 404 });
+  const file = fileOf(url, join(packageRoot, "build/assets"));
+  if (file === null || !existsSync(file) || !statSync(file).isFile()) return new Response("not found", { status: 404 });
   return new Response(Readable.toWeb(createReadStream(file)) as ReadableStream<Uint8Array<ArrayBuffer>>, {
     headers: {
       "Content-Type": CONTENT_TYPES[extname(file)] ?? "application/octet-stream",
@@ -90,45 +123,70 @@ export async function prepareBundle(say: (line: string) => void): Promise<void> 
   await ensureBuilt(() => say("building the coordinator and the page (once)"));
 }
 
-export async function startCoordinator(options: CoordinatorOptions): Promise<Coordinator> {
-  const { state, host = "127.0.0.1", say } = options;
-  await prepareBundle(say);
-  let miniflare: typeof import("miniflare");
+async function loadMiniflare(): Promise<typeof import("miniflare")> {
   try {
-    miniflare = await import("miniflare");
+    return await import("miniflare");
   } catch (cause) {
     throw new CliError("a local coordinator needs the package miniflare: npm install miniflare", { cause });
   }
-  const port = await choosePort(options);
-  const { Miniflare, convertV4MiniflareOptions, Log, LogLevel } = miniflare;
-  const converted = convertV4MiniflareOptions({
-    log: new Log(LogLevel.ERROR),
-    telemetry: { enabled: false },
-    cf: false,
-    host,
-    port: 0,
-    workers: [
-      {
-        name: "commonweight",
-        modulesRoot: join(packageRoot, "build/worker"),
-        modules: readBundle(),
-        compatibilityDate: "2026-10-01",
-        compatibilityFlags: ["no_web_socket_compression"],
-        durableObjects: { SESSION: { className: "TrainingSession", useSQLite: true } },
-        r2Buckets: { BUCKET: "commonweight" },
-        bindings: { ADMIN_SECRET: state.secret },
-        serviceBindings: {
-          ASSETS: ((request: { url: string }) => serveAsset(request.url)) as never,
-        },
-        unsafeDirectSockets: [{ host, port }],
-      },
-    ],
-  });
-  const runtime = new Miniflare({ ...converted, resourcePersistencePath: join(state.path, "storage") });
-  try {
-    await runtime.ready;
-  } catch (error) {
-    throw new CliError(`the local coordinator did not start: ${messageOf(error)}`, { cause: error });
+}
+
+const isAddressInUse = (error: unknown): boolean =>
+  error instanceof Error && "code" in error && error.code === "ERR_ADDRESS_IN_USE";
+
+/** Throws CliError if there is no port, no miniflare, or workerd does not start. */
+export async function startCoordinator(options: CoordinatorOptions): Promise<Coordinator> {
+  const { state, host = "127.0.0.1", say } = options;
+  await prepareBundle(say);
+  const { Miniflare, convertV4MiniflareOptions, Log, LogLevel } = await loadMiniflare();
+  const storage = join(state.path, "storage");
+  await endOrphans(storage);
+
+  const log = join(state.path, "coordinator.log");
+  writeFileSync(log, "");
+  const note = (line: string): void => appendFileSync(log, `${new Date().toISOString()} ${line}\n`);
+  /** Miniflare's own log goes to the file as well: standard output is for what was asked for. */
+  class FileLog extends Log {
+    protected override log(message: string): void {
+      note(message);
+    }
   }
-  return { url: `http://${host}:${port}`, stop: () => runtime.dispose() };
+
+  for (let attempt = 1; ; attempt++) {
+    const port = await choosePort(options);
+    const converted = convertV4MiniflareOptions({
+      log: new FileLog(LogLevel.ERROR),
+      handleStructuredLogs: ({ level, message }) => note(`${level}: ${message}`),
+      telemetry: { enabled: false },
+      cf: false,
+      host,
+      port: 0,
+      workers: [
+        {
+          name: "commonweight",
+          modulesRoot: join(packageRoot, "build/worker"),
+          modules: readBundle(),
+          compatibilityDate: COMPATIBILITY.date,
+          compatibilityFlags: [...COMPATIBILITY.flags],
+          durableObjects: { SESSION: { className: "TrainingSession", useSQLite: true } },
+          r2Buckets: { BUCKET: "commonweight" },
+          bindings: { ADMIN_SECRET: state.secret },
+          serviceBindings: {
+            ASSETS: ((request: { url: string }) => serveAsset(request.url)) as never,
+          },
+          unsafeDirectSockets: [{ host, port }],
+        },
+      ],
+    });
+    const runtime = new Miniflare({ ...converted, resourcePersistencePath: storage });
+    try {
+      await runtime.ready;
+    } catch (error) {
+      await runtime.dispose().catch((reason: unknown) => note(`while stopping: ${messageOf(reason)}`));
+      if (isAddressInUse(error) && attempt < ATTEMPTS) continue;
+      throw new CliError(`the local coordinator did not start: ${messageOf(error)}`, { cause: error });
+    }
+    writeWhole(join(state.path, "port"), String(port));
+    return { url: `http://${host}:${port}`, log, stop: () => runtime.dispose() };
+  }
 }

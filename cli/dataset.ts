@@ -75,17 +75,63 @@ export function readImageSet(files: IdxFiles): DatasetContent {
   };
 }
 
+/** One column in memory: all its values, and one sample's shape. */
+export interface ColumnData {
+  readonly values: Uint8Array | Int32Array | Float32Array;
+  readonly shape: readonly number[];
+}
+
+/** A data set that a session file brings along: files on disk, or arrays made on the spot. */
+export type DatasetSource = { readonly idx: IdxFiles } | { readonly columns: Readonly<Record<string, ColumnData>> };
+
+function dtypeOf(values: unknown): ColumnSpec["dtype"] | null {
+  if (values instanceof Uint8Array) return "uint8";
+  if (values instanceof Int32Array) return "int32";
+  return values instanceof Float32Array ? "float32" : null;
+}
+
+/** Reads a source into memory. Throws CliError if it is none, or if columns differ in length. */
+export function readSource(name: string, source: DatasetSource): DatasetContent {
+  if ("idx" in source) return readImageSet(source.idx);
+  const entries = Object.entries(source.columns).map(([column, { values, shape }]) => {
+    const dtype = dtypeOf(values);
+    if (dtype === null) {
+      throw new CliError(`data set ${name}: column ${column} must be a Uint8Array, an Int32Array or a Float32Array`);
+    }
+    const size = shape.reduce((product, dimension) => product * dimension, 1);
+    const spec: ColumnSpec = { name: column, dtype, shape };
+    const rows = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+    return { spec, rows, samples: values.length / size };
+  });
+  const [first] = entries;
+  if (first === undefined) throw new CliError(`the data set ${name} has no columns`);
+  for (const { spec, samples } of entries) {
+    if (samples !== first.samples || !Number.isInteger(samples)) {
+      throw new CliError(
+        `data set ${name}: column ${spec.name} has ${samples} samples, ${first.spec.name} has ${first.samples}`,
+      );
+    }
+  }
+  return {
+    columns: entries.map(({ spec }) => spec),
+    rows: entries.map(({ rows }) => rows),
+    samples: first.samples,
+    splits: { train: [0, first.samples] },
+  };
+}
+
 export interface Chunk {
   readonly hash: string;
   readonly bytes: Uint8Array<ArrayBuffer>;
 }
 
-/** Cuts a data set into chunks by the layout of shared/session/dataset.ts. */
+/** Cuts a data set into chunks by the layout of shared/session/dataset.ts. Throws CliError if it is empty. */
 export function cutDataset(
   name: string,
   content: DatasetContent,
 ): { manifest: DatasetManifest; chunks: readonly Chunk[] } {
   const { columns, rows, samples, splits } = content;
+  if (samples === 0) throw new CliError(`the data set ${name} holds no samples`);
   const perSample = columns.reduce((size, column) => size + sampleBytes(column), 0);
   const chunkSamples = Math.max(1, Math.min(samples, Math.floor(CHUNK_BYTES / perSample)));
   const chunks: Chunk[] = [];

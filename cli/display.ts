@@ -18,7 +18,7 @@ export interface Snapshot {
   readonly progress: Progress;
   readonly epochs: number;
   readonly clients: readonly ClientShare[];
-  /** Seconds since the training began, and an estimate of what is left; null while there is none. */
+  /** Seconds since the command began, and an estimate of what is left; null while there is none. */
   readonly elapsed: number;
   readonly left: number | null;
 }
@@ -29,8 +29,18 @@ export interface Display {
   show(snapshot: Snapshot): void;
   /** Ends redrawing; what is on the screen stays. */
   end(): void;
+  /** Lets `action` write to the terminal itself: what was drawn is out of its way. */
+  aside(action: () => void): void;
   /** An object for machines. */
   emit(object: Readonly<Record<string, unknown>>): void;
+}
+
+/** What a display writes to: a terminal or a pipe. */
+export interface Screen {
+  readonly isTTY?: boolean;
+  readonly columns?: number;
+  readonly rows?: number;
+  write(text: string): unknown;
 }
 
 const BAR = 28;
@@ -68,10 +78,11 @@ function heldOut({ validation }: Progress): string {
   return correct === undefined ? validation.loss.toFixed(4) : percent(correct);
 }
 
-function summaryLine({ progress, epochs, left }: Snapshot): string {
-  const { step, totalSteps, epoch, loss, samplesPerSecond } = progress;
+export function summaryLine({ progress, epochs, left }: Snapshot): string {
+  const { step, totalSteps, epoch, loss, samplesPerSecond, reason } = progress;
   const parts = [
     STATES[progress.status] || STAGES[progress.stage],
+    reason,
     `step ${step}/${totalSteps}`,
     `epoch ${Math.min(epoch + 1, epochs)}/${epochs}`,
     `loss ${loss === null ? "–" : loss.toFixed(4)}`,
@@ -82,47 +93,63 @@ function summaryLine({ progress, epochs, left }: Snapshot): string {
   return parts.filter((part) => part !== "").join(" · ");
 }
 
-function drawLines(snapshot: Snapshot, columns: number): string[] {
-  const { title, url, progress, clients, elapsed } = snapshot;
-  const done = progress.totalSteps === 0 ? 0 : progress.step / progress.totalSteps;
-  const filled = Math.round(done * BAR);
+function clientLines({ progress, clients }: Snapshot): string[] {
   const all = clients.reduce((sum, { samples }) => sum + samples, 0);
-  const live = new Map(progress.clients.map((client) => [client.id, client]));
+  const live = new Map(progress.clients.map(({ id, state }) => [id, state]));
+  return clients.map(({ id, engine, device, samples }) => {
+    const share = all === 0 ? "" : `${((samples / all) * 100).toFixed(1).padStart(5)} %`;
+    return `  ${id}  ${engine.padEnd(6)} ${share}  ${(live.get(id) ?? "gone").padEnd(7)}  ${device}`;
+  });
+}
+
+/** At most `rows` lines of at most `columns` characters, so that the cursor can be moved back over all of them. */
+function drawLines(snapshot: Snapshot, columns: number, rows: number): string[] {
+  const { title, url, progress, elapsed } = snapshot;
+  const done = progress.totalSteps === 0 ? 0 : Math.min(1, progress.step / progress.totalSteps);
+  const filled = Math.round(done * BAR);
   const lines = [
     `${title}  ${url}`,
     `${"█".repeat(filled)}${"░".repeat(BAR - filled)} ${percent(done)}  ${formatDuration(elapsed)}`,
     summaryLine(snapshot),
-    ...clients.map(({ id, engine, device, samples }) => {
-      const share = all === 0 ? "" : `${((samples / all) * 100).toFixed(1).padStart(5)} %`;
-      return `  ${id}  ${engine.padEnd(6)} ${share}  ${live.get(id)?.state ?? "gone"}  ${device}`;
-    }),
   ];
-  return lines.map((line) => line.slice(0, columns - 1));
+  const clients = clientLines(snapshot);
+  const room = Math.max(1, rows - lines.length - 1);
+  const shown = clients.length <= room ? clients : clients.slice(0, room - 1);
+  if (shown.length < clients.length) shown.push(`  and ${clients.length - shown.length} more`);
+  return [...lines, ...shown].map((line) => [...line].slice(0, columns - 1).join(""));
 }
 
 /** Redraws in place on a terminal, and writes a line every few seconds elsewhere. */
-export function createDisplay(options: { json: boolean; quiet: boolean }): Display {
-  const out = options.json ? process.stderr : process.stdout;
-  const inPlace = out.isTTY === true && !options.json;
-  let drawn = 0;
-  let lastLine = 0;
+export function createDisplay(
+  options: { readonly json: boolean },
+  { stdout, stderr }: { readonly stdout: Screen; readonly stderr: Screen } = process,
+): Display {
+  const out = options.json ? stderr : stdout;
+  const inPlace = out.isTTY === true;
+  let drawn: readonly string[] = [];
+  let lastLine = Number.NEGATIVE_INFINITY;
   const erase = (): void => {
-    if (drawn > 0) out.write(`\x1b[${drawn}A\x1b[0J`);
-    drawn = 0;
+    if (drawn.length > 0) out.write(`\x1b[${drawn.length}A\x1b[0J`);
+  };
+  const draw = (): void => {
+    if (drawn.length > 0) out.write(`${drawn.join("\n")}\n`);
+  };
+  const aside = (action: () => void): void => {
+    erase();
+    try {
+      action();
+    } finally {
+      draw();
+    }
   };
   return {
-    say(line) {
-      if (options.quiet) return;
-      erase();
-      out.write(`${line}\n`);
-    },
+    aside,
+    say: (line) => aside(() => out.write(`${line}\n`)),
     show(snapshot) {
-      if (options.quiet) return;
       if (inPlace) {
         erase();
-        const lines = drawLines(snapshot, out.columns ?? 80);
-        out.write(`${lines.join("\n")}\n`);
-        drawn = lines.length;
+        drawn = drawLines(snapshot, out.columns ?? 80, out.rows ?? 24);
+        draw();
         return;
       }
       if (performance.now() - lastLine < SPARSE_INTERVAL) return;
@@ -130,10 +157,10 @@ export function createDisplay(options: { json: boolean; quiet: boolean }): Displ
       out.write(`${summaryLine(snapshot)}\n`);
     },
     end() {
-      drawn = 0;
+      drawn = [];
     },
     emit(object) {
-      if (options.json) process.stdout.write(`${JSON.stringify(object)}\n`);
+      if (options.json) stdout.write(`${JSON.stringify(object)}\n`);
     },
   };
 }

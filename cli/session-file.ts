@@ -7,19 +7,10 @@ import { existsSync } from "node:fs";
 import { registerHooks } from "node:module";
 import { join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
-import type { ColumnSpec, SessionDefinition } from "../shared/session/definition.ts";
-import { type DatasetContent, type IdxFiles, readImageSet } from "./dataset.ts";
+import type { SessionDefinition } from "../shared/session/definition.ts";
+import type { DatasetSource } from "./dataset.ts";
 import { CliError, messageOf } from "./errors.ts";
 import { packageRoot } from "./root.ts";
-
-/** One column in memory: all its values, and one sample's shape. */
-export interface ColumnData {
-  readonly values: Uint8Array | Int32Array | Float32Array;
-  readonly shape: readonly number[];
-}
-
-/** A data set that a session file brings along: files on disk, or arrays made on the spot. */
-export type DatasetSource = { readonly idx: IdxFiles } | { readonly columns: Readonly<Record<string, ColumnData>> };
 
 export interface EpochReport {
   /** Counted from 0. */
@@ -61,37 +52,5 @@ export async function loadSessionFile(path: string): Promise<SessionFile> {
     definition,
     datasets: (module.datasets ?? {}) as SessionFile["datasets"],
     onEpoch: typeof module.onEpoch === "function" ? (module.onEpoch as SessionFile["onEpoch"]) : null,
-  };
-}
-
-const dtypeOf = (values: ColumnData["values"]): ColumnSpec["dtype"] =>
-  values instanceof Uint8Array ? "uint8" : values instanceof Int32Array ? "int32" : "float32";
-
-/** Reads a source into memory. Throws CliError if columns differ in length. */
-export function readSource(name: string, source: DatasetSource): DatasetContent {
-  if ("idx" in source) return readImageSet(source.idx);
-  const entries = Object.entries(source.columns).map(([column, { values, shape }]) => {
-    const size = shape.reduce((product, dimension) => product * dimension, 1);
-    const spec: ColumnSpec = { name: column, dtype: dtypeOf(values), shape };
-    return {
-      spec,
-      rows: new Uint8Array(values.buffer, values.byteOffset, values.byteLength),
-      samples: values.length / size,
-    };
-  });
-  const [first] = entries;
-  if (first === undefined) throw new CliError(`the data set ${name} has no columns`);
-  for (const { spec, samples } of entries) {
-    if (samples !== first.samples || !Number.isInteger(samples)) {
-      throw new CliError(
-        `data set ${name}: column ${spec.name} has ${samples} samples, ${first.spec.name} has ${first.samples}`,
-      );
-    }
-  }
-  return {
-    columns: entries.map(({ spec }) => spec),
-    rows: entries.map(({ rows }) => rows),
-    samples: first.samples,
-    splits: { train: [0, first.samples] },
   };
 }

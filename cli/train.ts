@@ -3,21 +3,27 @@
  * given), pushes the data, creates the session or goes on with the one it made before, starts volunteers, and watches.
  */
 
+import { Console } from "node:console";
 import { createHash } from "node:crypto";
-import { writeFileSync } from "node:fs";
-import { resolve } from "node:path";
+import { mkdirSync, statSync } from "node:fs";
+import { dirname, resolve } from "node:path";
+import { canonicalJson } from "../shared/session/canonical.ts";
+import type { DatasetManifest } from "../shared/session/dataset.ts";
 import type { SessionDefinition } from "../shared/session/definition.ts";
 import { planRun } from "../shared/session/plan.ts";
 import { CoordinatorApi, type SessionDescription } from "./api.ts";
+import { assignEngines, type VolunteerEngine } from "./arguments.ts";
 import { BROWSER_HINT, ensureBrowser } from "./browser.ts";
+import { startTabs } from "./browser-volunteers.ts";
 import { startCoordinator } from "./coordinator.ts";
-import { cutDataset } from "./dataset.ts";
+import { cutDataset, readSource } from "./dataset.ts";
 import { createDisplay, type Display, formatDuration } from "./display.ts";
-import { CliError } from "./errors.ts";
-import { encodeSafetensors } from "./safetensors.ts";
-import { loadSessionFile, readSource, type SessionFile } from "./session-file.ts";
+import { CliError, messageOf } from "./errors.ts";
+import { writeModel } from "./model.ts";
+import { startProcesses } from "./node-volunteers.ts";
+import { loadSessionFile, type SessionFile } from "./session-file.ts";
 import { openState, SessionBook, type StateFolder } from "./state.ts";
-import { startProcesses, startTabs, type VolunteerEngine, type Volunteers } from "./volunteers.ts";
+import type { Volunteers } from "./volunteers.ts";
 import { type Ending, watchSession } from "./watch.ts";
 
 export interface TrainOptions {
@@ -40,23 +46,37 @@ export interface TrainOptions {
 /** What a run takes down when it ends, in reverse order. */
 type Cleanup = (() => Promise<void> | void)[];
 
+/** Milliseconds in which further signals are echoes: npm and the terminal each pass on the same one. */
+const ECHO = 1_000;
+
 export async function train(path: string, options: TrainOptions): Promise<void> {
-  const display = createDisplay({ json: options.json, quiet: false });
+  // What session files and libraries print is for people: with --json standard output belongs to the objects.
+  if (options.json) globalThis.console = new Console(process.stderr, process.stderr);
+  const display = createDisplay(options);
   const cleanup: Cleanup = [];
   const tidy = async (): Promise<void> => {
     while (cleanup.length > 0) await cleanup.pop()?.();
   };
-  const interrupted = (): void => {
+  let interruptedAt: number | null = null;
+  const onSignal = (): void => {
+    if (interruptedAt !== null) {
+      if (performance.now() - interruptedAt > ECHO) process.exit(130);
+      return;
+    }
+    interruptedAt = performance.now();
+    display.end();
     display.say("interrupted: the same command goes on from here");
     void tidy().finally(() => process.exit(130));
   };
-  process.once("SIGINT", interrupted);
-  process.once("SIGTERM", interrupted);
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, onSignal);
   try {
     await run(path, options, display, cleanup);
+  } catch (error) {
+    // What fails while everything is taken down is no news; the process ends when that is done.
+    if (interruptedAt !== null) await new Promise(() => {});
+    throw error;
   } finally {
-    process.off("SIGINT", interrupted);
-    process.off("SIGTERM", interrupted);
+    display.end();
     await tidy();
   }
 }
@@ -68,9 +88,11 @@ async function run(path: string, options: TrainOptions, display: Display, cleanu
 
   const state = openState(options.data);
   cleanup.push(state.release);
+  const model = prepareModelFile(options.out, state);
+  if (state.number > 1) say(`another training is going on here: this one keeps to ${state.path}`);
   const api = await connect(state, options, say, cleanup);
-  await pushMissing(api, definition, file, say);
-  const { session, isNew } = await openSession(api, state, definition, options.fresh);
+  const manifest = await provideDataset(api, definition, file, options, say);
+  const { session, isNew } = await openSession(api, state, definition, manifest, options);
   const url = `${api.server}/s/${session.id}`;
   display.emit({
     type: "session",
@@ -87,17 +109,34 @@ async function run(path: string, options: TrainOptions, display: Display, cleanu
   cleanup.push(() => volunteers.stop());
   const ending = await watchSession({ api, session, volunteers, display, onEpoch: file.onEpoch });
   display.end();
-  await conclude(api, session, definition, ending, options, display);
+  await conclude(api, session, ending, model, display);
 }
 
 /** The command line's figures take the place of the file's. */
-function override(definition: SessionDefinition, { epochs, steps, seed }: TrainOptions): SessionDefinition {
+export function override(
+  definition: SessionDefinition,
+  { epochs, steps, seed }: Pick<TrainOptions, "epochs" | "steps" | "seed">,
+): SessionDefinition {
   return {
     ...definition,
     ...(epochs === undefined ? {} : { epochs }),
     ...(steps === undefined ? {} : { maxSteps: steps }),
     ...(seed === undefined ? {} : { seed }),
   };
+}
+
+/** Where the model will be written. Throws CliError now rather than after the training if that cannot be. */
+function prepareModelFile(out: string | undefined, { number }: StateFolder): string {
+  const file = resolve(out ?? (number === 1 ? "model.safetensors" : `model-${number}.safetensors`));
+  try {
+    mkdirSync(dirname(file), { recursive: true });
+  } catch (error) {
+    throw new CliError(`cannot write the model to ${file}: ${messageOf(error)}`, { cause: error });
+  }
+  if (statSync(file, { throwIfNoEntry: false })?.isDirectory()) {
+    throw new CliError(`cannot write the model to ${file}: it is a folder`);
+  }
+  return file;
 }
 
 async function connect(
@@ -112,22 +151,36 @@ async function connect(
   return new CoordinatorApi(coordinator.url, state.secret);
 }
 
-/** Pushes the data set that the session asks for, if the coordinator lacks it and the file brings it along. */
-async function pushMissing(
+/**
+ * The manifest of the data set that the session asks for, pushed first if the file brings it along and the coordinator
+ * lacks it or holds another one by that name; null for local data. Throws CliError if there is no such data set, or if
+ * somebody else's coordinator holds another one.
+ */
+async function provideDataset(
   api: CoordinatorApi,
   { data }: SessionDefinition,
   { datasets }: SessionFile,
+  { server }: TrainOptions,
   say: (line: string) => void,
-): Promise<void> {
-  if (data.source !== "dataset" || (await api.readDataset(data.dataset)) !== null) return;
+): Promise<DatasetManifest | null> {
+  if (data.source !== "dataset") return null;
+  const held = await api.readDataset(data.dataset);
   const source = datasets[data.dataset];
   if (source === undefined) {
+    if (held !== null) return held;
     throw new CliError(`the coordinator has no data set ${data.dataset}: push it with commonweight dataset push`);
   }
   const content = readSource(data.dataset, source);
   const { manifest, chunks } = cutDataset(data.dataset, content);
+  if (held !== null && canonicalJson(held) === canonicalJson(manifest)) return held;
+  if (held !== null && server !== undefined) {
+    throw new CliError(
+      `${server} holds another data set ${data.dataset}: give yours another name, or replace that one with commonweight dataset push`,
+    );
+  }
   say(`pushing data set ${data.dataset}: ${content.samples} samples in ${chunks.length} chunks`);
   await api.pushDataset(manifest, chunks, () => {});
+  return manifest;
 }
 
 /** The session that the same command made before and did not finish, or a new one. */
@@ -135,59 +188,84 @@ async function openSession(
   api: CoordinatorApi,
   state: StateFolder,
   definition: SessionDefinition,
-  fresh: boolean,
+  manifest: DatasetManifest | null,
+  { server, fresh }: TrainOptions,
 ): Promise<{ session: SessionDescription; isNew: boolean }> {
   const book = new SessionBook(state);
-  const key = createHash("sha256").update(api.server).update(JSON.stringify(definition)).digest("hex");
+  // The local coordinator is the same one at whatever port it listens.
+  const asked = canonicalJson({ server: server ?? null, definition, manifest });
+  const key = createHash("sha256").update(asked).digest("hex");
   const before = fresh ? undefined : book.find(key);
-  if (before !== undefined) {
-    const session = await api.readSession(before).catch(() => null);
-    if (session !== null && session.progress.stage !== "done") return { session, isNew: false };
-  }
+  const session = before === undefined ? null : await readUnfinished(api, before);
+  if (session !== null) return { session, isNew: false };
   const { id } = await api.createSession(definition);
   book.keep(key, id);
   return { session: await api.readSession(id), isNew: true };
 }
 
+/** The session if it is still there and can go on; one that was paused goes on from here. */
+async function readUnfinished(api: CoordinatorApi, id: string): Promise<SessionDescription | null> {
+  const session = await api.readSession(id).catch(() => null);
+  if (session === null || session.progress.stage === "done") return null;
+  const { status } = session.progress;
+  if (status === "failed" || status === "stopped") return null;
+  if (status === "paused") await api.control(id, "resume");
+  return session;
+}
+
 async function startVolunteers(url: string, options: TrainOptions, say: (line: string) => void): Promise<Volunteers> {
-  const engines = Array.from(
-    { length: options.volunteers },
-    (_, index): VolunteerEngine => options.engine[index % options.engine.length] ?? "auto",
-  );
-  const browser = options.node ? null : await ensureBrowser(say);
+  const engines = assignEngines(options.engine, options.volunteers);
+  if (engines.length === 0) say("nobody computes here: open the link to take part");
+  if (options.node || engines.length === 0) return startInNode(url, engines, say);
+  const browser = await ensureBrowser(say);
+  let hint = `${BROWSER_HINT}`;
   if (browser !== null) {
     say(`opening ${engines.length} browser tab${engines.length === 1 ? "" : "s"} (${browser})`);
-    return startTabs(browser, { url, engines, say });
+    try {
+      return await startTabs(browser, { url, engines, say });
+    } catch (error) {
+      if (!(error instanceof CliError)) throw error;
+      hint = error.message;
+    }
   }
-  if (!options.node) say(`no browser is to be had, so Node volunteers compute instead: ${BROWSER_HINT}`);
+  say(`no browser is to be had, so Node volunteers compute instead: ${hint}`);
+  return startInNode(url, engines, say);
+}
+
+function startInNode(url: string, engines: readonly VolunteerEngine[], say: (line: string) => void): Volunteers {
   if (engines.includes("webgpu")) say("Node volunteers have no WebGPU: they compute with WASM");
   return startProcesses({ url, engines, say });
 }
 
 async function conclude(
   api: CoordinatorApi,
-  { id, parameters }: SessionDescription,
-  definition: SessionDefinition,
+  session: SessionDescription,
   ending: Ending,
-  options: TrainOptions,
+  model: string,
   display: Display,
 ): Promise<void> {
-  const { result, evaluations } = await api.readMetrics(id, 0xffffff);
+  // After any step: only the evaluations and the result are wanted.
+  const { result, evaluations } = await api.readMetrics(session.id, Number.MAX_SAFE_INTEGER);
   const test = evaluations.find(({ work }) => work === "test");
   const hasBest = evaluations.some(({ work }) => work === "validate");
-  const weights = await api.readWeights(id, hasBest ? "best" : "latest", parameters);
-  const model = resolve(options.out ?? "model.safetensors");
-  const metadata = { format: "pt", session: id, title: definition.title };
-  writeFileSync(model, encodeSafetensors(definition.graph, weights, metadata));
+  await writeModel(api, session, hasBest ? "best" : "latest", model);
   const testAccuracy = test?.metrics.correct ?? null;
   const clients = result?.members ?? ending.clients;
+  const all = clients.reduce((sum, { samples }) => sum + samples, 0);
+  // Since this process began.
+  const seconds = Math.round(performance.now() / 100) / 10;
 
   display.say("");
-  display.say(`finished: ${ending.steps} steps in ${formatDuration(ending.seconds)}`);
+  display.say(`finished: ${ending.steps} steps in ${formatDuration(seconds)}`);
+  for (const { work, step, loss, metrics } of evaluations) {
+    const accuracy = metrics.correct === undefined ? "" : `, accuracy ${(metrics.correct * 100).toFixed(2)} %`;
+    const name = work === "test" ? "test, once, at the best weights" : `validation after step ${step}`;
+    display.say(`  ${name}: loss ${loss === null ? "–" : loss.toFixed(4)}${accuracy}`);
+  }
   if (testAccuracy !== null) display.say(`test accuracy ${(testAccuracy * 100).toFixed(2)} %`);
-  else if (test?.loss !== undefined && test.loss !== null) display.say(`test loss ${test.loss.toFixed(4)}`);
-  for (const { id: client, engine, device, samples } of clients) {
-    display.say(`  ${client}  ${engine}  ${samples} samples  ${device}`);
+  for (const { id, engine, device, samples } of clients) {
+    const share = all === 0 ? "" : `${((samples / all) * 100).toFixed(1).padStart(5)} %`;
+    display.say(`  ${id}  ${engine.padEnd(6)} ${share}  ${samples} samples  ${device}`);
   }
   display.say(`model ${model}`);
   display.emit({
@@ -195,7 +273,7 @@ async function conclude(
     testAccuracy,
     testLoss: test?.loss ?? null,
     steps: ending.steps,
-    seconds: ending.seconds,
+    seconds,
     clients: clients.map(({ engine, device, samples }) => ({ engine, device, samples })),
     model,
     weightsHash: result?.weightsHash ?? null,

@@ -1,7 +1,7 @@
 /** `commonweight volunteer`: the SDK in Node, with a line now and then. */
 
 import { joinTraining } from "../client/node/index.ts";
-import { CliError } from "./errors.ts";
+import { CliError, messageOf } from "./errors.ts";
 
 export interface VolunteerCommandOptions {
   readonly engine: "auto" | "wasm" | "native";
@@ -9,22 +9,40 @@ export interface VolunteerCommandOptions {
   readonly quiet: boolean;
 }
 
+/** Takes part until the session ends or this process is asked to leave. Throws CliError if it has to give up. */
 export async function volunteer(url: string, { engine, workers, quiet }: VolunteerCommandOptions): Promise<void> {
   const controller = new AbortController();
-  process.once("SIGINT", () => controller.abort());
-  process.once("SIGTERM", () => controller.abort());
+  const leave = (): void => controller.abort();
+  process.once("SIGINT", leave);
+  process.once("SIGTERM", leave);
+  // Whoever started it over a channel is gone: nobody would ever send it home.
+  if (process.connected) process.once("disconnect", leave);
   const say = (line: string): void => {
     if (!quiet) console.log(line);
   };
-  const handle = await joinTraining(url, {
-    engine,
-    signal: controller.signal,
-    ...(workers === undefined ? {} : { workers }),
-  });
-  say(`taking part in ${handle.session.title} as ${handle.clientId.slice(0, 8)} (${handle.device})`);
-  handle.on("status", ({ status, reason }) => say(reason === "" ? status : `${status}: ${reason}`));
-  const { outcome, reason } = await handle.finished;
-  const { samples } = handle.contributed;
-  if (outcome === "failed") throw new CliError(`the session failed: ${reason}`);
-  say(`${outcome}: ${samples} samples computed`);
+  try {
+    const handle = await joinTraining(url, {
+      engine,
+      signal: controller.signal,
+      ...(workers === undefined ? {} : { workers }),
+    });
+    say(`taking part in ${handle.session.title} as ${handle.clientId.slice(0, 8)} (${handle.device})`);
+    handle.on("status", ({ status, reason }) => {
+      if (status === "connecting") say(`connecting again: ${reason}`);
+    });
+    handle.on("error", ({ message, fatal }) => {
+      if (!fatal) say(message);
+    });
+    const ticker = setInterval(() => {
+      const { step, totalSteps, loss } = handle.progress;
+      const figure = loss === null ? "" : `, loss ${loss.toFixed(4)}`;
+      say(`${handle.status} · step ${step}/${totalSteps}${figure} · ${handle.contributed.samples} samples computed`);
+    }, 10_000);
+    const { outcome, reason, contributed } = await handle.finished.finally(() => clearInterval(ticker));
+    if (outcome === "failed") throw new CliError(`the session failed: ${reason}`);
+    say(`${outcome}: ${contributed.samples} samples computed`);
+  } catch (error) {
+    if (controller.signal.aborted) return;
+    throw error instanceof CliError ? error : new CliError(messageOf(error), { cause: error });
+  }
 }

@@ -4,7 +4,7 @@ import type { Progress } from "../shared/protocol/messages.ts";
 import { planRun } from "../shared/session/plan.ts";
 import type { CoordinatorApi, SessionDescription, SessionMetrics } from "./api.ts";
 import type { ClientShare, Display } from "./display.ts";
-import { CliError, messageOf } from "./errors.ts";
+import { CliError, messageOf, RefusedError } from "./errors.ts";
 import type { SessionFile } from "./session-file.ts";
 import type { Volunteers } from "./volunteers.ts";
 
@@ -12,10 +12,13 @@ import type { Volunteers } from "./volunteers.ts";
 const INTERVAL = 400;
 /** How long a coordinator may be away before that is an error: it restarts in less. */
 const PATIENCE = 60_000;
+/** No step for so long is said. */
+const STILLNESS = 60_000;
+/** Time left is estimated from the steps of so many milliseconds. */
+const PACE_WINDOW = 20_000;
 
 export interface Ending {
   readonly steps: number;
-  readonly seconds: number;
   readonly clients: readonly ClientShare[];
 }
 
@@ -43,47 +46,102 @@ class Roll {
   }
 }
 
-/** Reports every step and epoch of the coordinator's record exactly once. */
-class Reporter {
-  readonly #options: WatchOptions;
+/** How fast steps are done of late, and when one was last done. Times are milliseconds. */
+export class Pace {
+  readonly #marks: { readonly time: number; readonly step: number }[] = [];
+  #lastStepAt = Number.NaN;
+
+  note(time: number, step: number): void {
+    if (step !== this.#marks.at(-1)?.step) this.#lastStepAt = time;
+    this.#marks.push({ time, step });
+    while (this.#marks.length > 2 && time - this.#marks[0].time > PACE_WINDOW) this.#marks.shift();
+  }
+
+  /** Seconds until `totalSteps` are done at this pace, or null if none was done of late. */
+  secondsLeft(totalSteps: number): number | null {
+    const [first, last] = [this.#marks[0], this.#marks.at(-1)];
+    if (first === undefined || last === undefined || last.step <= first.step) return null;
+    return (((last.time - first.time) / (last.step - first.step)) * Math.max(0, totalSteps - last.step)) / 1000;
+  }
+
+  stillFor(time: number): number {
+    return time - this.#lastStepAt;
+  }
+}
+
+/**
+ * Reports every step and epoch of the coordinator's record exactly once and in order. It begins with the first step also
+ * where a session goes on, so that one output holds the whole run.
+ */
+export class Reporter {
+  readonly #display: Display;
+  readonly #onEpoch: SessionFile["onEpoch"];
   readonly #losses = new Map<number, { sum: number; count: number }>();
   readonly #stepsPerEpoch: number;
   readonly #totalSteps: number;
-  readonly #reported = new Set<number>();
-  after: number;
+  readonly #validates: boolean;
+  readonly #evaluated = new Set<number>();
+  /** Steps up to this one are reported. */
+  after = 0;
 
-  constructor(options: WatchOptions) {
-    this.#options = options;
-    const plan = planRun(options.session.definition);
+  constructor({ session, display, onEpoch }: Pick<WatchOptions, "session" | "display" | "onEpoch">) {
+    const plan = planRun(session.definition);
+    this.#display = display;
+    this.#onEpoch = onEpoch;
     this.#stepsPerEpoch = plan.stepsPerEpoch;
     this.#totalSteps = plan.totalSteps;
-    this.after = 0;
+    this.#validates = plan.validationSamples > 0;
   }
 
   take({ steps, evaluations }: SessionMetrics): void {
-    const { display, onEpoch } = this.#options;
     for (const { step, epoch, loss, metrics } of steps) {
-      this.after = Math.max(this.after, step);
-      display.emit({ type: "step", step, epoch, loss, ...metrics });
-      const held = this.#losses.get(epoch) ?? { sum: 0, count: 0 };
-      if (loss !== null) this.#losses.set(epoch, { sum: held.sum + loss, count: held.count + 1 });
-      if (step % this.#stepsPerEpoch !== 0 && step !== this.#totalSteps) continue;
-      const { sum, count } = this.#losses.get(epoch) ?? { sum: 0, count: 0 };
-      if (onEpoch !== null && count > 0) {
-        display.end();
-        onEpoch({ epoch, loss: sum / count });
-      }
-      if (this.#options.session.definition.data.source === "local")
-        display.emit({ type: "epoch", epoch, loss: sum / count });
+      if (step <= this.after) continue;
+      this.after = step;
+      this.#display.emit({ type: "step", step, epoch, loss, ...metrics });
+      this.#add(epoch, loss);
+      if (step % this.#stepsPerEpoch === 0 || step === this.#totalSteps) this.#endEpoch(epoch, step);
     }
     for (const { work, step, loss, metrics } of evaluations) {
-      if (work !== "validate" || this.#reported.has(step)) continue;
-      this.#reported.add(step);
+      if (work !== "validate" || step > this.after || this.#evaluated.has(step)) continue;
+      this.#evaluated.add(step);
       const epoch = Math.ceil(step / this.#stepsPerEpoch) - 1;
-      const held = this.#losses.get(epoch);
-      const train = held === undefined ? null : held.sum / held.count;
-      display.emit({ type: "epoch", epoch, step, loss: train, validation: { loss, ...metrics } });
+      this.#display.emit({ type: "epoch", epoch, step, loss: this.#mean(epoch), validation: { loss, ...metrics } });
     }
+  }
+
+  #add(epoch: number, loss: number | null): void {
+    if (loss === null) return;
+    const { sum, count } = this.#losses.get(epoch) ?? { sum: 0, count: 0 };
+    this.#losses.set(epoch, { sum: sum + loss, count: count + 1 });
+  }
+
+  #mean(epoch: number): number | null {
+    const losses = this.#losses.get(epoch);
+    return losses === undefined ? null : losses.sum / losses.count;
+  }
+
+  /** Machines hear of an epoch once it is validated, where there is something to validate with. */
+  #endEpoch(epoch: number, step: number): void {
+    const [loss, onEpoch] = [this.#mean(epoch), this.#onEpoch];
+    if (loss !== null && onEpoch !== null) this.#display.aside(() => onEpoch({ epoch, loss }));
+    if (!this.#validates) this.#display.emit({ type: "epoch", epoch, step, loss, validation: null });
+  }
+}
+
+/** Reads the record to its present end, which may be several pages away. */
+async function report(api: CoordinatorApi, id: string, reporter: Reporter): Promise<void> {
+  for (;;) {
+    const { after } = reporter;
+    reporter.take(await api.readMetrics(id, after));
+    if (reporter.after === after) return;
+  }
+}
+
+/** Throws CliError for a state that nobody here can end, and says what a person may want to know. */
+function judge(progress: Progress): void {
+  const { status, reason, step } = progress;
+  if (status === "failed" || status === "stopped") {
+    throw new CliError(`the session ${status} at step ${step}${reason === "" ? "" : `: ${reason}`}`);
   }
 }
 
@@ -91,48 +149,56 @@ class Reporter {
 export async function watchSession(options: WatchOptions): Promise<Ending> {
   const { api, session, volunteers, display } = options;
   const { definition, id } = session;
-  const start = performance.now();
+  const url = `${api.server}/s/${id}`;
   const roll = new Roll();
+  const pace = new Pace();
   const reporter = new Reporter(options);
-  const firstStep = session.progress.step;
   let lastHeard = performance.now();
+  let lastStill = performance.now();
+  let desertedAt = -1;
 
   for (;;) {
     let progress: Progress;
     try {
       progress = (await api.readSession(id)).progress;
-      reporter.take(await api.readMetrics(id, reporter.after));
+      await report(api, id, reporter);
       lastHeard = performance.now();
     } catch (error) {
-      if (performance.now() - lastHeard > PATIENCE) throw error;
+      const isFinal = error instanceof RefusedError && error.status < 500;
+      if (isFinal || performance.now() - lastHeard > PATIENCE) throw error;
       display.say(`waiting for the coordinator: ${messageOf(error)}`);
       await pause(1000);
       continue;
     }
     roll.take(progress);
-    const elapsed = (performance.now() - start) / 1000;
-    const done = progress.step - firstStep;
-    const left = done > 0 ? (elapsed / done) * (progress.totalSteps - progress.step) : null;
-    const url = `${api.server}/s/${id}`;
+    const now = performance.now();
+    pace.note(now, progress.step);
+    const left = pace.secondsLeft(progress.totalSteps);
     display.show({
       title: definition.title,
       url,
       progress,
       epochs: definition.epochs,
       clients: roll.list(),
-      elapsed,
+      elapsed: now / 1000,
       left,
     });
-    if (progress.stage === "done") {
-      if (progress.status === "failed") throw new CliError(`the session failed: ${progress.reason}`);
-      return { steps: progress.step, seconds: Math.round(elapsed * 10) / 10, clients: roll.list() };
+    if (progress.stage === "done" && progress.status !== "failed") {
+      return { steps: progress.step, clients: roll.list() };
     }
-    if (progress.status === "failed" || progress.status === "stopped") {
-      throw new CliError(`the session ${progress.status}${progress.reason === "" ? "" : `: ${progress.reason}`}`);
-    }
-    if (volunteers.alive === 0 && progress.clientCount === 0) {
+    judge(progress);
+    // Seen twice at the same step: the first look may have crossed the end on its way.
+    const isDeserted = volunteers.started > 0 && volunteers.alive === 0 && progress.clientCount === 0;
+    if (isDeserted && desertedAt === progress.step) {
       const why = volunteers.lastDeath === "" ? "" : ` (the last one: ${volunteers.lastDeath})`;
       throw new CliError(`every volunteer is gone at step ${progress.step}${why}; the same command goes on from there`);
+    }
+    desertedAt = isDeserted ? progress.step : -1;
+    if (pace.stillFor(now) > STILLNESS && now - lastStill > STILLNESS) {
+      lastStill = now;
+      display.say(
+        `no step for ${Math.round(pace.stillFor(now) / 1000)} s, ${progress.clientCount} volunteers connected`,
+      );
     }
     await pause(INTERVAL);
   }

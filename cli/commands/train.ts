@@ -1,0 +1,48 @@
+/** `commonweight train`: its arguments. */
+
+import { type Command, Option } from "commander";
+import { createCommand, dataOption, engineList, portOption, whole } from "../arguments.ts";
+import { type TrainOptions, train } from "../train.ts";
+
+export function trainCommand(): Command {
+  const examples = [
+    "train examples/mnist.ts",
+    "train examples/mnist.ts --engine webgpu,wasm --steps 60",
+    "train examples/neural-net.ts --volunteers 1 --json",
+    "train my-session.ts --server https://commonweight.example.workers.dev --volunteers 0",
+  ];
+  return createCommand("train", "train a session file with volunteers on this machine, and write the model", examples)
+    .argument("<session file>", "a module whose default export is defineSession({...})")
+    .addOption(
+      new Option("--volunteers <n>", "how many to start here; 0 leaves it to whoever opens the link")
+        .argParser(whole(0, 64))
+        .default(2),
+    )
+    .addOption(
+      new Option("--engine <list>", "auto, webgpu or wasm; a comma list assigns engines to volunteers in order")
+        .argParser(engineList)
+        .default(["auto"], "auto"),
+    )
+    .addOption(new Option("--epochs <n>", "instead of the file's").argParser(whole(1, 1_000_000)))
+    .addOption(new Option("--steps <n>", "stop after so many steps").argParser(whole(1, 16_000_000)))
+    .addOption(new Option("--seed <n>", "instead of the file's").argParser(whole(0, 0xffffffff)))
+    .addOption(portOption("of the local coordinator; another one is used if it is taken"))
+    .option("--json", "one JSON object a line on standard output: session, step, epoch, finished", false)
+    .option("--out <file>", "the model's file (default: model.safetensors)")
+    .option("--node", "volunteers as Node processes, even if there is a browser", false)
+    .option("--fresh", "begin anew, even if an earlier run of the same command can go on", false)
+    .addOption(
+      new Option(
+        "--server <url>",
+        "use a running coordinator (its secret in COMMONWEIGHT_ADMIN_SECRET) instead of a local one",
+      ).conflicts("port"),
+    )
+    .addOption(dataOption())
+    .addHelpText(
+      "after",
+      `
+Killed or interrupted, the same command goes on where it stopped. A second one at the same time keeps to itself: its
+state is in .commonweight-2, its model in model-2.safetensors.`,
+    )
+    .action((path: string, options: TrainOptions) => train(path, options));
+}

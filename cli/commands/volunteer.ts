@@ -1,0 +1,29 @@
+/** `commonweight volunteer`: its arguments. */
+
+import { type Command, Option } from "commander";
+import { createCommand, whole } from "../arguments.ts";
+
+export function volunteerCommand(): Command {
+  const examples = [
+    "volunteer http://127.0.0.1:8787/s/0123456789abcdef0123456789abcdef",
+    "volunteer https://host/s/0123456789abcdef0123456789abcdef --engine wasm --workers 4",
+  ];
+  return createCommand("volunteer", "take part in a session from Node, without a browser", examples)
+    .argument("<url>", "the session's link, https://host/s/<id>")
+    .addOption(
+      new Option("--engine <kind>", "auto, wasm or native (needs onnxruntime-node)")
+        .choices(["auto", "wasm", "native"])
+        .default("auto"),
+    )
+    .addOption(new Option("--workers <n>", "threads; by default all cores but one").argParser(whole(1, 256)))
+    .option("--quiet", "say nothing but errors", false)
+    .action(
+      async (
+        url: string,
+        { engine, workers, quiet }: { engine: "auto" | "wasm" | "native"; workers?: number; quiet: boolean },
+      ) => {
+        const { volunteer } = await import("../volunteer.ts");
+        await volunteer(url, { engine, workers, quiet });
+      },
+    );
+}
