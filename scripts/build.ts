@@ -5,7 +5,7 @@
 
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { buildPages } from "./build-pages.ts";
@@ -81,6 +81,15 @@ function compilePackage(): void {
     ".",
   ];
   for (const project of PUBLISHED) run("tsc", "-p", `${project}/tsconfig.json`, ...options);
+  // The command line's project also checks these; they are not published.
+  for (const folder of ["scripts", "examples", "test", "bench"])
+    rmSync(join(root, "dist", folder), { recursive: true, force: true });
+  for (const name of ["inline", "pool"]) {
+    copyFileSync(
+      join(root, `client/worker/${name}.generated.js`),
+      join(root, `dist/client/worker/${name}.generated.js`),
+    );
+  }
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
