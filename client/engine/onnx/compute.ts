@@ -9,6 +9,7 @@ import { fillDropoutMask } from "../../../shared/random/index.ts";
 import {
   type Contribution,
   EngineError,
+  type EngineErrorCode,
   type EngineOptions,
   type MicroBatch,
   type ShardTask,
@@ -32,12 +33,24 @@ type ModelKind = "training" | "evaluation" | "prediction";
 interface Loaded {
   readonly model: LoweredModel;
   readonly session: OnnxSession;
+  /** By the model's input names: views of the weights and of the masks, whose values change in place. */
+  readonly held: Readonly<Record<string, OnnxTensor>>;
+  /** By mask of the model, flat. */
+  readonly masks: readonly Float32Array[];
 }
 
 const LOWERINGS = { training: lowerTraining, evaluation: lowerEvaluation, prediction: lowerPrediction } as const;
 
 const NO_TASK: ShardTask = { work: "evaluate", step: 0, magnitudeBits: 0, exponents: new Uint8Array(0) };
 
+/** Anything thrown as an EngineError; running out of memory has a code of its own, whatever it was to be. */
+function toEngineError(code: EngineErrorCode, what: string, cause: unknown): EngineError {
+  if (cause instanceof EngineError) return cause;
+  const message = cause instanceof Error ? cause.message : String(cause);
+  return new EngineError(/memory|alloc/i.test(message) ? "memory" : code, `${what}: ${message}`, { cause });
+}
+
+/** Computes one micro-batch at a time; its callers see to that. */
 export class OnnxCompute implements PoolMember {
   readonly #runtime: OnnxRuntime;
   readonly #options: EngineOptions;
@@ -45,6 +58,10 @@ export class OnnxCompute implements PoolMember {
   readonly #weights: Float32Array;
   readonly #parameters: readonly OnnxTensor[];
   readonly #gradient: Float32Array;
+  /** Loss, weight and metrics come first among a model's outputs. */
+  readonly #scalarCount: number;
+  /** Offsets of the parameters that have a gradient, in the order of the training model's outputs. */
+  readonly #gradientOffsets: readonly number[];
   #task = NO_TASK;
   #sums = new Int32Array(0);
   #maxima = new Uint8Array(0);
@@ -63,6 +80,10 @@ export class OnnxCompute implements PoolMember {
     this.#parameters = graph.parameters.map(({ offset, shape }) =>
       runtime.createTensor("float32", this.#weights.subarray(offset, offset + sizeOf(shape)), shape),
     );
+    this.#scalarCount = 2 + Object.keys(graph.outputs.metrics).length;
+    this.#gradientOffsets = graph.parameters
+      .filter((_, index) => graph.gradients[index] !== null)
+      .map(({ offset }) => offset);
   }
 
   /** Compiles the model for gradients, so that the first micro-batch need not wait. Throws EngineError `compile`. */
@@ -88,46 +109,58 @@ export class OnnxCompute implements PoolMember {
 
   async run({ inputs, position }: MicroBatch): Promise<void> {
     const { work, step, exponents, magnitudeBits } = this.#task;
-    const { model, session } = await this.#load(work === "evaluate" ? "evaluation" : "training");
-    const results = await this.#execute(session, model, inputs, step, position);
-    const { gradients, parameters } = this.#options.graph;
-    const scalars = results.length - (work === "evaluate" ? 0 : gradients.filter((id) => id !== null).length);
-    for (let index = 0; index < scalars; index++) {
-      this.#scalars[index] = (this.#scalars[index] ?? 0n) + roundScalar(results[index][0]);
+    const loaded = await this.#load(work === "evaluate" ? "evaluation" : "training");
+    for (const [at, { layer, probability, units }] of loaded.model.masks.entries()) {
+      const { microBatch, seed } = this.#options;
+      fillDropoutMask(seed, step, layer, probability, position, microBatch, units, loaded.masks[at]);
+    }
+    const results = await this.#execute(loaded, inputs);
+    for (let at = 0; at < this.#scalarCount; at++) {
+      this.#scalars[at] = (this.#scalars[at] ?? 0n) + roundScalar(results[at][0]);
     }
     if (work === "evaluate") return;
-    let next = scalars;
-    for (const [index, gradient] of gradients.entries()) {
-      if (gradient !== null) this.#gradient.set(results[next++], parameters[index].offset);
+    for (const [at, offset] of this.#gradientOffsets.entries()) {
+      this.#gradient.set(results[this.#scalarCount + at], offset);
     }
     if (work === "calibrate") measureExponents(this.#gradient, this.#maxima);
     else this.#clamped += accumulateFixed(this.#gradient, exponents, magnitudeBits, this.#sums, this.#maxima);
   }
 
+  /** Gives its arrays away: nothing is left of the shard here. */
   async take(): Promise<Contribution> {
-    const count = 2 + Object.keys(this.#options.graph.outputs.metrics).length;
-    const [loss, weight, ...metrics] = Array.from({ length: count }, (_, index) => this.#scalars[index] ?? 0n);
-    return { sums: this.#sums, maxima: this.#maxima, clamped: this.#clamped, loss, weight, metrics };
+    const [loss, weight, ...metrics] = Array.from({ length: this.#scalarCount }, (_, at) => this.#scalars[at] ?? 0n);
+    const contribution = { sums: this.#sums, maxima: this.#maxima, clamped: this.#clamped, loss, weight, metrics };
+    await this.begin(NO_TASK);
+    return contribution;
   }
 
   async predict(features: Readonly<Record<string, Tensor>>, samples: number): Promise<Float32Array> {
     const { microBatch, graph } = this.#options;
-    const { model, session } = await this.#load("prediction");
+    const inputs = graph.inputs.flatMap(({ name, dtype, role }, index) => {
+      if (role !== "feature") return [];
+      const size = this.#inputSize(index) / microBatch;
+      const values = features[name];
+      if (values?.length !== size * samples) {
+        const came = values === undefined ? "nothing" : `${values.length} values`;
+        throw new EngineError(
+          "failed",
+          `feature ${name} of ${samples} samples has ${size * samples} values, ${came} came`,
+        );
+      }
+      return [{ name, dtype, size, values }];
+    });
+    const loaded = await this.#load("prediction");
     const parts: Float32Array[] = [];
     for (let from = 0; from < samples; from += microBatch) {
       const count = Math.min(microBatch, samples - from);
-      const inputs: Record<string, Tensor> = {};
-      for (const { name, dtype, role } of graph.inputs) {
-        if (role !== "feature") continue;
-        const whole = features[name];
-        if (whole === undefined) throw new EngineError("failed", `there is no feature ${name} to predict from`);
-        const size = whole.length / samples;
+      const batch: Record<string, Tensor> = {};
+      for (const { name, dtype, size, values } of inputs) {
         const padded = dtype === "int32" ? new Int32Array(size * microBatch) : new Float32Array(size * microBatch);
-        padded.set(whole.subarray(from * size, (from + count) * size));
-        inputs[name] = padded;
+        padded.set(values.subarray(from * size, (from + count) * size));
+        batch[name] = padded;
       }
-      const [output] = await this.#execute(session, model, inputs, 0, 0);
-      parts.push(output.slice(0, (output.length / microBatch) * count));
+      const [output] = await this.#execute(loaded, batch);
+      parts.push(output.subarray(0, (output.length / microBatch) * count));
     }
     const whole = new Float32Array(parts.reduce((size, part) => size + part.length, 0));
     let end = 0;
@@ -145,52 +178,61 @@ export class OnnxCompute implements PoolMember {
   }
 
   #load(kind: ModelKind): Promise<Loaded> {
-    const held = this.#loaded.get(kind) ?? this.#compile(kind);
-    this.#loaded.set(kind, held);
-    return held;
+    let loaded = this.#loaded.get(kind);
+    if (loaded === undefined) {
+      loaded = this.#compile(kind);
+      this.#loaded.set(kind, loaded);
+      loaded.catch(() => this.#loaded.delete(kind)); // the next call tries again: memory may be free by then
+    }
+    return loaded;
   }
 
   async #compile(kind: ModelKind): Promise<Loaded> {
-    const model = LOWERINGS[kind](this.#options.graph, this.#options.microBatch);
+    const { graph, microBatch } = this.#options;
     try {
-      return { model, session: await this.#runtime.createSession(model.bytes) };
+      const model = LOWERINGS[kind](graph, microBatch);
+      const session = await this.#runtime.createSession(model.bytes);
+      const masks = model.masks.map(({ shape }) => new Float32Array(sizeOf(shape)));
+      const held: Record<string, OnnxTensor> = {};
+      for (const [index, name] of model.parameters.entries()) if (name !== null) held[name] = this.#parameters[index];
+      for (const [index, { name, shape }] of model.masks.entries()) {
+        held[name] = this.#runtime.createTensor("float32", masks[index], shape);
+      }
+      return { model, session, held, masks };
     } catch (cause) {
-      throw new EngineError("compile", `onnxruntime refused the ${kind} model: ${describe(cause)}`, { cause });
+      throw toEngineError("compile", `onnxruntime cannot take the ${kind} model`, cause);
     }
   }
 
-  async #execute(
-    session: OnnxSession,
-    model: LoweredModel,
-    inputs: Readonly<Record<string, Tensor>>,
-    step: number,
-    position: number,
-  ): Promise<Float32Array[]> {
-    const { graph, microBatch, seed } = this.#options;
-    const feeds: Record<string, OnnxTensor> = {};
-    for (const [index, { name, dtype, shape }] of graph.inputs.entries()) {
-      const to = model.inputs[index];
-      if (to === null) continue;
-      const data = inputs[name];
-      if (data === undefined) throw new EngineError("failed", `the micro-batch has no input ${name}`);
-      const bound = shape.map((size) => (size === "N" ? microBatch : size));
-      feeds[to] = this.#runtime.createTensor(dtype, data, bound);
-    }
-    for (const [index, to] of model.parameters.entries()) if (to !== null) feeds[to] = this.#parameters[index];
-    for (const { name, layer, probability, units } of model.masks) {
-      const mask = new Float32Array(microBatch * units);
-      fillDropoutMask(seed, step, layer, probability, position, microBatch, units, mask);
-      feeds[name] = this.#runtime.createTensor("float32", mask, [microBatch, units]);
-    }
+  /** Values of a graph input in one micro-batch. */
+  #inputSize(index: number): number {
+    return sizeOf(this.#inputShape(index));
+  }
+
+  #inputShape(index: number): readonly number[] {
+    const { graph, microBatch } = this.#options;
+    return graph.inputs[index].shape.map((size) => (size === "N" ? microBatch : size));
+  }
+
+  /** The model's outputs in their order, flat. Throws EngineError `memory` or `failed`. */
+  async #execute({ model, session, held }: Loaded, inputs: Readonly<Record<string, Tensor>>): Promise<Float32Array[]> {
+    const feeds = { ...held };
     try {
+      for (const [index, { name, dtype }] of this.#options.graph.inputs.entries()) {
+        const to = model.inputs[index];
+        if (to === null) continue;
+        const shape = this.#inputShape(index);
+        const data = inputs[name];
+        if (data?.length !== sizeOf(shape)) {
+          const came = data === undefined ? "nothing" : `${data.length} values`;
+          throw new EngineError("failed", `input ${name} of a micro-batch is [${shape.join(", ")}], ${came} came`);
+        }
+        feeds[to] = this.#runtime.createTensor(dtype, data, shape);
+      }
       const results = await session.run(feeds);
       return model.outputs.map((name) => results[name].data as Float32Array);
     } catch (cause) {
-      const message = describe(cause);
-      const code = /memory|alloc/i.test(message) ? "memory" : "failed";
-      throw new EngineError(code, `onnxruntime failed: ${message}`, { cause });
+      throw toEngineError("failed", "onnxruntime failed", cause);
     }
   }
 }
-
-const describe = (cause: unknown): string => (cause instanceof Error ? cause.message : String(cause));

@@ -107,7 +107,10 @@ export interface MaskInput {
   readonly name: string;
   readonly layer: number;
   readonly probability: number;
+  /** Units of one sample. */
   readonly units: number;
+  /** Of the whole mask, [N, ...] with N bound. */
+  readonly shape: readonly number[];
 }
 
 export interface LoweredModel {
@@ -149,7 +152,7 @@ function lower(
     });
     if (node.op === "DropoutMask") {
       const { layer, probability, shape } = node.attributes;
-      masks.push({ name: names[id], layer, probability, units: sizeOf(shape) });
+      masks.push({ name: names[id], layer, probability, units: sizeOf(shape), shape: types[id].shape });
     }
   }
   // Every output is a value of its own, even if two are the same or one is an input.
