@@ -22,6 +22,9 @@ export interface StepMetric {
   readonly epoch: number;
   readonly loss: number | null;
   readonly metrics: Readonly<Record<string, number>>;
+  readonly samples: number;
+  /** Samples by the engine that computed them. */
+  readonly engines: Readonly<Record<string, number>>;
 }
 
 export interface SessionMetrics {
@@ -41,6 +44,10 @@ export interface SessionMetrics {
     /** Everyone whose work counted, by samples. */
     readonly members: readonly ClientShare[];
   } | null;
+}
+
+export interface SessionDiagnostics {
+  readonly results: Readonly<Record<"accepted" | "stale" | "duplicate" | "foreign", number>>;
 }
 
 /** A coordinator that has answered before is asked again for so long, in milliseconds: it restarts in less. */
@@ -70,6 +77,11 @@ export class CoordinatorApi {
   /** Training steps after `after` and all evaluations. */
   readMetrics(id: string, after: number): Promise<SessionMetrics> {
     return this.#json("GET", `/api/sessions/${id}/metrics?after=${after}`);
+  }
+
+  /** An operator's figures; needs the secret. Counts are since the session's object last woke. */
+  readDiagnostics(id: string): Promise<SessionDiagnostics> {
+    return this.#json("GET", `/api/sessions/${id}/diagnostics`);
   }
 
   async control(id: string, action: "pause" | "resume" | "stop"): Promise<void> {

@@ -267,6 +267,12 @@ async function conclude(
     const share = all === 0 ? "" : `${((samples / all) * 100).toFixed(1).padStart(5)} %`;
     display.say(`  ${id}  ${engine.padEnd(6)} ${share}  ${samples} samples  ${device}`);
   }
+  const trained = ending.engines.reduce((sum, { samples }) => sum + samples, 0);
+  for (const { engine, steps, samples } of ending.engines) {
+    display.say(
+      `  ${engine} computed in ${steps} of ${ending.steps} steps, ${((samples / trained) * 100).toFixed(1)} % of their samples`,
+    );
+  }
   display.say(`model ${model}`);
   display.emit({
     type: "finished",
@@ -275,6 +281,7 @@ async function conclude(
     steps: ending.steps,
     seconds,
     clients: clients.map(({ engine, device, samples }) => ({ engine, device, samples })),
+    engines: ending.engines,
     model,
     weightsHash: result?.weightsHash ?? null,
     bestHash: result?.bestHash ?? null,

@@ -17,9 +17,18 @@ const STILLNESS = 60_000;
 /** Time left is estimated from the steps of so many milliseconds. */
 const PACE_WINDOW = 20_000;
 
+/** What one kind of engine did in training steps. */
+export interface EngineShare {
+  readonly engine: string;
+  /** Steps with a result of it. */
+  readonly steps: number;
+  readonly samples: number;
+}
+
 export interface Ending {
   readonly steps: number;
   readonly clients: readonly ClientShare[];
+  readonly engines: readonly EngineShare[];
 }
 
 export interface WatchOptions {
@@ -81,6 +90,7 @@ export class Reporter {
   readonly #totalSteps: number;
   readonly #validates: boolean;
   readonly #evaluated = new Set<number>();
+  readonly #engines = new Map<string, EngineShare>();
   /** Steps up to this one are reported. */
   after = 0;
 
@@ -93,11 +103,17 @@ export class Reporter {
     this.#validates = plan.validationSamples > 0;
   }
 
+  /** Engines by the samples that they computed, most first. */
+  engines(): EngineShare[] {
+    return [...this.#engines.values()].sort((a, b) => b.samples - a.samples);
+  }
+
   take({ steps, evaluations }: SessionMetrics): void {
-    for (const { step, epoch, loss, metrics } of steps) {
+    for (const { step, epoch, loss, metrics, engines } of steps) {
       if (step <= this.after) continue;
       this.after = step;
-      this.#display.emit({ type: "step", step, epoch, loss, ...metrics });
+      this.#display.emit({ type: "step", step, epoch, loss, ...metrics, engines });
+      this.#count(engines);
       this.#add(epoch, loss);
       if (step % this.#stepsPerEpoch === 0 || step === this.#totalSteps) this.#endEpoch(epoch, step);
     }
@@ -106,6 +122,13 @@ export class Reporter {
       this.#evaluated.add(step);
       const epoch = Math.ceil(step / this.#stepsPerEpoch) - 1;
       this.#display.emit({ type: "epoch", epoch, step, loss: this.#mean(epoch), validation: { loss, ...metrics } });
+    }
+  }
+
+  #count(engines: Readonly<Record<string, number>>): void {
+    for (const [engine, samples] of Object.entries(engines)) {
+      const before = this.#engines.get(engine) ?? { steps: 0, samples: 0 };
+      this.#engines.set(engine, { engine, steps: before.steps + 1, samples: before.samples + samples });
     }
   }
 
@@ -184,7 +207,7 @@ export async function watchSession(options: WatchOptions): Promise<Ending> {
       left,
     });
     if (progress.stage === "done" && progress.status !== "failed") {
-      return { steps: progress.step, clients: roll.list() };
+      return { steps: progress.step, clients: roll.list(), engines: reporter.engines() };
     }
     judge(progress);
     // Seen twice at the same step: the first look may have crossed the end on its way.

@@ -1,30 +1,43 @@
 /**
- * `node scripts/exactness.ts [steps] [seeds]`: the whole exactness check, 200 MNIST steps for seeds 0 to 4 by default, each
- * with 1, 2 and 5 WASM volunteers and once under churn. Prints every hash, and ends with 1 if any differs.
+ * `node scripts/exactness.ts [--steps 200] [--seeds 0,1,2,3,4] [--fleet node|chromium]`: the whole exactness check on MNIST.
+ * Each seed is trained by 1, 2 and 5 WASM volunteers and once under churn, after one volunteer in Node, whose bits they
+ * must all have. Prints every hash, and ends with 1 if any differs.
  */
 
+import { parseArgs } from "node:util";
 import { startTestCoordinator } from "../test/e2e/coordinator.ts";
-import { trainSteadily, trainWithChurn } from "../test/e2e/exactness.ts";
+import { type Run, trainSteadily, trainWithChurn } from "../test/e2e/exactness.ts";
+import { ChromiumFleet, nodeFleet } from "../test/e2e/fleets.ts";
 
-const steps = Number(process.argv[2] ?? 200);
-const seeds = (process.argv[3] ?? "0,1,2,3,4").split(",").map(Number);
+const { values } = parseArgs({
+  options: {
+    steps: { type: "string", default: "200" },
+    seeds: { type: "string", default: "0,1,2,3,4" },
+    fleet: { type: "string", default: "node" },
+  },
+});
+const steps = Number(values.steps);
 const coordinator = await startTestCoordinator();
+const fleet = values.fleet === "chromium" ? await ChromiumFleet.launch() : nodeFleet;
 let differences = 0;
-for (const seed of seeds) {
+for (const seed of values.seeds.split(",").map(Number)) {
+  const run: Run = { coordinator, fleet, seed, steps };
+  const reference = await trainSteadily({ ...run, fleet: nodeFleet }, 1);
   const outcomes = [];
-  for (const clients of [1, 2, 5]) outcomes.push(await trainSteadily(coordinator, seed, steps, clients));
-  const churned = await trainWithChurn(coordinator, seed, steps, (line) => console.log(`  ${line}`));
+  for (const clients of [1, 2, 5]) outcomes.push(await trainSteadily(run, clients));
+  const churned = await trainWithChurn(run, (line) => console.log(`  ${line}`));
   outcomes.push(churned);
-  const [first] = outcomes;
   const same = outcomes.every(
-    ({ weightsHash, samples }) => weightsHash === first?.weightsHash && samples.join() === first.samples.join(),
+    ({ weightsHash, samples }) => weightsHash === reference.weightsHash && samples.join() === reference.samples.join(),
   );
   if (!same) differences += 1;
   const counted = churned.samples.reduce((sum, count) => sum + count, 0);
   console.log(
-    `seed ${seed}: ${same ? "identical" : "DIFFERENT"} ${outcomes.map(({ weightsHash }) => weightsHash.slice(0, 12)).join(" ")}, ` +
-      `${counted} samples in ${churned.samples.length} steps, ${churned.kills} kills, ${churned.dropped} late results dropped`,
+    `seed ${seed}, ${fleet.name}: ${same ? "identical" : "DIFFERENT"} ` +
+      `${[reference, ...outcomes].map(({ weightsHash }) => weightsHash.slice(0, 12)).join(" ")}, ` +
+      `${counted} samples in ${churned.samples.length} steps, ${churned.kills} kills, ${churned.late} late results dropped`,
   );
 }
+await fleet.stop();
 await coordinator.stop();
 process.exit(differences === 0 ? 0 : 1);

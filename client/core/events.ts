@@ -67,6 +67,8 @@ export interface StepRecord {
   readonly loss: number | null;
   readonly metrics: Readonly<Record<string, number>>;
   readonly samples: number;
+  /** Samples by the engine that computed them: `webgpu`, `wasm`, `native`. */
+  readonly engines: Readonly<Record<string, number>>;
   /** Unix milliseconds. */
   readonly time: number;
 }

@@ -24,6 +24,7 @@ const metrics = v.object({
       loss: v.nullable(v.number()),
       metrics: sums,
       samples: v.number(),
+      engines: sums,
       time: v.number(),
     }),
   ),

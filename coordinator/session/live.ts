@@ -21,6 +21,7 @@ import type { SessionDefinition } from "../../shared/session/definition.ts";
 import {
   advance,
   createRound,
+  type DropReason,
   type Lease,
   type RoundEffect,
   type RoundEvent,
@@ -76,6 +77,8 @@ export class Live {
   /** When the round wants a tick, and when the alarm is set to ring: the same time or earlier. */
   #wakeAt: number | null = null;
   #alarmAt: number | null = null;
+  /** What became of results since this awakening. */
+  readonly #results = { accepted: 0, stale: 0, duplicate: 0, foreign: 0 };
   #lastTrain: MetricRow | null;
   #lastValidation: MetricRow | null;
   #samplesPerSecond = 0;
@@ -132,7 +135,12 @@ export class Live {
 
   diagnostics(): Record<string, unknown> {
     const round = summarize(this.#round);
-    return { round, state: { ...this.#run.state, envelope: undefined }, clients: this.#clients.size };
+    return {
+      round,
+      state: { ...this.#run.state, envelope: undefined },
+      clients: this.#clients.size,
+      results: this.#results,
+    };
   }
 
   /** Parameters and grid, for tests of recovery. */
@@ -379,7 +387,7 @@ export class Live {
     client.remember();
   }
 
-  #whyUnknown(client: Client, frame: Frame): "stale" | "duplicate" | "foreign" {
+  #whyUnknown(client: Client, frame: Frame): DropReason {
     if (frame.version !== this.#run.state.version || frame.step !== this.#run.state.step) return "stale";
     return client.answered === frame.lease ? "duplicate" : "foreign";
   }
@@ -402,7 +410,8 @@ export class Live {
     client.upload = null;
   }
 
-  #receipt(client: Client, lease: number, reason: string, samples = 0): void {
+  #receipt(client: Client, lease: number, reason: DropReason | "", samples = 0): void {
+    this.#results[reason === "" ? "accepted" : reason] += 1;
     this.#send(client, { type: "receipt", lease, accepted: reason === "", reason, samples });
   }
 

@@ -136,7 +136,7 @@ export class Run {
         await this.#validated(time, gains);
         break;
       case "test":
-        this.#land({ ...this.#state, stage: "done", status: "finished" }, time, gains, this.#metric("test"));
+        this.#land({ ...this.#state, stage: "done", status: "finished" }, time, gains, this.#metric("test", gains));
         break;
       default:
         work satisfies never;
@@ -187,7 +187,7 @@ export class Run {
       envelope: advanceEnvelope(envelope, maxima, step + 1),
     };
     const ended = next.stage === "done" ? { ...next, status: "finished" as const } : next;
-    const landing = this.#commitOf(ended, time, gains, this.#metric("train"));
+    const landing = this.#commitOf(ended, time, gains, this.#metric("train", gains));
     if (weight <= 0n) {
       // Nothing to divide by: the step is counted and changes nothing.
       this.#store.commit({ ...landing, record: null });
@@ -205,7 +205,7 @@ export class Run {
 
   async #validated(time: number, gains: readonly MemberGain[]): Promise<void> {
     const { step, version, best } = this.#state;
-    const metric = this.#metric("validate");
+    const metric = this.#metric("validate", gains);
     const isBest = metric.loss !== null && (best === null || metric.loss < best.loss);
     const newBest = isBest ? { step, version, loss: metric.loss ?? 0 } : best;
     const weights = this.#shard.weights();
@@ -272,8 +272,10 @@ export class Run {
   }
 
   /** The row of the piece that is complete. Its step counts the updates done, a training step's own included. */
-  #metric(work: MetricRow["work"]): MetricRow {
+  #metric(work: MetricRow["work"], gains: readonly MemberGain[]): MetricRow {
     const means = this.#aggregate.means();
+    const engines: Record<string, number> = {};
+    for (const { engine, samples } of gains) engines[engine] = (engines[engine] ?? 0) + samples;
     const { step } = this.#state;
     return {
       work,
@@ -282,6 +284,7 @@ export class Run {
       loss: means?.loss ?? null,
       metrics: Object.fromEntries(this.#metricNames.map((name, index) => [name, means?.metrics[index] ?? 0])),
       samples: this.#aggregate.samples,
+      engines,
       clamped: this.#aggregate.clamped,
       time: Date.now(),
     };

@@ -34,6 +34,8 @@ const MIGRATIONS: readonly (readonly string[])[] = [
     ) WITHOUT ROWID`,
     "CREATE TABLE journal (time INTEGER NOT NULL, event TEXT NOT NULL, detail TEXT NOT NULL)",
   ],
+  // Who computed a step: samples by engine.
+  ["ALTER TABLE metric ADD COLUMN engines TEXT NOT NULL DEFAULT '{}'"],
 ];
 
 export const SCHEMA_VERSION = MIGRATIONS.length;

@@ -58,6 +58,8 @@ export interface MetricRow {
   readonly loss: number | null;
   readonly metrics: Readonly<Record<string, number>>;
   readonly samples: number;
+  /** Samples by the engine that computed them. */
+  readonly engines: Readonly<Record<string, number>>;
   readonly clamped: number;
   /** Milliseconds since 1970. */
   readonly time: number;
@@ -286,6 +288,7 @@ export class SessionStore {
           loss: number | null;
           metrics: string;
           samples: number;
+          engines: string;
           clamped: number;
           time: number;
         }>(`SELECT * FROM metric WHERE ${condition}`, ...bindings)
@@ -297,6 +300,7 @@ export class SessionStore {
           loss: row.loss,
           metrics: JSON.parse(row.metrics) as Record<string, number>,
           samples: row.samples,
+          engines: JSON.parse(row.engines) as Record<string, number>,
           clamped: row.clamped,
           time: row.time,
         }));
@@ -404,16 +408,17 @@ export class SessionStore {
 
   #writeMetric(metric: MetricRow): void {
     this.#sql.exec(
-      `INSERT INTO metric (work, step, epoch, loss, metrics, samples, clamped, time) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+      `INSERT INTO metric (work, step, epoch, loss, metrics, samples, engines, clamped, time) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
        ON CONFLICT (work, step) DO UPDATE SET
          epoch = excluded.epoch, loss = excluded.loss, metrics = excluded.metrics,
-         samples = excluded.samples, clamped = excluded.clamped, time = excluded.time`,
+         samples = excluded.samples, engines = excluded.engines, clamped = excluded.clamped, time = excluded.time`,
       metric.work,
       metric.step,
       metric.epoch,
       metric.loss,
       JSON.stringify(metric.metrics),
       metric.samples,
+      JSON.stringify(metric.engines),
       metric.clamped,
       metric.time,
     );

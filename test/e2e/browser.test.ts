@@ -2,12 +2,12 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
-import { type Browser, chromium, type Page } from "playwright-core";
+import type { Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { BROWSER_FLAGS, BROWSER_HINT, findBrowser } from "../../cli/browser.ts";
 import { packageRoot } from "../../cli/root.ts";
 import { mnistSession, startTestCoordinator, type TestCoordinator, untilDone } from "./coordinator.ts";
-import { trainSteadily } from "./exactness.ts";
+import { type Run, trainSteadily, trainWithChurn } from "./exactness.ts";
+import { ChromiumFleet, JOIN, nodeFleet } from "./fleets.ts";
 
 const STEPS = 24;
 
@@ -16,46 +16,42 @@ type Requests = string[];
 
 describe("volunteers in real browser tabs", () => {
   let coordinator: TestCoordinator;
-  let browser: Browser;
+  let fleet: ChromiumFleet;
 
   beforeAll(async () => {
-    const executablePath = findBrowser();
-    if (executablePath === null) throw new Error(`these tests need a browser: ${BROWSER_HINT}`);
+    fleet = await ChromiumFleet.launch();
     coordinator = await startTestCoordinator();
-    browser = await chromium.launch({ executablePath, args: [...BROWSER_FLAGS] });
   });
   afterAll(async () => {
-    await browser?.close();
+    await fleet?.stop();
     await coordinator?.stop();
   });
 
+  /** The session's page as far as its button, and what it asks for from then on. */
   async function open(id: string, engine: "wasm" | "webgpu"): Promise<{ page: Page; requests: Requests }> {
-    const context = await browser.newContext();
-    const page = await context.newPage();
+    const page = await fleet.open(`${coordinator.url}/s/${id}`, engine, engine);
     const requests: Requests = [];
-    context.on("request", (request) => requests.push(request.url()));
+    page.context().on("request", (request) => requests.push(request.url()));
     page.on("pageerror", (error) => {
       throw error;
     });
-    await page.goto(`${coordinator.url}/s/${id}?engine=${engine}`);
-    await page.locator('[data-action="join"]').waitFor();
     return { page, requests };
   }
 
-  const join_ = (page: Page): Promise<void> => page.locator('[data-action="join"]').click();
+  const clickJoin = (page: Page): Promise<void> => page.locator(JOIN).click();
   const create = async (steps = STEPS): Promise<string> =>
     (await coordinator.api.createSession(mnistSession({ maxSteps: steps }))).id;
 
-  it("give the bits of Node volunteers when both compute with WASM, one tab killed on the way", async () => {
-    const { weightsHash } = await trainSteadily(coordinator, 0, STEPS, 1);
-    const id = await create();
-    const tabs = [await open(id, "wasm"), await open(id, "wasm")];
-    for (const { page } of tabs) await join_(page);
-    await expect
-      .poll(async () => (await coordinator.api.readSession(id)).progress.step, { timeout: 60_000 })
-      .toBeGreaterThan(3);
-    await tabs[1].page.close();
-    expect((await untilDone(coordinator.api, id)).result?.weightsHash).toBe(weightsHash);
+  it("give the bits of Node volunteers, though tabs crash, rejoin and lag (I1)", async () => {
+    const steps = 30;
+    const run: Run = { coordinator, fleet, seed: 0, steps };
+    const node = await trainSteadily({ ...run, fleet: nodeFleet }, 1);
+    expect(node.samples).toEqual(new Array(steps).fill(256));
+    const tabs = await trainWithChurn(run, (line) => console.log(line));
+    expect(tabs.weightsHash).toBe(node.weightsHash);
+    expect(tabs.samples).toEqual(node.samples);
+    expect(tabs.kills).toBeGreaterThan(0);
+    expect(tabs.late).toBeGreaterThan(0);
   });
 
   it("train together, one on WebGPU and one on WASM, each with a part of every step", async () => {
@@ -64,12 +60,16 @@ describe("volunteers in real browser tabs", () => {
     const wasm = await open(id, "wasm");
     // Nothing computes, and nothing of an engine is fetched, before the button is pressed (I9).
     expect((await coordinator.api.readSession(id)).progress.clientCount).toBe(0);
-    await Promise.all([join_(gpu.page), join_(wasm.page)]);
-    const { result } = await untilDone(coordinator.api, id);
+    await Promise.all([clickJoin(gpu.page), clickJoin(wasm.page)]);
+    const { result, steps } = await untilDone(coordinator.api, id);
     const shares = new Map(result?.members.map(({ engine, samples }) => [engine, samples]));
     const all = [...shares.values()].reduce((sum, samples) => sum + samples, 0);
     expect([...shares.keys()].sort()).toEqual(["wasm", "webgpu"]);
     for (const samples of shares.values()) expect(samples / all).toBeGreaterThan(0.05);
+    for (const engine of shares.keys()) {
+      const joined = steps.filter(({ engines }) => (engines[engine] ?? 0) > 0).length;
+      expect(joined / steps.length, `steps with a part of ${engine}`).toBeGreaterThanOrEqual(0.9);
+    }
     // onnxruntime is fetched by those who use it alone.
     expect(wasm.requests.some((url) => url.includes("/ort/"))).toBe(true);
     expect(gpu.requests.filter((url) => /\/ort\/|pool\.generated/.test(url))).toEqual([]);

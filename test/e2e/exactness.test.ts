@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { startTestCoordinator, type TestCoordinator } from "./coordinator.ts";
-import { trainSteadily, trainWithChurn } from "./exactness.ts";
+import { type Run, trainSteadily, trainWithChurn } from "./exactness.ts";
+import { nodeFleet } from "./fleets.ts";
 
 const STEPS = 60;
 const BATCH = 256;
@@ -15,21 +16,25 @@ describe("training over sockets into workerd is bit-identical (I1)", () => {
   afterAll(() => coordinator?.stop());
 
   it("with 1, 2 and 5 WASM volunteers, and with volunteers that are killed, rejoin and lag", async () => {
-    const one = await trainSteadily(coordinator, SEED, STEPS, 1);
+    const run: Run = { coordinator, fleet: nodeFleet, seed: SEED, steps: STEPS };
+    const one = await trainSteadily(run, 1);
     expect(one.weightsHash).toMatch(/^[0-9a-f]{64}$/);
     expect(one.samples).toEqual(new Array(STEPS).fill(BATCH));
     for (const clients of [2, 5]) {
-      const outcome = await trainSteadily(coordinator, SEED, STEPS, clients);
+      const outcome = await trainSteadily(run, clients);
       expect(outcome.weightsHash, `${clients} volunteers`).toBe(one.weightsHash);
       expect(outcome.samples).toEqual(one.samples);
     }
-    const churned = await trainWithChurn(coordinator, SEED, STEPS, (line) => console.log(line));
+    const churned = await trainWithChurn(run, (line) => console.log(line));
     expect(churned.weightsHash, "with churn").toBe(one.weightsHash);
     expect(churned.samples).toEqual(one.samples);
+    expect(churned.kills).toBeGreaterThan(0);
+    expect(churned.late).toBeGreaterThan(0);
   });
 
   it("and another seed gives other weights", async () => {
-    const [a, b] = [await trainSteadily(coordinator, 1, 5, 2), await trainSteadily(coordinator, 2, 5, 2)];
+    const run = { coordinator, fleet: nodeFleet, steps: 5 };
+    const [a, b] = [await trainSteadily({ ...run, seed: 1 }, 2), await trainSteadily({ ...run, seed: 2 }, 2)];
     expect(a.weightsHash).not.toBe(b.weightsHash);
   });
 });
