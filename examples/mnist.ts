@@ -7,6 +7,8 @@ export default defineSession({
   title: "Handwritten digits",
   description:
     "A network of three layers learns to read MNIST's digits: 55,000 to learn from, 5,000 held out, 10,000 for the test.",
+  dataLicence: "MNIST by Y. LeCun, C. Cortes and C. Burges; freely used in research",
+  modelLicence: "CC0",
   model: nn.sequential(nn.linear(784, 256), nn.relu(), nn.linear(256, 128), nn.relu(), nn.linear(128, 10)),
   input: [784],
   loss: loss.crossEntropy(),

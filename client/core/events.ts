@@ -41,6 +41,9 @@ export interface SessionInfo {
   readonly id: string;
   readonly title: string;
   readonly description: string;
+  readonly contact: string;
+  readonly dataLicence: string;
+  readonly modelLicence: string;
   /** Floats in the flat parameter array, padding included. */
   readonly parameters: number;
   readonly plan: RunPlan;

@@ -50,6 +50,10 @@ export function localData(options: {
 export interface SessionOptions extends ModelDescription {
   readonly title: string;
   readonly description?: string;
+  /** Who runs it and how to reach them: shown to volunteers before they join. */
+  readonly contact?: string;
+  readonly dataLicence?: string;
+  readonly modelLicence?: string;
   readonly optimizer: OptimizerOptions;
   readonly data: SessionData;
   readonly batchSize: number;
@@ -63,12 +67,16 @@ export interface SessionOptions extends ModelDescription {
 
 /** A whole session as one serialisable value. Throws GraphError where model, input and loss do not fit together. */
 export function defineSession(options: SessionOptions): SessionDefinition {
-  const { title, description = "", optimizer, data, batchSize, epochs } = options;
+  const { title, description = "", contact = "", dataLicence = "", modelLicence = "" } = options;
+  const { optimizer, data, batchSize, epochs } = options;
   const { microBatch = 32, maxSteps = null, seed = 0, codec = "fixed32", visibility = "public" } = options;
   return {
     format: 1,
     title,
     description,
+    contact,
+    dataLicence,
+    modelLicence,
     graph: buildGraph(options),
     optimizer,
     data,

@@ -65,6 +65,11 @@ export interface SessionDefinition {
   readonly format: 1;
   readonly title: string;
   readonly description: string;
+  /** Who runs this session and how to reach them, for volunteers; empty where nobody says. */
+  readonly contact: string;
+  /** Under what terms the data were obtained and may be used, and the trained weights may be; empty where nobody says. */
+  readonly dataLicence: string;
+  readonly modelLicence: string;
   readonly graph: Graph;
   readonly optimizer: OptimizerOptions;
   readonly data: SessionData;
@@ -95,4 +100,6 @@ export const SESSION_LIMITS = {
   epochs: 1_000_000,
   titleCharacters: 200,
   descriptionCharacters: 4_000,
+  /** Contact and licences. */
+  noteCharacters: 200,
 } as const;

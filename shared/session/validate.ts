@@ -25,11 +25,16 @@ const fraction = v.pipe(
 );
 const bindings = v.record(v.pipe(v.string(), v.maxLength(128)), binding);
 
+const note = v.pipe(v.string(), v.maxLength(SESSION_LIMITS.noteCharacters));
+
 /** Everything but the graph, which has its own reader. */
 const definitionSchema = v.strictObject({
   format: v.literal(1),
   title: v.pipe(v.string(), v.minLength(1), v.maxLength(SESSION_LIMITS.titleCharacters)),
   description: v.pipe(v.string(), v.maxLength(SESSION_LIMITS.descriptionCharacters)),
+  contact: note,
+  dataLicence: note,
+  modelLicence: note,
   graph: v.unknown(),
   optimizer: v.variant("kind", [
     v.strictObject({ kind: v.literal("adam"), lr: rate, beta1: fraction, beta2: fraction, eps: rate }),
