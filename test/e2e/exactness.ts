@@ -7,6 +7,9 @@ import { mnistSession, type TestCoordinator, untilDone } from "./coordinator.ts"
 import type { Fleet, FleetMember } from "./fleets.ts";
 import { startSlowLine } from "./slow-line.ts";
 
+/** Milliseconds for one training on the busiest machine; tests have limits of their own. */
+const LIMIT = 1_200_000;
+
 export interface Run {
   readonly coordinator: TestCoordinator;
   readonly fleet: Fleet;
@@ -40,7 +43,7 @@ export async function trainSteadily(run: Run, clients: number): Promise<Outcome>
   const start = (_: unknown, index: number): Promise<FleetMember> =>
     fleet.start(`${coordinator.url}/s/${id}`, `volunteer ${index + 1}`);
   const members = await Promise.all(Array.from({ length: clients }, start));
-  await untilDone(coordinator.api, id);
+  await untilDone(coordinator.api, id, LIMIT);
   await Promise.all(members.map((member) => member.kill()));
   return outcomeOf(run, id);
 }
@@ -107,7 +110,7 @@ export async function trainWithChurn(run: Run, say: (line: string) => void): Pro
   };
   const delays = delayResults();
   const lives = ["volunteer 1", "volunteer 2", "volunteer 3"].map(live);
-  await untilDone(api, id);
+  await untilDone(api, id, LIMIT);
   const { results } = await api.readDiagnostics(id);
   isOver = true;
   over.resolve();
