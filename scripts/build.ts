@@ -8,6 +8,7 @@ import { createHash } from "node:crypto";
 import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { delimiter, dirname, join, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
+import { buildElement } from "./build-element.ts";
 import { buildPages } from "./build-pages.ts";
 import { buildWorkers } from "./build-worker.ts";
 
@@ -68,8 +69,40 @@ export async function ensureBuilt(onStart: () => void = () => {}): Promise<void>
   writeFileSync(stamp, hash);
 }
 
+/** What is carried along inside other files, and so is no dependency of the published package. */
+const BUNDLED = ["hono", "lit", "msgpackr", "onnxruntime-web", "uplot", "valibot"];
+
+/** Licences ask for their text wherever the code goes. */
+function writeNotices(): void {
+  const notices = BUNDLED.map((name) => {
+    const folder = join(root, "node_modules", name);
+    const { version, license, author } = JSON.parse(readFileSync(join(folder, "package.json"), "utf8"));
+    const file = readdirSync(folder).find((entry) => /^licen[cs]e/i.test(entry));
+    const text = file === undefined ? `Licensed under ${license}.` : readFileSync(join(folder, file), "utf8").trim();
+    return `${name} ${version} (${license}) by ${author?.name ?? author ?? "its authors"}\n\n${text}\n`;
+  });
+  writeFileSync(join(root, "dist/THIRD-PARTY.txt"), notices.join(`\n${"-".repeat(80)}\n\n`));
+}
+
+/** The two files of onnxruntime-web that volunteers in Node use; its `.wasm` is among the assets already. */
+function carryRuntime(): void {
+  const code = fileURLToPath(import.meta.resolve("onnxruntime-web/wasm"));
+  copyFileSync(code, join(root, "dist/client/engine/node/onnxruntime.js"));
+}
+
+/** The configuration that deploys the Worker as it was bundled, from a package without its sources. */
+function writeDeployConfig(): void {
+  const config = readFileSync(join(root, "wrangler.toml"), "utf8");
+  const packaged = config
+    .replace('main = "workers/index.ts"', 'main = "worker/index.js"\nno_bundle = true')
+    .replace('directory = "build/assets"', 'directory = "assets"');
+  const rule = '\n[[rules]]\ntype = "CompiledWasm"\nglobs = ["**/*.wasm"]\n';
+  writeFileSync(join(root, "build/wrangler.toml"), packaged + rule);
+  run("wrangler", "deploy", "--dry-run", "--config", "build/wrangler.toml");
+}
+
 /** JavaScript and declarations for npm. */
-function compilePackage(): void {
+async function compilePackage(): Promise<void> {
   rmSync(join(root, "dist"), { recursive: true, force: true });
   const options = [
     "--noEmit",
@@ -82,8 +115,8 @@ function compilePackage(): void {
     ".",
   ];
   for (const project of PUBLISHED) run("tsc", "-p", `${project}/tsconfig.json`, ...options);
-  // The command line's project also checks these; they are not published.
-  for (const folder of ["scripts", "examples", "test", "bench"])
+  // The command line's project also checks the first four; the page is served from build/assets, bundled.
+  for (const folder of ["scripts", "examples", "test", "bench", "client/page"])
     rmSync(join(root, "dist", folder), { recursive: true, force: true });
   for (const name of ["inline", "pool"]) {
     copyFileSync(
@@ -91,10 +124,14 @@ function compilePackage(): void {
       join(root, `dist/client/worker/${name}.generated.js`),
     );
   }
+  carryRuntime();
+  await buildElement();
+  writeNotices();
+  writeDeployConfig();
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   await ensureBuilt(() => console.log("building pages, workers and the Worker's bundle"));
-  compilePackage();
+  await compilePackage();
   console.log("built: build/assets, build/worker, dist");
 }

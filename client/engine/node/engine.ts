@@ -11,12 +11,30 @@ import { createOnnxEngine } from "../onnx/engine.ts";
 import { connectMember, type RemoteThread } from "../onnx/remote.ts";
 import { type OnnxRuntime, wrapRuntime, wrapWebRuntime } from "../onnx/runtime.ts";
 
+/** TypeScript in the repository, JavaScript when published. */
+const isPublished = import.meta.url.endsWith(".js");
+
+/**
+ * onnxruntime-web's code and its `.wasm`. The published package carries copies of these two (scripts/build.ts), because
+ * the whole of onnxruntime-web is 139 MB, ten times what a volunteer needs of it.
+ */
+function locateRuntime(): { readonly code: string; readonly wasm: string | URL } {
+  if (!isPublished) {
+    const { resolve } = createRequire(import.meta.url);
+    return { code: "onnxruntime-web/wasm", wasm: resolve("onnxruntime-web/ort-wasm-simd-threaded.wasm") };
+  }
+  return {
+    code: new URL("./onnxruntime.js", import.meta.url).href,
+    wasm: new URL("../../../../build/assets/ort/ort-wasm-simd-threaded.wasm", import.meta.url),
+  };
+}
+
 /** onnxruntime-web in this thread. */
 export async function loadWasmRuntime(): Promise<OnnxRuntime> {
-  const path = createRequire(import.meta.url).resolve("onnxruntime-web/ort-wasm-simd-threaded.wasm");
-  const bytes = readFileSync(path);
+  const { code, wasm } = locateRuntime();
+  const bytes = readFileSync(wasm);
   const wasmBinary = bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength) as ArrayBuffer;
-  return wrapWebRuntime(await import("onnxruntime-web/wasm"), { wasmBinary });
+  return wrapWebRuntime(await import(code), { wasmBinary });
 }
 
 /** onnxruntime-node, an optional peer. Throws EngineError `unavailable` if it is not installed. */
@@ -32,8 +50,7 @@ async function loadNativeRuntime(): Promise<OnnxRuntime> {
   }
 }
 
-/** The worker's file beside this one: TypeScript in the repository, JavaScript when published. */
-const workerFile = new URL(`./pool-worker.${import.meta.url.endsWith(".ts") ? "ts" : "js"}`, import.meta.url);
+const workerFile = new URL(`./pool-worker.${isPublished ? "js" : "ts"}`, import.meta.url);
 
 function startThread(): RemoteThread {
   const worker = new Worker(workerFile);
