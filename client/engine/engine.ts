@@ -8,6 +8,7 @@
 
 import type { TrainingGraph } from "../../shared/graph/ir.ts";
 
+/** What computes: WebGPU, onnxruntime-web (WASM), or onnxruntime-node (native). */
 export type EngineKind = "webgpu" | "wasm" | "native";
 
 export interface EngineOptions {

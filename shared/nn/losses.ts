@@ -8,17 +8,19 @@ import { GraphError } from "../graph/error.ts";
 import type { Dimension, DType, ValueId } from "../graph/ir.ts";
 import type { GraphWriter } from "./module.ts";
 
+/** What a loss adds to the graph: scalars, each a sum over the micro-batch. */
 export interface LossValues {
-  /** Scalars. */
   readonly loss: ValueId;
   readonly weight: ValueId;
   readonly metrics: Readonly<Record<string, ValueId>>;
 }
 
+/** What training makes small. The functions of `loss` return the ones there are. */
 export interface Loss {
   readonly kind: string;
   /** Type and shape of the targets that go with predictions of `shape` ([N, ...] with N bound). */
   target(shape: readonly number[]): { readonly dtype: DType; readonly shape: readonly Dimension[] };
+  /** Adds the nodes that compare predictions with targets, weighted by sample. */
   build(to: GraphWriter, values: { prediction: ValueId; target: ValueId; weight: ValueId }): LossValues;
 }
 

@@ -25,6 +25,7 @@ export interface GraphWriter {
   readonly path: string;
 }
 
+/** A layer, or layers in a row. The functions of `nn` return the ones there are. */
 export interface Module {
   readonly kind: string;
   /** Adds the module's nodes; returns its output. Throws GraphError `shape` naming the layer. */

@@ -101,6 +101,7 @@ export const coordinatorMessages = v.variant("type", [
 ]);
 
 export type CoordinatorMessage = v.InferOutput<typeof coordinatorMessages>;
+/** Where a session stands, for displays. */
 export type Progress = Extract<CoordinatorMessage, { type: "progress" }>;
 
 /**
