@@ -41,6 +41,7 @@ export type { EngineKind } from "./engine/engine.ts";
 /** `auto` measures WebGPU and WASM on the session's own model and takes the faster. */
 export type EngineChoice = "auto" | "webgpu" | "wasm";
 
+/** What `joinTraining` takes besides the session, in browsers. */
 export interface JoinOptions extends CommonOptions {
   readonly engine?: EngineChoice;
   /** Makes the worker; by default from source text within this package. Its module is `commonweight/worker`. */

@@ -38,8 +38,10 @@ export const TRAINING_ERRORS = {
   protocol: { fatal: false },
 } as const satisfies Record<string, { readonly fatal: boolean }>;
 
+/** The keys of `TRAINING_ERRORS`. */
 export type TrainingErrorCode = keyof typeof TRAINING_ERRORS;
 
+/** What `joinTraining` and its handle reject with. */
 export class TrainingError extends Error {
   readonly code: TrainingErrorCode;
   constructor(code: TrainingErrorCode, message: string, options?: ErrorOptions) {

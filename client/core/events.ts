@@ -30,6 +30,7 @@ export interface Identity {
   readonly resumeKey: string;
 }
 
+/** What this client computes with. */
 export interface EngineInfo {
   readonly kind: EngineKind;
   /** For people, such as "WASM × 2". */
@@ -114,6 +115,7 @@ export interface Summary {
   readonly seconds: number;
 }
 
+/** Every event, by type, with what it tells. */
 export interface TrainingEvents {
   /** `reason` says why it pauses, reconnects or failed; empty otherwise. */
   status: { readonly status: VolunteerStatus; readonly reason: string };
@@ -154,8 +156,10 @@ export interface TrainingEvents {
   finished: Summary;
 }
 
+/** What `on` can listen to. */
 export type TrainingEventType = keyof TrainingEvents;
 
+/** Any event, told apart by its `type`. */
 export type TrainingEvent = {
   readonly [Type in TrainingEventType]: { readonly type: Type; readonly detail: TrainingEvents[Type] };
 }[TrainingEventType];

@@ -34,11 +34,13 @@ export interface Link {
   readonly finished: Promise<Summary>;
 }
 
+/** Which part of the coordinator's record to read. */
 export interface RecordOptions {
   /** Steps after this one; by default those that are done from now on. 0 is the whole history. */
   readonly after?: number;
 }
 
+/** A part taken in a session: what is known of it, what it tells, and how to end it. */
 export interface TrainingHandle {
   readonly session: SessionInfo;
   readonly status: VolunteerStatus;
@@ -63,6 +65,7 @@ export interface TrainingHandle {
   epochs(options?: RecordOptions): AsyncGenerator<EpochRecord, void, void>;
   /** Hands the lease back at once; nothing is computed or downloaded until `resume`. */
   pause(): void;
+  /** Goes on after `pause`. */
   resume(): void;
   /** Hands everything back and frees the engine. */
   leave(): Promise<Summary>;

@@ -21,6 +21,7 @@ export interface Socket {
 
 export const SOCKET_OPEN = 1;
 
+/** `auto` measures what there is on the session's own model and takes the fastest. */
 export type EngineChoice = "auto" | "webgpu" | "wasm" | "native";
 
 export interface EngineRequest {

@@ -17,6 +17,7 @@ export type * from "../core/events.ts";
 export type { RecordOptions, TrainingHandle } from "../core/handle.ts";
 export type { EngineChoice } from "../core/platform.ts";
 
+/** What `joinTraining` takes besides the session, in Node. */
 export interface JoinOptions extends CommonOptions {
   /** `native` needs the package onnxruntime-node; `auto` takes it where it is installed and faster. */
   readonly engine?: EngineChoice;
