@@ -90,17 +90,6 @@ function carryRuntime(): void {
   copyFileSync(code, join(root, "dist/client/engine/node/onnxruntime.js"));
 }
 
-/** The configuration that deploys the Worker as it was bundled, from a package without its sources. */
-function writeDeployConfig(): void {
-  const config = readFileSync(join(root, "wrangler.toml"), "utf8");
-  const packaged = config
-    .replace('main = "workers/index.ts"', 'main = "worker/index.js"\nno_bundle = true')
-    .replace('directory = "build/assets"', 'directory = "assets"');
-  const rule = '\n[[rules]]\ntype = "CompiledWasm"\nglobs = ["**/*.wasm"]\n';
-  writeFileSync(join(root, "build/wrangler.toml"), packaged + rule);
-  run("wrangler", "deploy", "--dry-run", "--config", "build/wrangler.toml");
-}
-
 /** JavaScript and declarations for npm. */
 async function compilePackage(): Promise<void> {
   rmSync(join(root, "dist"), { recursive: true, force: true });
@@ -127,7 +116,6 @@ async function compilePackage(): Promise<void> {
   carryRuntime();
   await buildElement();
   writeNotices();
-  writeDeployConfig();
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

@@ -131,6 +131,21 @@ export class CommonweightSession extends HTMLElement {
     void this.#look();
   }
 
+  /** The element's own events have their types; the others are as on every element. */
+  override addEventListener<Type extends keyof CommonweightSessionEvents>(
+    type: Type,
+    listener: (event: CustomEvent<CommonweightSessionEvents[Type]>) => void,
+    options?: boolean | AddEventListenerOptions,
+  ): void;
+  override addEventListener(
+    type: string,
+    listener: EventListenerOrEventListenerObject,
+    options?: boolean | AddEventListenerOptions,
+  ): void;
+  override addEventListener(type: string, listener: unknown, options?: boolean | AddEventListenerOptions): void {
+    super.addEventListener(type, listener as EventListener, options);
+  }
+
   /**
    * Takes part, as the button does. Resolves once the coordinator knows this browser. Rejects with TrainingError, which is
    * an `error` event as well, or with an AbortError if the element left the page meanwhile.

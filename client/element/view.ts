@@ -1,11 +1,10 @@
 /**
  * The element's shadow tree: one card, built once, whose texts change. Made by DOM calls and a constructable stylesheet, so that
- * it works under a content security policy without `style-src`, and everything from a session is text.
+ * it works under a content security policy without `style-src`, and everything from a session is text. Light or dark as the page is.
  */
 
 const CSS = `
 :host {
-  color-scheme: light dark;
   display: block;
   max-width: 32rem;
   font: 1rem / 1.5 system-ui, sans-serif;
