@@ -6,8 +6,10 @@ import { Command } from "commander";
 import { datasetCommand } from "./commands/dataset.ts";
 import { devCommand } from "./commands/dev.ts";
 import { exportCommand } from "./commands/export.ts";
+import { initCommand } from "./commands/init.ts";
 import { trainCommand } from "./commands/train.ts";
 import { volunteerCommand } from "./commands/volunteer.ts";
+import { watchCommand } from "./commands/watch.ts";
 import { describe } from "./errors.ts";
 import { packageRoot } from "./root.ts";
 
@@ -16,11 +18,16 @@ export function createProgram(): Command {
   return new Command("commonweight")
     .description("Train neural networks in the browsers of whoever wants to help.")
     .version(version)
+    .commandsGroup("Train:")
+    .addCommand(initCommand())
     .addCommand(trainCommand())
-    .addCommand(devCommand())
-    .addCommand(volunteerCommand())
-    .addCommand(datasetCommand())
+    .addCommand(watchCommand())
     .addCommand(exportCommand())
+    .addCommand(datasetCommand())
+    .commandsGroup("Take part:")
+    .addCommand(volunteerCommand())
+    .commandsGroup("Run a coordinator:")
+    .addCommand(devCommand())
     .addHelpText("after", "\nEach command has its own help: commonweight train --help");
 }
 
