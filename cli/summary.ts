@@ -1,7 +1,7 @@
 /** What is said of a session when it has ended: how well it does, and who computed it. */
 
 import type { CoordinatorApi, SessionDescription } from "./api.ts";
-import { type Display, formatDuration } from "./display.ts";
+import type { Display } from "./display.ts";
 import { plain } from "./foreign-text.ts";
 import type { Ending } from "./watch.ts";
 
@@ -9,8 +9,6 @@ export interface Summary {
   readonly testAccuracy: number | null;
   readonly testLoss: number | null;
   readonly steps: number;
-  /** Since this process began. */
-  readonly seconds: number;
   readonly clients: readonly { readonly engine: string; readonly device: string; readonly samples: number }[];
   readonly engines: Ending["engines"];
   readonly weightsHash: string | null;
@@ -33,10 +31,7 @@ export async function summarize(
   const testAccuracy = test?.metrics.correct ?? null;
   const clients = result?.members ?? ending.clients;
   const all = clients.reduce((sum, { samples }) => sum + samples, 0);
-  const seconds = Math.round(performance.now() / 100) / 10;
 
-  display.say("");
-  display.say(`${ending.status}: ${ending.steps} steps in ${formatDuration(seconds)}`);
   const shown = evaluations.slice(-SHOWN);
   if (shown.length < evaluations.length) {
     const earlier = evaluations.length - shown.length;
@@ -61,7 +56,6 @@ export async function summarize(
     testAccuracy,
     testLoss: test?.loss ?? null,
     steps: ending.steps,
-    seconds,
     clients: clients.map(({ engine, device, samples }) => ({ engine, device, samples })),
     engines: ending.engines,
     weightsHash: result?.weightsHash ?? null,

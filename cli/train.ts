@@ -20,7 +20,7 @@ import { BROWSER_HINT, ensureBrowser } from "./browser.ts";
 import { startTabs } from "./browser-volunteers.ts";
 import { startCoordinator } from "./coordinator.ts";
 import { cutDataset, readSource } from "./dataset.ts";
-import { createDisplay, type Display } from "./display.ts";
+import { createDisplay, type Display, formatDuration } from "./display.ts";
 import { CliError, messageOf } from "./errors.ts";
 import { writeModel } from "./model.ts";
 import { startProcesses } from "./node-volunteers.ts";
@@ -272,8 +272,12 @@ async function conclude(
   model: string,
   display: Display,
 ): Promise<void> {
+  // Since this process began.
+  const seconds = Math.round(performance.now() / 100) / 10;
+  display.say("");
+  display.say(`${ending.status}: ${ending.steps} steps in ${formatDuration(seconds)}`);
   const { summary, hasBest } = await summarize(api, session, ending, display);
   await writeModel(api, session, hasBest ? "best" : "latest", model);
   display.say(`model ${model}`);
-  display.emit({ type: "finished", ...summary, model });
+  display.emit({ type: "finished", ...summary, seconds, model });
 }

@@ -251,7 +251,7 @@ export async function watchSession(options: WatchOptions): Promise<Ending> {
     state = canonicalJson([status, reason, clients]);
     const now = performance.now();
     pace.note(now, progress.step);
-    const left = pace.secondsLeft(progress.totalSteps);
+    const left = progress.clientCount === 0 ? null : pace.secondsLeft(progress.totalSteps);
     display.show({
       title: definition.title,
       url,

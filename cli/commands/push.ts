@@ -6,6 +6,7 @@ import { type AccessOptions, openApi } from "../access.ts";
 import { createCommand, dataOption, pairOf, serverOption, whole } from "../arguments.ts";
 import { cutDataset, readImageSet } from "../dataset.ts";
 import { CliError, messageOf } from "../errors.ts";
+import { plain } from "../foreign-text.ts";
 import { importNpy, importNpz } from "../importers/arrays.ts";
 import { importImages } from "../importers/images.ts";
 import { classEnding, type Imported, snippet } from "../importers/imported.ts";
@@ -92,7 +93,7 @@ async function push(name: string, options: PushOptions): Promise<void> {
   const { manifest, chunks } = cutDataset(name, imported.content);
   checkManifest(manifest);
   if (!options.mine) console.error(WARNING);
-  for (const note of imported.notes) console.log(`  ${note}`);
+  for (const note of imported.notes) console.log(`  ${plain(note, 2_000)}`);
   const isTerminal = process.stdout.isTTY === true;
   await openApi(options).pushDataset(manifest, chunks, (done) => {
     if (isTerminal) process.stdout.write(`\r${done}/${chunks.length} chunks`);

@@ -24,6 +24,8 @@ async function watch(link: string, options: AccessOptions & { readonly json: boo
     });
     const ending = await watchSession({ api, session, volunteers: null, display, onEpoch: null });
     display.end();
+    display.say("");
+    display.say(`${ending.status} after ${ending.steps} steps`);
     const { summary } = await summarize(api, session, ending, display);
     display.emit({ type: ending.status, ...summary });
   } finally {

@@ -28,6 +28,15 @@ export interface Picture {
 /** Channels by PNG's colour type. */
 const CHANNELS: Readonly<Record<number, number>> = { 0: 1, 2: 3, 3: 1, 4: 2, 6: 4 };
 
+function inflateAtMost(packed: Uint8Array, bytes: number): Uint8Array {
+  try {
+    return inflateSync(packed, { maxOutputLength: bytes });
+  } catch (error) {
+    const isMore = error instanceof Error && "code" in error && error.code === "ERR_BUFFER_TOO_LARGE";
+    throw isMore ? new Error(`its pixels unpack to more than ${bytes} bytes`, { cause: error }) : error;
+  }
+}
+
 /**
  * Throws unless the pixels unpack to no more than the header's width and height ask for: the decoder itself would go on
  * unpacking as long as there is something to unpack.
@@ -48,7 +57,7 @@ function checkUnpackedSize(file: Uint8Array): void {
     if (type === 0x49444154) packed.push(file.subarray(at + 8, Math.min(file.length, at + 8 + view.getUint32(at)))); // IDAT
   }
   const bytes = height * (1 + width * CHANNELS[colour]);
-  const pixels = inflateSync(Buffer.concat(packed), { maxOutputLength: bytes });
+  const pixels = inflateAtMost(Buffer.concat(packed), bytes);
   if (pixels.length !== bytes) throw new Error(`its pixels are cut off: ${pixels.length} of ${bytes} bytes`);
 }
 
