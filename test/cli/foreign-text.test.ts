@@ -1,6 +1,8 @@
 import { execFile } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import fc from "fast-check";
@@ -115,5 +117,20 @@ it("a coordinator's refusal reaches the terminal as text", async () => {
     expect(failure.stderr.length).toBeLessThan(1_000);
   } finally {
     server.close();
+  }
+});
+
+it("a file that an error quotes reaches the terminal as text", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "commonweight-foreign-"));
+  try {
+    const file = join(folder, "table.csv");
+    writeFileSync(file, "x,\u001b[31mred\u202e\n1,2\n");
+    const bin = join(packageRoot, "bin/commonweight.js");
+    const args = [bin, "dataset", "push", "d", "--csv", file, "--target", "y"];
+    const failure = await promisify(execFile)(process.execPath, args).catch((error: { stderr: string }) => error);
+    expect(failure.stderr).toContain('there is no column "y"; there are x, red');
+    expect(harmIn(failure.stderr.trimEnd())).toEqual([]);
+  } finally {
+    rmSync(folder, { recursive: true });
   }
 });

@@ -19,7 +19,7 @@ const RECORD: readonly Measurement[] = [
   },
   {
     split: "train",
-    step: 300,
+    step: 200,
     epoch: 1,
     loss: null,
     metrics: { correct: 0.75 },
@@ -68,7 +68,7 @@ it("CSV has a line for each measurement and a column for each metric", () => {
   expect(encodeCsv(RECORD)).toBe(
     `split,step,epoch,loss,correct,samples,time
 train,1,0,0.5,0.25,64,2026-01-02T03:04:05.678Z
-train,300,1,,0.75,32,2026-01-02T03:04:05.679Z
+train,200,1,,0.75,32,2026-01-02T03:04:05.679Z
 validation,300,,0.125,1,,2026-01-02T03:04:05.680Z
 `,
   );
@@ -103,7 +103,7 @@ describe("TensorBoard's event files", () => {
     expect(events).toEqual([
       { wallTime: TIME / 1000, step: 0, version: "brain.Event:2", scalars: {} },
       { wallTime: TIME / 1000, step: 1, version: "", scalars: { "loss/train": 0.5, "correct/train": 0.25 } },
-      { wallTime: (TIME + 1) / 1000, step: 300, version: "", scalars: { "correct/train": 0.75 } },
+      { wallTime: (TIME + 1) / 1000, step: 200, version: "", scalars: { "correct/train": 0.75 } },
       {
         wallTime: (TIME + 2) / 1000,
         step: 300,

@@ -68,9 +68,10 @@ describe("errors in a session file point at its line", () => {
   });
 
   it("layers that do not fit together: the call that builds the model", async () => {
-    const source = changed("nn.linear(16, 2)", "nn.linear(15, 2)");
+    // Nested so deep that Node's usual ten frames would not reach the file.
+    const source = changed("nn.linear(16, 2)", "nn.sequential(nn.sequential(nn.linear(15, 2)))");
     expect(await complaint("e.ts", source)).toBe(
-      `error: e.ts:${placeOf(source, "defineSession({\n")}: layer 4 (linear): expected input [N, 15], got [N, 16]
+      `error: e.ts:${placeOf(source, "defineSession({\n")}: layer 4.0.0 (linear): expected input [N, 15], got [N, 16]
     9 | export default defineSession({
       |                ^
 `,
