@@ -8,6 +8,7 @@ import type { SessionDefinition } from "../shared/session/definition.ts";
 import type { Chunk } from "./dataset.ts";
 import type { ClientShare } from "./display.ts";
 import { CliError, messageOf, RefusedError } from "./errors.ts";
+import { plain } from "./foreign-text.ts";
 
 export interface SessionDescription {
   readonly id: string;
@@ -25,6 +26,8 @@ export interface StepMetric {
   readonly samples: number;
   /** Samples by the engine that computed them. */
   readonly engines: Readonly<Record<string, number>>;
+  /** When, in milliseconds since 1970. */
+  readonly time: number;
 }
 
 export interface SessionMetrics {
@@ -34,6 +37,7 @@ export interface SessionMetrics {
     readonly step: number;
     readonly loss: number | null;
     readonly metrics: Readonly<Record<string, number>>;
+    readonly time: number;
   }[];
   readonly result: {
     readonly testLoss: number | null;
@@ -67,7 +71,10 @@ export class CoordinatorApi {
   }
 
   async createSession(definition: SessionDefinition): Promise<{ id: string; path: string }> {
-    return this.#json("POST", "/api/sessions", JSON.stringify(definition));
+    const created = await this.#json<{ id: string; path: string }>("POST", "/api/sessions", JSON.stringify(definition));
+    // It becomes part of addresses and of what is printed.
+    if (!/^[0-9a-f]{32}$/.test(created.id)) throw new CliError(`${this.server} answered without a session's id`);
+    return created;
   }
 
   readSession(id: string): Promise<SessionDescription> {
@@ -173,12 +180,12 @@ export class CoordinatorApi {
     }
     if (response.ok) return value as T;
     const { error } = value as { error?: { code?: string; message?: string } };
-    const code = error?.code ?? String(response.status);
+    const code = plain(error?.code ?? response.status, 64);
     const hint = response.status === 401 ? ": is COMMONWEIGHT_ADMIN_SECRET set to the coordinator's?" : "";
     throw new RefusedError(
       response.status,
       code,
-      `the coordinator refused (${code}): ${error?.message ?? "no reason given"}${hint}`,
+      `the coordinator refused (${code}): ${plain(error?.message ?? "no reason given", 500)}${hint}`,
     );
   }
 }

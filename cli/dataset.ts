@@ -1,11 +1,14 @@
 /** Data sets on their way to a coordinator: columns in memory, cut into content-addressed chunks. */
 
 import { createHash } from "node:crypto";
-import { readFileSync } from "node:fs";
+import { resolve } from "node:path";
+import { fileURLToPath } from "node:url";
 import { chunkLayout, type DatasetManifest, sampleBytes } from "../shared/session/dataset.ts";
 import type { ColumnSpec } from "../shared/session/definition.ts";
-import { CliError, messageOf } from "./errors.ts";
-import { type IdxArray, parseIdx } from "./idx.ts";
+import { CliError } from "./errors.ts";
+import { readFile } from "./importers/file.ts";
+import { type IdxArray, parseIdx } from "./importers/idx.ts";
+import { type CsvSource, importCsv } from "./importers/table.ts";
 
 /** Bytes of one chunk, roughly: large enough to be few requests, small enough to cache and retry. */
 const CHUNK_BYTES = 1 << 20;
@@ -26,15 +29,7 @@ export interface DatasetContent {
   readonly splits: Readonly<Record<string, readonly [number, number]>>;
 }
 
-function readIdx(path: string): IdxArray {
-  let bytes: Uint8Array;
-  try {
-    bytes = readFileSync(path);
-  } catch (error) {
-    throw new CliError(`cannot read ${path}: ${messageOf(error)}`);
-  }
-  return parseIdx(bytes, path);
-}
+const readIdx = (path: string): IdxArray => parseIdx(readFile(path), path);
 
 function readPair(images: string, labels: string): { images: IdxArray; labels: IdxArray } {
   const pair = { images: readIdx(images), labels: readIdx(labels) };
@@ -81,8 +76,11 @@ export interface ColumnData {
   readonly shape: readonly number[];
 }
 
-/** A data set that a session file brings along: files on disk, or arrays made on the spot. */
-export type DatasetSource = { readonly idx: IdxFiles } | { readonly columns: Readonly<Record<string, ColumnData>> };
+/** A data set that a session file brings along: files on disk, or arrays made on the spot. Paths are relative to that file. */
+export type DatasetSource =
+  | { readonly idx: IdxFiles }
+  | { readonly csv: Omit<CsvSource, "file"> & { readonly file: string | URL } }
+  | { readonly columns: Readonly<Record<string, ColumnData>> };
 
 function dtypeOf(values: unknown): ColumnSpec["dtype"] | null {
   if (values instanceof Uint8Array) return "uint8";
@@ -90,9 +88,23 @@ function dtypeOf(values: unknown): ColumnSpec["dtype"] | null {
   return values instanceof Float32Array ? "float32" : null;
 }
 
-/** Reads a source into memory. Throws CliError if it is none, or if columns differ in length. */
-export function readSource(name: string, source: DatasetSource): DatasetContent {
-  if ("idx" in source) return readImageSet(source.idx);
+/** Reads a source into memory, its paths from `folder`. Throws CliError if it is none, or if columns differ in length. */
+export function readSource(name: string, source: DatasetSource, folder = "."): DatasetContent {
+  if ("csv" in source) {
+    const { file } = source.csv;
+    return importCsv({ ...source.csv, file: resolve(folder, file instanceof URL ? fileURLToPath(file) : file) })
+      .content;
+  }
+  if ("idx" in source) {
+    const { images, labels, testImages, testLabels } = source.idx;
+    const from = (file: string): string => resolve(folder, file);
+    return readImageSet({
+      images: from(images),
+      labels: from(labels),
+      testImages: testImages === undefined ? undefined : from(testImages),
+      testLabels: testLabels === undefined ? undefined : from(testLabels),
+    });
+  }
   const entries = Object.entries(source.columns).map(([column, { values, shape }]) => {
     const dtype = dtypeOf(values);
     if (dtype === null) {

@@ -4,6 +4,7 @@
  */
 
 import type { Progress } from "../shared/protocol/messages.ts";
+import { plain, plainJson } from "./foreign-text.ts";
 
 export interface ClientShare {
   readonly id: string;
@@ -82,7 +83,7 @@ export function summaryLine({ progress, epochs, left }: Snapshot): string {
   const { step, totalSteps, epoch, loss, samplesPerSecond, reason } = progress;
   const parts = [
     STATES[progress.status] || STAGES[progress.stage],
-    reason,
+    plain(reason),
     `step ${step}/${totalSteps}`,
     `epoch ${Math.min(epoch + 1, epochs)}/${epochs}`,
     `loss ${loss === null ? "–" : loss.toFixed(4)}`,
@@ -98,7 +99,8 @@ function clientLines({ progress, clients }: Snapshot): string[] {
   const live = new Map(progress.clients.map(({ id, state }) => [id, state]));
   return clients.map(({ id, engine, device, samples }) => {
     const share = all === 0 ? "" : `${((samples / all) * 100).toFixed(1).padStart(5)} %`;
-    return `  ${id}  ${engine.padEnd(6)} ${share}  ${(live.get(id) ?? "gone").padEnd(7)}  ${device}`;
+    const state = plain(live.get(id) ?? "gone", 16);
+    return `  ${plain(id, 8)}  ${plain(engine, 16).padEnd(6)} ${share}  ${state.padEnd(7)}  ${plain(device)}`;
   });
 }
 
@@ -108,7 +110,7 @@ function drawLines(snapshot: Snapshot, columns: number, rows: number): string[] 
   const done = progress.totalSteps === 0 ? 0 : Math.min(1, progress.step / progress.totalSteps);
   const filled = Math.round(done * BAR);
   const lines = [
-    `${title}  ${url}`,
+    `${plain(title)}  ${url}`,
     `${"█".repeat(filled)}${"░".repeat(BAR - filled)} ${percent(done)}  ${formatDuration(elapsed)}`,
     summaryLine(snapshot),
   ];
@@ -160,7 +162,7 @@ export function createDisplay(
       drawn = [];
     },
     emit(object) {
-      if (options.json) stdout.write(`${JSON.stringify(object)}\n`);
+      if (options.json) stdout.write(`${plainJson(object)}\n`);
     },
   };
 }

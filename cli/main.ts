@@ -6,21 +6,32 @@ import { Command } from "commander";
 import { datasetCommand } from "./commands/dataset.ts";
 import { devCommand } from "./commands/dev.ts";
 import { exportCommand } from "./commands/export.ts";
+import { initCommand } from "./commands/init.ts";
 import { trainCommand } from "./commands/train.ts";
 import { volunteerCommand } from "./commands/volunteer.ts";
+import { watchCommand } from "./commands/watch.ts";
 import { describe } from "./errors.ts";
+import { plain } from "./foreign-text.ts";
 import { packageRoot } from "./root.ts";
+
+/** Most characters of a line of an error. */
+const LINE = 2_000;
 
 export function createProgram(): Command {
   const { version } = JSON.parse(readFileSync(join(packageRoot, "package.json"), "utf8")) as { version: string };
   return new Command("commonweight")
     .description("Train neural networks in the browsers of whoever wants to help.")
     .version(version)
+    .commandsGroup("Train:")
+    .addCommand(initCommand())
     .addCommand(trainCommand())
-    .addCommand(devCommand())
-    .addCommand(volunteerCommand())
-    .addCommand(datasetCommand())
+    .addCommand(watchCommand())
     .addCommand(exportCommand())
+    .addCommand(datasetCommand())
+    .commandsGroup("Take part:")
+    .addCommand(volunteerCommand())
+    .commandsGroup("Run a coordinator:")
+    .addCommand(devCommand())
     .addHelpText("after", "\nEach command has its own help: commonweight train --help");
 }
 
@@ -32,7 +43,9 @@ export async function main(args: readonly string[]): Promise<number> {
     await createProgram().parseAsync([...args], { from: "user" });
     return 0;
   } catch (error) {
-    process.stderr.write(`${describe(error, args.includes("--debug"))}\n`);
+    // A complaint may quote a file or a coordinator, of whoever's making.
+    const lines = describe(error, args.includes("--debug")).split("\n");
+    process.stderr.write(`${lines.map((line) => plain(line, LINE)).join("\n")}\n`);
     return 1;
   }
 }

@@ -5,12 +5,13 @@
 
 import { existsSync } from "node:fs";
 import { registerHooks } from "node:module";
-import { join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import type { SessionDefinition } from "../shared/session/definition.ts";
 import type { DatasetSource } from "./dataset.ts";
-import { CliError, messageOf } from "./errors.ts";
+import { CliError } from "./errors.ts";
 import { packageRoot } from "./root.ts";
+import { locateFailure } from "./session-error.ts";
 
 export interface EpochReport {
   /** Counted from 0. */
@@ -20,6 +21,9 @@ export interface EpochReport {
 }
 
 export interface SessionFile {
+  /** Full path, and the folder that paths in the file are relative to. */
+  readonly path: string;
+  readonly folder: string;
   readonly definition: SessionDefinition;
   readonly datasets: Readonly<Record<string, DatasetSource>>;
   readonly onEpoch: ((report: EpochReport) => void) | null;
@@ -35,20 +39,29 @@ function resolveOwnImports(): void {
   });
 }
 
-/** Throws CliError with the file's own complaint. */
+/** Frames of a stack that are kept: a user's is below those of every nested layer. */
+const STACK_DEPTH = 200;
+
+/** Throws CliError with the place in the file and its complaint. */
 export async function loadSessionFile(path: string): Promise<SessionFile> {
   const full = resolve(path);
   if (!existsSync(full)) throw new CliError(`there is no session file ${path}`);
   resolveOwnImports();
   let module: { default?: unknown; datasets?: unknown; onEpoch?: unknown };
+  const depth = Error.stackTraceLimit;
+  Error.stackTraceLimit = STACK_DEPTH;
   try {
     module = (await import(pathToFileURL(full).href)) as typeof module;
   } catch (error) {
-    throw new CliError(`${path}: ${messageOf(error)}`, { cause: error });
+    throw locateFailure(full, error);
+  } finally {
+    Error.stackTraceLimit = depth;
   }
   const definition = module.default as SessionDefinition | undefined;
   if (definition?.format !== 1) throw new CliError(`${path}: its default export must be defineSession({...})`);
   return {
+    path: full,
+    folder: dirname(full),
     definition,
     datasets: (module.datasets ?? {}) as SessionFile["datasets"],
     onEpoch: typeof module.onEpoch === "function" ? (module.onEpoch as SessionFile["onEpoch"]) : null,

@@ -6,11 +6,14 @@
 import { Console } from "node:console";
 import { createHash } from "node:crypto";
 import { mkdirSync, statSync } from "node:fs";
-import { dirname, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { canonicalJson } from "../shared/session/canonical.ts";
 import type { DatasetManifest } from "../shared/session/dataset.ts";
 import type { SessionDefinition } from "../shared/session/definition.ts";
 import { planRun } from "../shared/session/plan.ts";
+import { checkDataset, parseDefinition } from "../shared/session/validate.ts";
+import { coordinatorBudget } from "../workers/limits.ts";
+import { openApi } from "./access.ts";
 import { CoordinatorApi, type SessionDescription } from "./api.ts";
 import { assignEngines, type VolunteerEngine } from "./arguments.ts";
 import { BROWSER_HINT, ensureBrowser } from "./browser.ts";
@@ -21,8 +24,10 @@ import { createDisplay, type Display, formatDuration } from "./display.ts";
 import { CliError, messageOf } from "./errors.ts";
 import { writeModel } from "./model.ts";
 import { startProcesses } from "./node-volunteers.ts";
+import { locateComplaint } from "./session-error.ts";
 import { loadSessionFile, type SessionFile } from "./session-file.ts";
-import { openState, SessionBook, type StateFolder } from "./state.ts";
+import { openState, readState, SessionBook, type StateFolder } from "./state.ts";
+import { summarize } from "./summary.ts";
 import type { Volunteers } from "./volunteers.ts";
 import { type Ending, watchSession } from "./watch.ts";
 
@@ -35,7 +40,7 @@ export interface TrainOptions {
   readonly port?: number;
   readonly json: boolean;
   readonly out?: string;
-  /** A coordinator that runs already; its secret comes from COMMONWEIGHT_ADMIN_SECRET. */
+  /** A coordinator that runs already; its secret comes from COMMONWEIGHT_ADMIN_SECRET, or from `data` if it is that one. */
   readonly server?: string;
   readonly data: string;
   readonly fresh: boolean;
@@ -85,13 +90,14 @@ async function run(path: string, options: TrainOptions, display: Display, cleanu
   const say = (line: string): void => display.say(line);
   const file = await loadSessionFile(path);
   const definition = override(file.definition, options);
+  check(file, () => parseDefinition(definition, coordinatorBudget));
 
-  const state = openState(options.data);
+  const state = openTrainState(options, say);
   cleanup.push(state.release);
   const model = prepareModelFile(options.out, state);
-  if (state.number > 1) say(`another training is going on here: this one keeps to ${state.path}`);
   const api = await connect(state, options, say, cleanup);
   const manifest = await provideDataset(api, definition, file, options, say);
+  if (manifest !== null) check(file, () => checkDataset(definition, manifest));
   const { session, isNew } = await openSession(api, state, definition, manifest, options);
   const url = `${api.server}/s/${session.id}`;
   display.emit({
@@ -110,6 +116,28 @@ async function run(path: string, options: TrainOptions, display: Display, cleanu
   const ending = await watchSession({ api, session, volunteers, display, onEpoch: file.onEpoch });
   display.end();
   await conclude(api, session, ending, model, display);
+}
+
+/** What the coordinator would refuse is said before it is asked, with the place in the file. */
+function check({ path }: SessionFile, requirement: () => void): void {
+  try {
+    requirement();
+  } catch (error) {
+    throw locateComplaint(path, error);
+  }
+}
+
+/** With a coordinator of somebody else's, the folder only remembers sessions: it is no other command's storage. */
+function openTrainState({ server, data }: TrainOptions, say: (line: string) => void): StateFolder {
+  const state = openState(server === undefined ? data : join(data, "remote"));
+  if (state.number > 1) {
+    say(`another command is at work in ${data}: this one keeps to ${state.path}`);
+    const port = readState(data)?.port;
+    if (server === undefined && port !== undefined) {
+      say(`(if it is commonweight dev, --server http://127.0.0.1:${port} trains there)`);
+    }
+  }
+  return state;
 }
 
 /** The command line's figures take the place of the file's. */
@@ -141,11 +169,11 @@ function prepareModelFile(out: string | undefined, { number }: StateFolder): str
 
 async function connect(
   state: StateFolder,
-  { server, port }: TrainOptions,
+  { server, port, data }: TrainOptions,
   say: (line: string) => void,
   cleanup: Cleanup,
 ): Promise<CoordinatorApi> {
-  if (server !== undefined) return new CoordinatorApi(server, process.env.COMMONWEIGHT_ADMIN_SECRET);
+  if (server !== undefined) return openApi({ server, data });
   const coordinator = await startCoordinator({ state, port, say });
   cleanup.push(coordinator.stop);
   return new CoordinatorApi(coordinator.url, state.secret);
@@ -159,7 +187,7 @@ async function connect(
 async function provideDataset(
   api: CoordinatorApi,
   { data }: SessionDefinition,
-  { datasets }: SessionFile,
+  { datasets, folder }: SessionFile,
   { server }: TrainOptions,
   say: (line: string) => void,
 ): Promise<DatasetManifest | null> {
@@ -170,7 +198,7 @@ async function provideDataset(
     if (held !== null) return held;
     throw new CliError(`the coordinator has no data set ${data.dataset}: push it with commonweight dataset push`);
   }
-  const content = readSource(data.dataset, source);
+  const content = readSource(data.dataset, source, folder);
   const { manifest, chunks } = cutDataset(data.dataset, content);
   if (held !== null && canonicalJson(held) === canonicalJson(manifest)) return held;
   if (held !== null && server !== undefined) {
@@ -244,46 +272,12 @@ async function conclude(
   model: string,
   display: Display,
 ): Promise<void> {
-  // After any step: only the evaluations and the result are wanted.
-  const { result, evaluations } = await api.readMetrics(session.id, Number.MAX_SAFE_INTEGER);
-  const test = evaluations.find(({ work }) => work === "test");
-  const hasBest = evaluations.some(({ work }) => work === "validate");
-  await writeModel(api, session, hasBest ? "best" : "latest", model);
-  const testAccuracy = test?.metrics.correct ?? null;
-  const clients = result?.members ?? ending.clients;
-  const all = clients.reduce((sum, { samples }) => sum + samples, 0);
   // Since this process began.
   const seconds = Math.round(performance.now() / 100) / 10;
-
   display.say("");
-  display.say(`finished: ${ending.steps} steps in ${formatDuration(seconds)}`);
-  for (const { work, step, loss, metrics } of evaluations) {
-    const accuracy = metrics.correct === undefined ? "" : `, accuracy ${(metrics.correct * 100).toFixed(2)} %`;
-    const name = work === "test" ? "test, once, at the best weights" : `validation after step ${step}`;
-    display.say(`  ${name}: loss ${loss === null ? "–" : loss.toFixed(4)}${accuracy}`);
-  }
-  if (testAccuracy !== null) display.say(`test accuracy ${(testAccuracy * 100).toFixed(2)} %`);
-  for (const { id, engine, device, samples } of clients) {
-    const share = all === 0 ? "" : `${((samples / all) * 100).toFixed(1).padStart(5)} %`;
-    display.say(`  ${id}  ${engine.padEnd(6)} ${share}  ${samples} samples  ${device}`);
-  }
-  const trained = ending.engines.reduce((sum, { samples }) => sum + samples, 0);
-  for (const { engine, steps, samples } of ending.engines) {
-    display.say(
-      `  ${engine} computed in ${steps} of ${ending.steps} steps, ${((samples / trained) * 100).toFixed(1)} % of their samples`,
-    );
-  }
+  display.say(`${ending.status}: ${ending.steps} steps in ${formatDuration(seconds)}`);
+  const { summary, hasBest } = await summarize(api, session, ending, display);
+  await writeModel(api, session, hasBest ? "best" : "latest", model);
   display.say(`model ${model}`);
-  display.emit({
-    type: "finished",
-    testAccuracy,
-    testLoss: test?.loss ?? null,
-    steps: ending.steps,
-    seconds,
-    clients: clients.map(({ engine, device, samples }) => ({ engine, device, samples })),
-    engines: ending.engines,
-    model,
-    weightsHash: result?.weightsHash ?? null,
-    bestHash: result?.bestHash ?? null,
-  });
+  display.emit({ type: "finished", ...summary, seconds, model });
 }

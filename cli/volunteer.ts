@@ -2,6 +2,7 @@
 
 import { joinTraining } from "../client/node/index.ts";
 import { CliError, messageOf } from "./errors.ts";
+import { plain } from "./foreign-text.ts";
 
 export interface VolunteerCommandOptions {
   readonly engine: "auto" | "wasm" | "native";
@@ -26,12 +27,12 @@ export async function volunteer(url: string, { engine, workers, quiet }: Volunte
       signal: controller.signal,
       ...(workers === undefined ? {} : { workers }),
     });
-    say(`taking part in ${handle.session.title} as ${handle.clientId.slice(0, 8)} (${handle.device})`);
+    say(`taking part in ${plain(handle.session.title)} as ${handle.clientId.slice(0, 8)} (${handle.device})`);
     handle.on("status", ({ status, reason }) => {
-      if (status === "connecting") say(`connecting again: ${reason}`);
+      if (status === "connecting") say(`connecting again: ${plain(reason)}`);
     });
     handle.on("error", ({ message, fatal }) => {
-      if (!fatal) say(message);
+      if (!fatal) say(plain(message, 500));
     });
     const ticker = setInterval(() => {
       const { step, totalSteps, loss } = handle.progress;
@@ -39,10 +40,10 @@ export async function volunteer(url: string, { engine, workers, quiet }: Volunte
       say(`${handle.status} · step ${step}/${totalSteps}${figure} · ${handle.contributed.samples} samples computed`);
     }, 10_000);
     const { outcome, reason, contributed } = await handle.finished.finally(() => clearInterval(ticker));
-    if (outcome === "failed") throw new CliError(`the session failed: ${reason}`);
+    if (outcome === "failed") throw new CliError(`the session failed: ${plain(reason)}`);
     say(`${outcome}: ${contributed.samples} samples computed`);
   } catch (error) {
     if (controller.signal.aborted) return;
-    throw error instanceof CliError ? error : new CliError(messageOf(error), { cause: error });
+    throw error instanceof CliError ? error : new CliError(plain(messageOf(error), 500), { cause: error });
   }
 }

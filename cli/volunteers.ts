@@ -1,6 +1,7 @@
 /** Volunteers that the command line starts itself, whatever they run in: how many are there, and what became of the others. */
 
 import type { VolunteerEngine } from "./arguments.ts";
+import { plain } from "./foreign-text.ts";
 
 export interface Volunteers {
   /** How many were started. */
@@ -48,7 +49,7 @@ export class Roster {
   /** Counts once, however often it is told. An empty reason is an end that nobody minds. */
   end(number: number, reason: string): void {
     if (!this.#living.delete(number) || this.#dismissed || reason === "") return;
-    this.#lastDeath = reason;
-    this.#say(`volunteer ${number} is gone: ${reason}`);
+    this.#lastDeath = plain(reason, 500);
+    this.#say(`volunteer ${number} is gone: ${this.#lastDeath}`);
   }
 }

@@ -1,10 +1,12 @@
 /** Watches a session until it ends: the display, the lines for machines, and whether anybody is left to compute. */
 
 import type { Progress } from "../shared/protocol/messages.ts";
+import { canonicalJson } from "../shared/session/canonical.ts";
 import { planRun } from "../shared/session/plan.ts";
 import type { CoordinatorApi, SessionDescription, SessionMetrics } from "./api.ts";
 import type { ClientShare, Display } from "./display.ts";
 import { CliError, messageOf, RefusedError } from "./errors.ts";
+import { plain } from "./foreign-text.ts";
 import type { SessionFile } from "./session-file.ts";
 import type { Volunteers } from "./volunteers.ts";
 
@@ -26,6 +28,7 @@ export interface EngineShare {
 }
 
 export interface Ending {
+  readonly status: Progress["status"];
   readonly steps: number;
   readonly clients: readonly ClientShare[];
   readonly engines: readonly EngineShare[];
@@ -34,7 +37,8 @@ export interface Ending {
 export interface WatchOptions {
   readonly api: CoordinatorApi;
   readonly session: SessionDescription;
-  readonly volunteers: Volunteers;
+  /** Those that this process started, or null where it only looks on. */
+  readonly volunteers: Volunteers | null;
   readonly display: Display;
   readonly onEpoch: SessionFile["onEpoch"];
 }
@@ -160,15 +164,51 @@ async function report(api: CoordinatorApi, id: string, reporter: Reporter): Prom
   }
 }
 
-/** Throws CliError for a state that nobody here can end, and says what a person may want to know. */
-function judge(progress: Progress): void {
-  const { status, reason, step } = progress;
+/** Throws CliError for a state that nobody here can end. */
+function judge({ status, reason, step }: Progress): void {
   if (status === "failed" || status === "stopped") {
-    throw new CliError(`the session ${status} at step ${step}${reason === "" ? "" : `: ${reason}`}`);
+    throw new CliError(`the session ${status} at step ${step}${because(reason)}`);
   }
 }
 
-/** Resolves when training has finished. Throws CliError if it failed, or if nobody is left to compute. */
+const because = (reason: string): string => (reason === "" ? "" : `: ${plain(reason)}`);
+
+/** Says once, in words, what changed between two looks: who is there, and whether the session goes on. */
+export class Narrator {
+  readonly #url: string;
+  #wasPresent: boolean | null = null;
+  #everPresent = false;
+  #status: Progress["status"] | null = null;
+
+  constructor(url: string) {
+    this.#url = url;
+  }
+
+  take({ status, reason, step, clientCount, stage }: Progress): string[] {
+    const lines: string[] = [];
+    const isPresent = clientCount > 0;
+    const isOpen = stage !== "done" && status !== "failed";
+    if (isOpen && !isPresent && this.#wasPresent !== false) {
+      lines.push(
+        this.#everPresent || step > 0
+          ? `everyone has left at step ${step}: it goes on when somebody opens ${this.#url}`
+          : `nobody has joined yet: it begins when somebody opens ${this.#url}`,
+      );
+    }
+    if (isOpen && isPresent && this.#wasPresent === false) lines.push(`somebody is there: ${clientCount} taking part`);
+    if (status === "paused" && this.#status !== "paused") lines.push(`paused at step ${step}${because(reason)}`);
+    if (isOpen && this.#status === "paused" && status !== "paused") lines.push(`resumed at step ${step}`);
+    this.#wasPresent = isPresent;
+    this.#everPresent ||= isPresent;
+    this.#status = status;
+    return lines;
+  }
+}
+
+/**
+ * Resolves when training has finished or was stopped. Throws CliError if it failed, if the session was deleted, or if all
+ * volunteers of this process are gone and there is nobody else.
+ */
 export async function watchSession(options: WatchOptions): Promise<Ending> {
   const { api, session, volunteers, display } = options;
   const { definition, id } = session;
@@ -176,6 +216,10 @@ export async function watchSession(options: WatchOptions): Promise<Ending> {
   const roll = new Roll();
   const pace = new Pace();
   const reporter = new Reporter(options);
+  // Of its own volunteers a command hears by other ways.
+  const narrator = volunteers === null || volunteers.started === 0 ? new Narrator(url) : null;
+  let state = "";
+  let step = session.progress.step;
   let lastHeard = performance.now();
   let lastStill = performance.now();
   let desertedAt = -1;
@@ -187,6 +231,10 @@ export async function watchSession(options: WatchOptions): Promise<Ending> {
       await report(api, id, reporter);
       lastHeard = performance.now();
     } catch (error) {
+      if (error instanceof RefusedError && error.status === 404) {
+        display.emit({ type: "status", status: "deleted", reason: "", step, clients: 0 });
+        throw new CliError(`the session was deleted at step ${step}: nobody can go on with it`, { cause: error });
+      }
       const isFinal = error instanceof RefusedError && error.status < 500;
       if (isFinal || performance.now() - lastHeard > PATIENCE) throw error;
       display.say(`waiting for the coordinator: ${messageOf(error)}`);
@@ -194,9 +242,16 @@ export async function watchSession(options: WatchOptions): Promise<Ending> {
       continue;
     }
     roll.take(progress);
+    step = progress.step;
+    for (const line of narrator?.take(progress) ?? []) display.say(line);
+    const { status, reason, clientCount: clients } = progress;
+    if (state !== canonicalJson([status, reason, clients])) {
+      display.emit({ type: "status", status, reason, step, clients });
+    }
+    state = canonicalJson([status, reason, clients]);
     const now = performance.now();
     pace.note(now, progress.step);
-    const left = pace.secondsLeft(progress.totalSteps);
+    const left = progress.clientCount === 0 ? null : pace.secondsLeft(progress.totalSteps);
     display.show({
       title: definition.title,
       url,
@@ -207,11 +262,12 @@ export async function watchSession(options: WatchOptions): Promise<Ending> {
       left,
     });
     if (progress.stage === "done" && progress.status !== "failed") {
-      return { steps: progress.step, clients: roll.list(), engines: reporter.engines() };
+      return { status: progress.status, steps: progress.step, clients: roll.list(), engines: reporter.engines() };
     }
     judge(progress);
     // Seen twice at the same step: the first look may have crossed the end on its way.
-    const isDeserted = volunteers.started > 0 && volunteers.alive === 0 && progress.clientCount === 0;
+    const isAlone = volunteers !== null && volunteers.started > 0 && volunteers.alive === 0;
+    const isDeserted = isAlone && progress.clientCount === 0;
     if (isDeserted && desertedAt === progress.step) {
       const why = volunteers.lastDeath === "" ? "" : ` (the last one: ${volunteers.lastDeath})`;
       throw new CliError(`every volunteer is gone at step ${progress.step}${why}; the same command goes on from there`);

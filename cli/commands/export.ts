@@ -1,52 +1,126 @@
-/** `commonweight export`: a session's weights as a file. */
+/** `commonweight export`: a session's weights, or the record of its training, as a file. */
 
-import { resolve } from "node:path";
+import { mkdirSync } from "node:fs";
+import { dirname, join, resolve } from "node:path";
 import { type Command, Option } from "commander";
 import { type AccessOptions, openApi } from "../access.ts";
+import type { CoordinatorApi, SessionDescription } from "../api.ts";
 import { createCommand, dataOption, parseSession, serverOption } from "../arguments.ts";
-import { RefusedError } from "../errors.ts";
+import { CliError, messageOf, RefusedError } from "../errors.ts";
+import { plain } from "../foreign-text.ts";
+import { encodeCsv, encodeJsonLines, type Measurement, readRecord } from "../metric-files.ts";
 import { writeModel } from "../model.ts";
+import { writeWhole } from "../state.ts";
+import { encodeEvents, eventFileName } from "../tensorboard.ts";
 
 interface ExportOptions extends AccessOptions {
+  readonly format: Format;
   readonly which: "best" | "latest";
+  readonly out?: string;
+}
+
+interface Target {
+  readonly api: CoordinatorApi;
+  readonly session: SessionDescription;
+  readonly which: ExportOptions["which"];
+  /** Full path. */
   readonly out: string;
 }
 
-async function exportModel(session: string, options: ExportOptions): Promise<void> {
-  const { server, id } = parseSession(session);
-  const api = openApi({ server: server ?? options.server, data: options.data });
-  const described = await api.readSession(id);
-  const out = resolve(options.out);
-  let { which } = options;
+/** Throws CliError where the folder cannot be made. */
+function makeFolder(folder: string): void {
   try {
-    await writeModel(api, described, which, out);
+    mkdirSync(folder, { recursive: true });
+  } catch (error) {
+    throw new CliError(`cannot write to ${folder}: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+async function exportModel({ api, session, which, out }: Target): Promise<void> {
+  makeFolder(dirname(out));
+  let written = which;
+  try {
+    await writeModel(api, session, which, out);
   } catch (error) {
     if (!(error instanceof RefusedError) || error.code !== "no-best") throw error;
-    which = "latest";
+    written = "latest";
     console.error("nothing was measured on held-out samples yet: these are the latest weights");
-    await writeModel(api, described, which, out);
+    await writeModel(api, session, written, out);
   }
-  const tensors = described.definition.graph.parameters.map(({ name, shape }) => `  ${name} [${shape.join(", ")}]`);
-  console.log([`${out}: ${which} weights of ${described.definition.title}`, ...tensors].join("\n"));
+  const { graph, title } = session.definition;
+  const tensors = graph.parameters.map(({ name, shape }) => `  ${plain(name)} [${shape.join(", ")}]`);
+  console.log([`${out}: ${written} weights of ${plain(title)}`, ...tensors].join("\n"));
+}
+
+/** Throws CliError where there is nothing to write yet. */
+async function readMeasurements({ api, session }: Target): Promise<Measurement[]> {
+  const record = await readRecord(api, session.id);
+  if (record.length === 0) throw new CliError("no step is done yet: there is nothing to export");
+  return record;
+}
+
+function exportText(encode: (record: readonly Measurement[]) => string): (target: Target) => Promise<void> {
+  return async (target) => {
+    const record = await readMeasurements(target);
+    makeFolder(dirname(target.out));
+    writeWhole(target.out, encode(record));
+    console.log(`${target.out}: ${record.length} measurements of ${plain(target.session.definition.title)}`);
+  };
+}
+
+/** TensorBoard looks for its files in a folder. */
+async function exportEvents(target: Target): Promise<void> {
+  const record = await readMeasurements(target);
+  makeFolder(target.out);
+  const file = join(target.out, eventFileName(record, target.session.id));
+  writeWhole(file, encodeEvents(record));
+  console.log(`${file}: ${record.length} measurements; tensorboard --logdir ${target.out} shows them`);
+}
+
+const FORMATS = {
+  safetensors: { out: "model.safetensors", run: exportModel },
+  csv: { out: "metrics.csv", run: exportText(encodeCsv) },
+  jsonl: { out: "metrics.jsonl", run: exportText(encodeJsonLines) },
+  tensorboard: { out: "runs", run: exportEvents },
+} as const satisfies Record<string, { out: string; run: (target: Target) => Promise<void> }>;
+
+type Format = keyof typeof FORMATS;
+
+async function runExport(link: string, options: ExportOptions): Promise<void> {
+  const { server, id } = parseSession(link);
+  const api = openApi({ server: server ?? options.server, data: options.data });
+  const format = FORMATS[options.format];
+  const session = await api.readSession(id);
+  await format.run({ api, session, which: options.which, out: resolve(options.out ?? format.out) });
 }
 
 export function exportCommand(): Command {
   const examples = [
     "export http://127.0.0.1:8787/s/0123456789abcdef0123456789abcdef -o model.safetensors",
     "export 0123456789abcdef0123456789abcdef --which latest",
+    "export 0123456789abcdef0123456789abcdef --format csv -o metrics.csv",
+    "export 0123456789abcdef0123456789abcdef --format tensorboard -o runs/moons",
   ];
-  return createCommand("export", "write a session's weights to a file that PyTorch can load", examples)
+  return createCommand("export", "write a session's weights, or losses and metrics, to a file", examples)
     .argument("<session>", "its link, https://host/s/<id>, or its id")
     .addOption(
-      new Option("--format <format>", "of the file: tensors have their state_dict names")
-        .choices(["safetensors"])
+      new Option(
+        "--format <format>",
+        "safetensors are weights that PyTorch can load; the others are losses and metrics",
+      )
+        .choices(Object.keys(FORMATS))
         .default("safetensors"),
     )
     .addOption(
-      new Option("--which <which>", "best on held-out samples, or latest").choices(["best", "latest"]).default("best"),
+      new Option("--which <which>", "of the weights: best on held-out samples, or latest")
+        .choices(["best", "latest"])
+        .default("best"),
     )
-    .option("-o, --out <file>", "the file to write", "model.safetensors")
+    .option(
+      "-o, --out <file>",
+      "the file to write, for tensorboard the folder (default: model.safetensors, metrics.csv, metrics.jsonl, runs)",
+    )
     .addOption(serverOption())
     .addOption(dataOption())
-    .action(exportModel);
+    .action(runExport);
 }

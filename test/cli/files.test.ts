@@ -5,7 +5,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { cutDataset } from "../../cli/dataset.ts";
 import { CliError } from "../../cli/errors.ts";
-import { parseIdx } from "../../cli/idx.ts";
+import { parseIdx } from "../../cli/importers/idx.ts";
 import { packageRoot } from "../../cli/root.ts";
 import { encodeSafetensors } from "../../cli/safetensors.ts";
 import { initialize } from "../../shared/graph/index.ts";

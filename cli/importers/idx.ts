@@ -4,7 +4,7 @@
  */
 
 import { gunzipSync } from "node:zlib";
-import { CliError } from "./errors.ts";
+import { CliError } from "../errors.ts";
 
 const UNSIGNED_BYTE = 0x08;
 const MAX_BYTES = 2_000_000_000;

@@ -1,0 +1,32 @@
+/** What every importer answers: the data, what was learnt about them, and how a session file asks for them. */
+
+import type { DatasetContent } from "../dataset.ts";
+
+export interface Imported {
+  readonly content: DatasetContent;
+  /** For people: classes and their numbers, what the features were divided by, and the like. */
+  readonly notes: readonly string[];
+  /** Source text that binds the features, and the targets; null where there is no such column. */
+  readonly x: string | null;
+  readonly y: string | null;
+  /** Shape of one sample's features. */
+  readonly input: readonly number[];
+  /** What the model must end in; null where the importer cannot know. */
+  readonly ending: string | null;
+}
+
+/** What a model that tells `classes` classes apart ends in. */
+export const classEnding = (classes: number): string =>
+  `the model ends in ${classes} outputs, one a class, with loss: loss.crossEntropy()`;
+
+/** The lines of a session file that train on the data set, ready to be pasted. */
+export function snippet(name: string, { content, x, y, input, ending }: Imported): string[] {
+  const splits = Object.entries(content.splits).filter(([, [from, to]]) => to > from);
+  const ranges = splits.map(([split, [from, to]]) => `${split}: [${from}, ${to}]`);
+  const bindings = [`x: ${x ?? '"…"'}`, `y: ${y ?? '"…"'}`, ...ranges].join(", ");
+  return [
+    `input: [${input.join(", ")}],`,
+    `data: dataset(${JSON.stringify(name)}, { ${bindings} }),`,
+    ...(ending === null ? [] : [`// ${ending}`]),
+  ];
+}

@@ -1,0 +1,65 @@
+/** What is said of a session when it has ended: how well it does, and who computed it. */
+
+import type { CoordinatorApi, SessionDescription } from "./api.ts";
+import type { Display } from "./display.ts";
+import { plain } from "./foreign-text.ts";
+import type { Ending } from "./watch.ts";
+
+export interface Summary {
+  readonly testAccuracy: number | null;
+  readonly testLoss: number | null;
+  readonly steps: number;
+  readonly clients: readonly { readonly engine: string; readonly device: string; readonly samples: number }[];
+  readonly engines: Ending["engines"];
+  readonly weightsHash: string | null;
+  readonly bestHash: string | null;
+}
+
+/** Evaluations that people are told of, the last ones. */
+const SHOWN = 6;
+
+/** Tells people, and answers the same for machines; `hasBest` says whether there are weights best on held-out samples. */
+export async function summarize(
+  api: CoordinatorApi,
+  session: SessionDescription,
+  ending: Ending,
+  display: Display,
+): Promise<{ readonly summary: Summary; readonly hasBest: boolean }> {
+  // After any step: only the evaluations and the result are wanted.
+  const { result, evaluations } = await api.readMetrics(session.id, Number.MAX_SAFE_INTEGER);
+  const test = evaluations.find(({ work }) => work === "test");
+  const testAccuracy = test?.metrics.correct ?? null;
+  const clients = result?.members ?? ending.clients;
+  const all = clients.reduce((sum, { samples }) => sum + samples, 0);
+
+  const shown = evaluations.slice(-SHOWN);
+  if (shown.length < evaluations.length) {
+    const earlier = evaluations.length - shown.length;
+    display.say(`  ${earlier} earlier evaluations: commonweight export ${session.id} --format csv has them all`);
+  }
+  for (const { work, step, loss, metrics } of shown) {
+    const accuracy = metrics.correct === undefined ? "" : `, accuracy ${(metrics.correct * 100).toFixed(2)} %`;
+    const name = work === "test" ? "test, once, at the best weights" : `validation after step ${step}`;
+    display.say(`  ${name}: loss ${loss === null ? "–" : loss.toFixed(4)}${accuracy}`);
+  }
+  if (testAccuracy !== null) display.say(`test accuracy ${(testAccuracy * 100).toFixed(2)} %`);
+  for (const { id, engine, device, samples } of clients) {
+    const share = all === 0 ? "" : `${((samples / all) * 100).toFixed(1).padStart(5)} %`;
+    display.say(`  ${plain(id, 8)}  ${plain(engine, 16).padEnd(6)} ${share}  ${samples} samples  ${plain(device)}`);
+  }
+  const trained = ending.engines.reduce((sum, { samples }) => sum + samples, 0);
+  for (const { engine, steps, samples } of ending.engines) {
+    const share = ((samples / trained) * 100).toFixed(1);
+    display.say(`  ${plain(engine, 16)} computed in ${steps} of ${ending.steps} steps, ${share} % of their samples`);
+  }
+  const summary = {
+    testAccuracy,
+    testLoss: test?.loss ?? null,
+    steps: ending.steps,
+    clients: clients.map(({ engine, device, samples }) => ({ engine, device, samples })),
+    engines: ending.engines,
+    weightsHash: result?.weightsHash ?? null,
+    bestHash: result?.bestHash ?? null,
+  };
+  return { summary, hasBest: evaluations.some(({ work }) => work === "validate") };
+}
