@@ -1,9 +1,9 @@
 /** Volunteers in browser tabs, which press the page's own button as a person would. */
 
-import type { Browser, Page } from "playwright-core";
 import type { VolunteerEngine } from "./arguments.ts";
 import { BROWSER_FLAGS } from "./browser.ts";
-import { CliError, messageOf } from "./errors.ts";
+import { Chromium, type Tab } from "./devtools.ts";
+import { messageOf } from "./errors.ts";
 import { Roster, type VolunteerOptions, type Volunteers } from "./volunteers.ts";
 
 /** What the page shows (client/page/session.ts). */
@@ -16,59 +16,42 @@ const ALARM = '[role="alert"]';
 const WATCH_INTERVAL = 500;
 const LOAD_TIMEOUT = 60_000;
 
-async function launch(executablePath: string): Promise<Browser> {
-  try {
-    const { chromium } = await import("playwright-core");
-    return await chromium.launch({
-      executablePath,
-      headless: true,
-      args: [...BROWSER_FLAGS],
-      // Whoever interrupts this command wants it tidied up in order.
-      handleSIGINT: false,
-      handleSIGTERM: false,
-      handleSIGHUP: false,
-    });
-  } catch (error) {
-    throw new CliError(`${executablePath} does not start: ${messageOf(error).split("\n")[0]}`, { cause: error });
-  }
-}
+/** What the page shows, as an expression for it. */
+const LOOK = `({
+  alarm: document.querySelector(${JSON.stringify(ALARM)})?.textContent.trim() ?? "",
+  status: document.querySelector(${JSON.stringify(STATUS)})?.textContent.trim() ?? "",
+  canJoin: document.querySelector(${JSON.stringify(CAN_JOIN)}) !== null,
+})`;
 
 /** Resolves with the reason once the page that joined takes part no longer; empty if the training is over. */
-async function watchPage(page: Page): Promise<string> {
-  let alarm = "";
+async function watchPage(tab: Tab): Promise<string> {
+  let lastAlarm = "";
   for (;;) {
     await new Promise((resolve) => setTimeout(resolve, WATCH_INTERVAL));
-    const [alarms, statuses, canJoin] = await Promise.all([
-      page.locator(ALARM).allTextContents(),
-      page.locator(STATUS).allTextContents(),
-      page.locator(CAN_JOIN).count(),
-    ]);
-    alarm = alarms[0]?.trim() || alarm;
-    const status = statuses[0]?.trim() ?? "";
+    const { alarm, status, canJoin } = await tab.evaluate<{ alarm: string; status: string; canJoin: boolean }>(LOOK);
+    lastAlarm = alarm || lastAlarm;
     if (status.startsWith("failed")) return status;
     if (status.startsWith("finished")) return "";
     // The invitation is back: what the page tried came to nothing.
-    if (canJoin > 0) return alarm || "its page could not take part, and does not say why";
+    if (canJoin) return lastAlarm || "its page could not take part, and does not say why";
   }
 }
 
 /** Opens one tab a volunteer. Throws CliError if the browser does not start; a tab that fails is a volunteer that is gone. */
-export async function startTabs(executablePath: string, { url, engines, say }: VolunteerOptions): Promise<Volunteers> {
-  const browser = await launch(executablePath);
+export async function startTabs(executable: string, { url, engines, say }: VolunteerOptions): Promise<Volunteers> {
+  const browser = await Chromium.launch({ executable, flags: BROWSER_FLAGS });
   const roster = new Roster(engines.length, say);
-  browser.on("disconnected", () => {
+  void browser.closed.then(() => {
     for (const index of engines.keys()) roster.end(index + 1, "the browser was closed");
   });
   const live = async (engine: VolunteerEngine, number: number): Promise<void> => {
     try {
-      // A context each: volunteers elsewhere share no cache either.
-      const page = await (await browser.newContext()).newPage();
-      page.on("crash", () => roster.end(number, "its tab crashed"));
-      page.on("close", () => roster.end(number, "its tab was closed"));
-      page.on("pageerror", (error) => say(`volunteer ${number}'s page reports: ${error.message}`));
-      await page.goto(`${url}?engine=${engine}`, { timeout: LOAD_TIMEOUT });
-      await page.locator(JOIN).click({ timeout: LOAD_TIMEOUT });
-      roster.end(number, await watchPage(page));
+      // A profile each: volunteers elsewhere share no cache either.
+      const tab = await (await browser.createProfile()).open(`${url}?engine=${engine}`);
+      void tab.gone.then((reason) => roster.end(number, reason));
+      tab.onError((message) => say(`volunteer ${number}'s page reports: ${message}`));
+      await tab.click(JOIN, LOAD_TIMEOUT);
+      roster.end(number, await watchPage(tab));
     } catch (error) {
       roster.end(number, messageOf(error).split("\n")[0] ?? "");
     }
@@ -84,7 +67,7 @@ export async function startTabs(executablePath: string, { url, engines, say }: V
     },
     stop: async () => {
       roster.dismiss();
-      await browser.close();
+      await browser.stop();
     },
   };
 }

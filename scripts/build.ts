@@ -6,7 +6,7 @@
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { dirname, join, relative, resolve } from "node:path";
+import { delimiter, dirname, join, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { buildPages } from "./build-pages.ts";
 import { buildWorkers } from "./build-worker.ts";
@@ -37,9 +37,10 @@ function hashSources(): string {
   return hash.digest("hex");
 }
 
-/** Runs a tool of node_modules; its output is shown only if it fails. */
+/** Runs a tool of node_modules under this very Node; its output is shown only if it fails. */
 function run(tool: string, ...args: string[]): void {
-  const env = { ...process.env, WRANGLER_SEND_METRICS: "false", CI: "1" };
+  const path = `${dirname(process.execPath)}${delimiter}${process.env.PATH ?? ""}`;
+  const env = { ...process.env, PATH: path, WRANGLER_SEND_METRICS: "false", CI: "1" };
   const { status, stdout, stderr } = spawnSync(join(root, "node_modules/.bin", tool), args, {
     cwd: root,
     encoding: "utf8",
