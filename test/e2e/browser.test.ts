@@ -2,12 +2,13 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
-import type { Page } from "playwright-core";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { type Browser, chromium, type Page } from "playwright-core";
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
+import { BROWSER_FLAGS } from "../../cli/browser.ts";
 import { packageRoot } from "../../cli/root.ts";
 import { mnistSession, startTestCoordinator, type TestCoordinator, untilDone } from "./coordinator.ts";
 import { type Run, trainSteadily, trainWithChurn } from "./exactness.ts";
-import { ChromiumFleet, JOIN, nodeFleet } from "./fleets.ts";
+import { ChromiumFleet, JOIN, nodeFleet, requireBrowser } from "./fleets.ts";
 
 const STEPS = 24;
 
@@ -16,25 +17,28 @@ type Requests = string[];
 
 describe("volunteers in real browser tabs", () => {
   let coordinator: TestCoordinator;
-  let fleet: ChromiumFleet;
+  let browser: Browser;
 
   beforeAll(async () => {
-    fleet = await ChromiumFleet.launch();
+    browser = await chromium.launch({ executablePath: requireBrowser(), args: [...BROWSER_FLAGS] });
     coordinator = await startTestCoordinator();
   });
   afterAll(async () => {
-    await fleet?.stop();
+    await browser?.close();
     await coordinator?.stop();
   });
 
-  /** The session's page as far as its button, and what it asks for from then on. */
+  /** The session's page as far as its button, and everything it asks for. */
   async function open(id: string, engine: "wasm" | "webgpu"): Promise<{ page: Page; requests: Requests }> {
-    const page = await fleet.open(`${coordinator.url}/s/${id}`, engine, engine);
+    const context = await browser.newContext();
+    const page = await context.newPage();
     const requests: Requests = [];
-    page.context().on("request", (request) => requests.push(request.url()));
+    context.on("request", (request) => requests.push(request.url()));
     page.on("pageerror", (error) => {
       throw error;
     });
+    await page.goto(`${coordinator.url}/s/${id}?engine=${engine}`);
+    await page.locator(JOIN).waitFor();
     return { page, requests };
   }
 
@@ -43,7 +47,9 @@ describe("volunteers in real browser tabs", () => {
     (await coordinator.api.createSession(mnistSession({ maxSteps: steps }))).id;
 
   it("give the bits of Node volunteers, though tabs crash, rejoin and lag (I1)", async () => {
-    const steps = 30;
+    const steps = 60;
+    const fleet = await ChromiumFleet.launch();
+    onTestFinished(() => fleet.stop());
     const run: Run = { coordinator, fleet, seed: 0, steps };
     const node = await trainSteadily({ ...run, fleet: nodeFleet }, 1);
     expect(node.samples).toEqual(new Array(steps).fill(256));

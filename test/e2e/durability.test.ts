@@ -2,20 +2,19 @@ import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { CoordinatorApi } from "../../cli/api.ts";
 import { cutDataset, readImageSet } from "../../cli/dataset.ts";
+import type { Tab } from "../../cli/devtools.ts";
 import { packageRoot } from "../../cli/root.ts";
-import { joinTraining, type TrainingHandle } from "../../client/node/index.ts";
+import { joinTraining } from "../../client/node/index.ts";
 import { mnistFiles } from "../fixtures/mnist.ts";
 import { mnistSession, untilDone } from "./coordinator.ts";
 import { schedule } from "./exactness.ts";
 import { ChromiumFleet } from "./fleets.ts";
 
-/** The page's own element, and the function that a tab tells what it sees by. */
-type SessionPage = HTMLElement & { readonly handle: TrainingHandle | null };
-declare function note(what: "progress" | "weights", step: number, version: number): void;
+/** The page's own element, as an expression. */
+const PAGE = `document.querySelector("commonweight-page")`;
 
 const STEPS = 60;
 const SEED = 7;
@@ -66,21 +65,17 @@ async function startDev(port = "0"): Promise<Dev> {
 /** What a tab heard of, in order: where the session stands, and which weights it set. */
 type Heard = Record<"progress" | "weights", { readonly step: number; readonly version: number }[]>;
 
-/** A tab that takes part, and all that it hears. */
-async function watch(fleet: ChromiumFleet, link: string, name: string): Promise<{ page: Page; heard: Heard }> {
-  const { page } = await fleet.start(link, name);
-  const heard: Heard = { progress: [], weights: [] };
-  await page.exposeFunction("note", (what: keyof Heard, step: number, version: number) => {
-    heard[what].push({ step, version });
-  });
-  await page.waitForFunction(() => (document.querySelector("commonweight-page") as SessionPage | null)?.handle);
-  await page.evaluate(() => {
-    const { handle } = document.querySelector("commonweight-page") as unknown as SessionPage;
-    for (const what of ["progress", "weights"] as const) {
-      handle?.on(what, ({ step, version }) => note(what, step, version));
+/** A tab that takes part, and keeps all that it hears. */
+async function watch(fleet: ChromiumFleet, link: string, name: string): Promise<Tab> {
+  const { tab } = await fleet.start(link, name);
+  await tab.until(`${PAGE}.handle !== null`, 60_000, "handle");
+  await tab.evaluate(`(() => {
+    globalThis.heard = { progress: [], weights: [] };
+    for (const what of Object.keys(heard)) {
+      ${PAGE}.handle.on(what, ({ step, version }) => heard[what].push({ step, version }));
     }
-  });
-  return { page, heard };
+  })()`);
+  return tab;
 }
 
 /** No client saw the version fall or a step twice. */
@@ -96,12 +91,13 @@ function expectOnward({ progress, weights }: Heard): void {
   expect(new Set(versions).size, "weights set once a version").toBe(versions.length);
 }
 
-/** The tab's own word that it took part until the end, and never had to start anew. */
-const untilFinished = (page: Page): Promise<unknown> =>
-  page.waitForFunction(() => {
-    const status = document.querySelector('[data-figure="status"]')?.textContent ?? "";
-    return status.trim().startsWith("finished");
-  });
+/** Waits for the tab's own word that it took part until the end; what it heard of is then checked. */
+async function finish(tab: Tab): Promise<void> {
+  const status = `document.querySelector('[data-figure="status"]')?.textContent.trim().startsWith("finished")`;
+  await tab.until(status, 60_000, "end");
+  expectOnward(await tab.evaluate<Heard>("heard"));
+  await tab.close();
+}
 
 describe("a coordinator that is killed (I3)", () => {
   let dev: Dev;
@@ -153,24 +149,18 @@ describe("a coordinator that is killed (I3)", () => {
         .toBe(true);
     }
     expect((await untilDone(dev.api, id)).result?.weightsHash).toBe(expected);
-    for (const { page, heard } of tabs) {
-      await untilFinished(page);
-      expectOnward(heard);
-      await page.close();
-    }
+    for (const tab of tabs) await finish(tab);
   });
 
   it("loses nothing when the whole process tree dies, and goes on with the same tab once it is started again", async () => {
     const id = await create();
-    const { page, heard } = await watch(fleet, `${dev.url}/s/${id}`, "one");
-    await expect.poll(() => heard.weights.at(-1)?.step ?? 0, { timeout: 60_000 }).toBeGreaterThan(10);
+    const tab = await watch(fleet, `${dev.url}/s/${id}`, "one");
+    await tab.until("heard.weights.at(-1)?.step > 10", 60_000, "step");
     const tree = [...workerdsOf(dev.process.pid ?? -1), dev.process.pid ?? -1];
     for (const pid of tree) process.kill(pid, "SIGKILL");
     await pause(300);
     dev = await startDev(new URL(dev.url).port);
     expect((await untilDone(dev.api, id)).result?.weightsHash).toBe(expected);
-    await untilFinished(page);
-    expectOnward(heard);
-    await page.close();
+    await finish(tab);
   });
 });

@@ -81,7 +81,8 @@ export async function trainWithChurn(run: Run, say: (line: string) => void): Pro
         void starting.then((late) => late.kill()).catch(() => {});
         return;
       }
-      const delay = 1500 + Math.round(random() * 3000);
+      const [least, most] = fleet.lifetime;
+      const delay = least + Math.round(random() * (most - least));
       const lives = await Promise.race([member.ended, over.promise, pause(delay).then(() => true)]);
       if (lives === true && !isOver) {
         kills += 1;

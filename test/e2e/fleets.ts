@@ -2,9 +2,16 @@
 
 import { spawn } from "node:child_process";
 import { join } from "node:path";
-import { type Browser, type BrowserContext, chromium, type Page } from "playwright-core";
 import { BROWSER_FLAGS, BROWSER_HINT, findBrowser } from "../../cli/browser.ts";
+import { Chromium, type Profile, type Tab } from "../../cli/devtools.ts";
 import { packageRoot } from "../../cli/root.ts";
+
+/** Path of the browser. Throws if there is none: tests do not skip. */
+export function requireBrowser(): string {
+  const path = findBrowser();
+  if (path === null) throw new Error(`these tests need a browser: ${BROWSER_HINT}`);
+  return path;
+}
 
 export interface FleetMember {
   /** Resolves when it is gone, however that came. */
@@ -15,6 +22,8 @@ export interface FleetMember {
 
 export interface Fleet {
   readonly name: "Node" | "Chromium";
+  /** Milliseconds that a volunteer lives where they are killed: long enough for some of its work to count. */
+  readonly lifetime: readonly [least: number, most: number];
   /** A volunteer of the session behind `link`, under way. One that starts again under its name has its data at hand. */
   start(link: string, name: string): Promise<FleetMember>;
   stop(): Promise<void>;
@@ -23,6 +32,7 @@ export interface Fleet {
 /** Each volunteer is a process of `commonweight volunteer`. */
 export const nodeFleet: Fleet = {
   name: "Node",
+  lifetime: [1_500, 4_500],
   start: async (link) => {
     const bin = join(packageRoot, "bin/commonweight.js");
     const options = ["--engine", "wasm", "--workers", "1", "--quiet"];
@@ -40,56 +50,40 @@ export const nodeFleet: Fleet = {
 };
 
 export const JOIN = '[data-action="join"]';
+const LOAD_TIMEOUT = 60_000;
 
 /** Each volunteer is a tab with a renderer process of its own, that joined by the page's button. */
 export class ChromiumFleet implements Fleet {
   readonly name = "Chromium";
-  readonly #browser: Browser;
+  readonly lifetime = [4_000, 12_000] as const;
+  readonly #browser: Chromium;
   /** A profile for each name: who comes back finds the browser's cache as it was left. */
-  readonly #profiles = new Map<string, Promise<BrowserContext>>();
+  readonly #profiles = new Map<string, Promise<Profile>>();
 
-  private constructor(browser: Browser) {
+  private constructor(browser: Chromium) {
     this.#browser = browser;
   }
 
-  /** Throws if there is no browser: tests do not skip. */
   static async launch(): Promise<ChromiumFleet> {
-    const executablePath = findBrowser();
-    if (executablePath === null) throw new Error(`these tests need a browser: ${BROWSER_HINT}`);
-    return new ChromiumFleet(await chromium.launch({ executablePath, args: [...BROWSER_FLAGS] }));
+    return new ChromiumFleet(await Chromium.launch({ executable: requireBrowser(), flags: BROWSER_FLAGS }));
   }
 
-  /** A tab with the session's page as far as its button. */
-  async open(link: string, engine: "wasm" | "webgpu", name: string): Promise<Page> {
-    const profile = this.#profiles.get(name) ?? this.#browser.newContext();
+  async start(link: string, name: string): Promise<FleetMember & { readonly tab: Tab }> {
+    const profile = this.#profiles.get(name) ?? this.#browser.createProfile();
     this.#profiles.set(name, profile);
-    const page = await (await profile).newPage();
-    await page.goto(`${link}?engine=${engine}`);
-    await page.locator(JOIN).waitFor();
-    return page;
-  }
-
-  async start(link: string, name: string): Promise<FleetMember & { readonly page: Page }> {
-    const page = await this.open(link, "wasm", name);
-    const ended = new Promise<void>((resolve) => {
-      page.once("crash", () => resolve());
-      page.once("close", () => resolve());
-    });
-    const inspector = await page.context().newCDPSession(page);
-    await page.locator(JOIN).click();
+    const tab = await (await profile).open(`${link}?engine=wasm`);
+    await tab.click(JOIN, LOAD_TIMEOUT);
     return {
-      page,
-      ended,
+      tab,
+      ended: tab.gone.then(() => {}),
       kill: async () => {
-        // The renderer dies on the spot, and with it the reply to this message.
-        inspector.send("Page.crash").catch(() => {});
-        await ended;
-        await page.close();
+        await tab.crash();
+        await tab.close();
       },
     };
   }
 
   stop(): Promise<void> {
-    return this.#browser.close();
+    return this.#browser.stop();
   }
 }
