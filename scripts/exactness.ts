@@ -1,5 +1,5 @@
 /**
- * `node scripts/exactness.ts [--steps 200] [--seeds 0,1,2,3,4] [--fleet node|chromium]`: the whole exactness check on MNIST.
+ * `npm run exactness -- [--steps 200] [--seeds 0,1,2,3,4] [--fleet node|chromium]`: the whole exactness check on MNIST.
  * Each seed is trained by 1, 2 and 5 WASM volunteers and once under churn, after one volunteer in Node, whose bits they
  * must all have. Prints every hash, and ends with 1 if any differs.
  */
