@@ -81,8 +81,8 @@ export class Live {
   /** When the round wants a tick, and when the alarm is set to ring: the same time or earlier. */
   #wakeAt: number | null = null;
   #alarmAt: number | null = null;
-  /** Nothing is waited for; the alarm, if any, is retention's. */
-  #rests = false;
+  /** While nothing is waited for: when retention ends, null for never. Undefined while something is, or may be. */
+  #restsUntil: number | null | undefined = undefined;
   /** What became of results since this awakening. */
   readonly #results = { accepted: 0, stale: 0, duplicate: 0, foreign: 0 };
   #lastTrain: MetricRow | null;
@@ -186,7 +186,11 @@ export class Live {
 
   gone(socket: WebSocket): void {
     const client = this.#clients.get(socket);
-    if (client === undefined) return;
+    if (client === undefined) {
+      // Its close may be what woke this object: what was set for it before the sleep is void.
+      this.#restIfIdle();
+      return;
+    }
     this.#forget(client);
     this.#advance({ type: "left", time: Date.now(), client: client.id });
     this.#announce(false);
@@ -522,7 +526,7 @@ export class Live {
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#timer = null;
     if (time === null || this.#disposed || isOver(this.#run.state)) return;
-    this.#rests = false;
+    this.#restsUntil = undefined;
     const wait = time - Date.now();
     if (wait > TIMER_LIMIT) {
       if (this.#alarmAt !== null && this.#alarmAt <= time) return;
@@ -539,16 +543,18 @@ export class Live {
     );
   }
 
-  /** Nobody is here, or nothing is left to do: nothing may wake this object any more, but for its own end. */
-  #rest(): void {
-    if (this.#rests) return;
-    this.#rests = true;
+  /** Where nobody is here, or nothing is left to do, nothing may wake this object any more but the end of its retention. */
+  #restIfIdle(): void {
+    const over = isOver(this.#run.state);
+    if (!over && (this.#clients.size > 0 || this.#wakeAt !== null)) return;
+    const until = over && this.#retention !== null ? this.#store.lastEventAt() + this.#retention : null;
+    if (until === this.#restsUntil) return;
     for (const timer of [this.#timer, this.#progressTimer]) if (timer !== null) clearTimeout(timer);
     this.#timer = null;
     this.#progressTimer = null;
     this.#wakeAt = null;
-    const ends = isOver(this.#run.state) && this.#retention !== null;
-    this.#setAlarm(ends ? this.#store.lastEventAt() + this.#retention : null);
+    this.#restsUntil = until;
+    this.#setAlarm(until);
   }
 
   #setAlarm(time: number | null): void {
@@ -569,8 +575,7 @@ export class Live {
 
   /** Progress to everyone who is connected, at most a few times a second. */
   #announce(pressing: boolean): void {
-    const isDeserted = this.#clients.size === 0 && this.#wakeAt === null;
-    if (isDeserted || isOver(this.#run.state)) this.#rest();
+    this.#restIfIdle();
     this.#onChange(this.#run.state, pressing);
     if (this.#clients.size === 0 || this.#progressTimer !== null) return;
     const wait = pressing ? 0 : this.#progressAt + PROGRESS_INTERVAL - Date.now();

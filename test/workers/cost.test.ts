@@ -40,7 +40,7 @@ describe("a session's cost", () => {
     const before = performance.now();
     const id = await createSession(definition);
     const clients = [new FakeClient(id, definition), new FakeClient(id, definition)];
-    await Promise.all(clients.map(takePart));
+    await Promise.all(clients.map((client) => takePart(client)));
     expect(clients.map(({ closed }) => closed?.reason)).toEqual(["finished", "finished"]);
     const { usage, dollars } = await readCost(id);
     const seconds = (performance.now() - before) / 1000;

@@ -202,14 +202,17 @@ export class FakeClient {
   }
 }
 
-/** Takes part as long as there is something to do: joins, answers every lease, and ends with its socket. */
-export async function takePart(client: FakeClient): Promise<void> {
+/** Takes part as long as there is something to do: joins, answers every lease after `rest` ms, ends with its socket. */
+export async function takePart(client: FakeClient, rest = 0): Promise<void> {
   await client.connect();
   client.hello();
   while (client.closed === null || client.received.length > 0) {
     const message = client.received.shift();
     if (message === undefined) await client.changed();
     else if (message.type === "assign") {
+      if (rest > 0) await new Promise((resolve) => setTimeout(resolve, rest));
+      // Its socket may have closed meanwhile.
+      if (client.closed !== null) continue;
       for (const frame of fakeResult(client.definition, message)) client.sendBytes(frame);
     } else if (message.type === "welcome" || message.type === "weights") {
       client.version = message.version;
