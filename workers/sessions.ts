@@ -2,7 +2,7 @@
 
 import { type Context, Hono } from "hono";
 import type { Answer } from "../coordinator/session/answer.ts";
-import { readListing, unlistSession } from "../coordinator/store/listing.ts";
+import { isUnfinished, readListing, unlistSession } from "../coordinator/store/listing.ts";
 import { canonicalJson } from "../shared/session/canonical.ts";
 import type { DatasetManifest } from "../shared/session/dataset.ts";
 import { SESSION_LIMITS, type SessionDefinition } from "../shared/session/definition.ts";
@@ -64,6 +64,15 @@ async function servedChunks(env: Env, id: string): Promise<Served> {
   }
   served.set(id, entry);
   return entry;
+}
+
+/** The bare address leads to what is being trained. Throws HttpError 404 `no-session`. */
+export async function newestSession(context: Context<AppTypes>): Promise<Response> {
+  const listed = await readListing(context.env.BUCKET, { includePrivate: false, limit: LISTED });
+  const newest = listed.find(isUnfinished);
+  if (newest === undefined) throw new HttpError(404, "no-session", "no public session is being trained here");
+  context.header("Cache-Control", "no-store");
+  return context.redirect(`/s/${newest.id}`, 302);
 }
 
 /** What clients read of the data set is part of their session's cost. */
