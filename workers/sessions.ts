@@ -72,7 +72,7 @@ export async function newestSession(context: Context<AppTypes>): Promise<Respons
   const newest = listed.find(isUnfinished);
   if (newest === undefined) throw new HttpError(404, "no-session", "no public session is being trained here");
   context.header("Cache-Control", "no-store");
-  return context.redirect(`/s/${newest.id}`, 302);
+  return context.redirect(`/s/${newest.id}${new URL(context.req.url).search}`, 302);
 }
 
 /** What clients read of the data set is part of their session's cost. */

@@ -26,6 +26,8 @@ const BUCKET = "commonweight";
 const SECRET = "ADMIN_SECRET";
 /** What wrangler says of a bucket that is not there; anything else is a failure of its own. */
 const NO_BUCKET = /does not exist|\b10006\b/i;
+/** And where nobody is logged in. */
+const NO_ACCOUNT = /CLOUDFLARE_API_TOKEN|not authenticated/i;
 /** Characters of a failure that are repeated. */
 const LAST_WORDS = 600;
 
@@ -55,6 +57,9 @@ async function run(args: readonly string[], options?: WranglerOptions): Promise<
 
 function requireSuccess({ code, words }: WranglerResult, args: readonly string[]): void {
   if (code === 0) return;
+  if (NO_ACCOUNT.test(words)) {
+    throw new CliError("wrangler knows no account: run wrangler login first, or set CLOUDFLARE_API_TOKEN");
+  }
   const why = words.trim() === "" ? "" : `: ${plain(words.trim(), LAST_WORDS)}`;
   throw new CliError(`${commandLine(args)} ended with ${code}${why}`);
 }
