@@ -43,6 +43,12 @@ const MIGRATIONS: readonly (readonly string[])[] = [
       active_seconds REAL NOT NULL, r2_writes INTEGER NOT NULL, r2_reads INTEGER NOT NULL
     )`,
     "INSERT INTO usage VALUES (0, 0, 0, 0, 0, 0, 0)",
+    // Without an index of its own, which is billed as a second row for each one.
+    "ALTER TABLE log RENAME TO log_with_index",
+    `CREATE TABLE log (step INTEGER NOT NULL, piece INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (step, piece))
+     WITHOUT ROWID`,
+    "INSERT INTO log SELECT step, piece, data FROM log_with_index",
+    "DROP TABLE log_with_index",
   ],
 ];
 

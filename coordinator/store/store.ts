@@ -433,10 +433,11 @@ export class SessionStore {
   }
 
   #writeState(state: RunState): void {
-    this.#sql.exec("DELETE FROM state");
+    // Replaced in place: to delete it first would be billed as a row of its own, every step.
     this.#sql.exec(
-      `INSERT INTO state (stage, status, reason, step, version, envelope, checkpoint_step, best, weights_hash, best_hash)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      `REPLACE INTO state
+         (rowid, stage, status, reason, step, version, envelope, checkpoint_step, best, weights_hash, best_hash)
+       VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       state.stage,
       state.status,
       state.reason,
