@@ -3,6 +3,7 @@
 import { blockCount } from "../shared/codec/index.ts";
 import { weightsLayout } from "../shared/protocol/frames.ts";
 import type { Progress } from "../shared/protocol/messages.ts";
+import type { SessionCost } from "../shared/session/cost.ts";
 import type { DatasetManifest } from "../shared/session/dataset.ts";
 import type { SessionDefinition } from "../shared/session/definition.ts";
 import type { Chunk } from "./dataset.ts";
@@ -15,6 +16,10 @@ export interface SessionDescription {
   readonly definition: SessionDefinition;
   readonly parameters: number;
   readonly progress: Progress;
+  /** What it used so far. */
+  readonly cost: SessionCost;
+  /** Milliseconds since 1970. */
+  readonly createdAt: number;
 }
 
 export interface StepMetric {
@@ -77,6 +82,16 @@ export class CoordinatorApi {
     return created;
   }
 
+  /** The newest sessions, newest first; with the secret private ones, too. What else is to be known the session says. */
+  listSessions(): Promise<{ sessions: readonly { id: string }[] }> {
+    return this.#json("GET", "/api/sessions");
+  }
+
+  /** Tells everyone who takes part, and deletes everything. */
+  async deleteSession(id: string): Promise<void> {
+    await this.#json("DELETE", `/api/sessions/${id}`);
+  }
+
   readSession(id: string): Promise<SessionDescription> {
     return this.#json("GET", `/api/sessions/${id}`);
   }
@@ -104,6 +119,11 @@ export class CoordinatorApi {
     const response = await this.#send("GET", `/api/datasets/${encodeURIComponent(name)}`);
     if (response.status === 404) return null;
     return this.#parse(response);
+  }
+
+  /** With `force` even while sessions train on it, which then cannot go on. */
+  deleteDataset(name: string, force: boolean): Promise<{ deletedChunks: number }> {
+    return this.#json("DELETE", `/api/datasets/${encodeURIComponent(name)}${force ? "?force=true" : ""}`);
   }
 
   /** Uploads what is missing, then the manifest. Calls back after each chunk. */

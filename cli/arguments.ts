@@ -58,6 +58,8 @@ export const portOption = (text: string): Option => new Option("--port <n>", tex
 export const serverOption = (): Option =>
   new Option("--server <url>", "a running coordinator; by default the local one of --data, as started by dev");
 
+export const yesOption = (): Option => new Option("--yes", "do not ask").default(false);
+
 /** A command as all of them are. */
 export function createCommand(name: string, description: string, examples: readonly string[]): Command {
   return new Command(name)

@@ -21,6 +21,7 @@ import { isRepository, packageRoot } from "./root.ts";
 import { type StateFolder, writeWhole } from "./state.ts";
 
 export interface Coordinator {
+  /** As this machine reaches it. */
   readonly url: string;
   /** What the Worker logs. */
   readonly log: string;
@@ -33,6 +34,7 @@ export interface CoordinatorOptions {
   readonly port?: number | undefined;
   /** Whether a taken port is an error; else another one is taken, and that is said. */
   readonly insist?: boolean;
+  /** Address to listen on: by default this machine alone can reach it, by 0.0.0.0 everyone who reaches this machine. */
   readonly host?: string;
   readonly say: (line: string) => void;
 }
@@ -187,6 +189,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
       throw new CliError(`the local coordinator did not start: ${messageOf(error)}`, { cause: error });
     }
     writeWhole(join(state.path, "port"), String(port));
-    return { url: `http://${host}:${port}`, log, stop: () => runtime.dispose() };
+    const own = host === "0.0.0.0" ? "127.0.0.1" : host;
+    return { url: `http://${own}:${port}`, log, stop: () => runtime.dispose() };
   }
 }

@@ -4,9 +4,12 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Command } from "commander";
 import { datasetCommand } from "./commands/dataset.ts";
+import { deleteCommand } from "./commands/delete.ts";
+import { deployCommand } from "./commands/deploy.ts";
 import { devCommand } from "./commands/dev.ts";
 import { exportCommand } from "./commands/export.ts";
 import { initCommand } from "./commands/init.ts";
+import { sessionsCommand } from "./commands/sessions.ts";
 import { trainCommand } from "./commands/train.ts";
 import { volunteerCommand } from "./commands/volunteer.ts";
 import { watchCommand } from "./commands/watch.ts";
@@ -32,6 +35,9 @@ export function createProgram(): Command {
     .addCommand(volunteerCommand())
     .commandsGroup("Run a coordinator:")
     .addCommand(devCommand())
+    .addCommand(deployCommand())
+    .addCommand(sessionsCommand())
+    .addCommand(deleteCommand())
     .addHelpText("after", "\nEach command has its own help: commonweight train --help");
 }
 

@@ -1,6 +1,7 @@
 /** What is said of a session when it has ended: how well it does, and who computed it. */
 
 import type { CoordinatorApi, SessionDescription } from "./api.ts";
+import { formatCost } from "./cost.ts";
 import type { Display } from "./display.ts";
 import { plain } from "./foreign-text.ts";
 import type { Ending } from "./watch.ts";
@@ -13,6 +14,10 @@ export interface Summary {
   readonly engines: Ending["engines"];
   readonly weightsHash: string | null;
   readonly bestHash: string | null;
+  /** Of the coordinator, at Cloudflare's list prices. */
+  readonly dollars: number;
+  /** Part of one day's free quota there. */
+  readonly freeDailyShare: number;
 }
 
 /** Evaluations that people are told of, the last ones. */
@@ -27,6 +32,7 @@ export async function summarize(
 ): Promise<{ readonly summary: Summary; readonly hasBest: boolean }> {
   // After any step: only the evaluations and the result are wanted.
   const { result, evaluations } = await api.readMetrics(session.id, Number.MAX_SAFE_INTEGER);
+  const { cost } = await api.readSession(session.id);
   const test = evaluations.find(({ work }) => work === "test");
   const testAccuracy = test?.metrics.correct ?? null;
   const clients = result?.members ?? ending.clients;
@@ -52,6 +58,7 @@ export async function summarize(
     const share = ((samples / trained) * 100).toFixed(1);
     display.say(`  ${plain(engine, 16)} computed in ${steps} of ${ending.steps} steps, ${share} % of their samples`);
   }
+  display.say(`coordinator, as deployed: ${formatCost(cost)}`);
   const summary = {
     testAccuracy,
     testLoss: test?.loss ?? null,
@@ -60,6 +67,8 @@ export async function summarize(
     engines: ending.engines,
     weightsHash: result?.weightsHash ?? null,
     bestHash: result?.bestHash ?? null,
+    dollars: cost.dollars,
+    freeDailyShare: cost.freeDailyShare,
   };
   return { summary, hasBest: evaluations.some(({ work }) => work === "validate") };
 }

@@ -7,7 +7,7 @@ import { chunks, datasets } from "./datasets.ts";
 import type { AppTypes } from "./env.ts";
 import { notFound, onError } from "./errors.ts";
 import { dataHeaders, pageHeaders, readableAnywhere } from "./headers.ts";
-import { sessions } from "./sessions.ts";
+import { newestSession, sessions } from "./sessions.ts";
 import { openSocket } from "./socket.ts";
 
 export const app = new Hono<AppTypes>()
@@ -20,6 +20,7 @@ export const app = new Hono<AppTypes>()
   .route("/api/sessions", sessions)
   .route("/api/chunks", chunks)
   .route("/api/datasets", datasets)
+  .get("/", newestSession)
   .get("/s/:id", sessionPage)
   .get("/ort/*", sameAsset)
   // Deployed, these are answered before the Worker; the local coordinator has no such layer in front of it.

@@ -1,6 +1,7 @@
 /** Data sets in R2: chunks by the SHA-256 of their bytes, and manifests by name. Only an admin writes. */
 
 import { Hono } from "hono";
+import { isUnfinished, readListing } from "../coordinator/store/listing.ts";
 import { chunkLayout, type DatasetManifest } from "../shared/session/dataset.ts";
 import { datasetBytes, MAX_CHUNK_BYTES, parseManifest, samplesOfChunk } from "../shared/session/manifest.ts";
 import { requireAdmin } from "./admin.ts";
@@ -12,6 +13,8 @@ const SHA256 = /^[0-9a-f]{64}$/;
 const MAX_MANIFEST_BYTES = 1_000_000;
 /** R2 look-ups under way at once while a manifest's chunks are checked. */
 const PARALLEL = 16;
+/** R2 deletes at most so many objects a call. */
+const DELETED_AT_ONCE = 1_000;
 
 export const chunkKey = (hash: string): string => `chunks/${hash}`;
 const manifestKey = (name: string): string => `datasets/${name}`;
@@ -71,27 +74,66 @@ export const chunks = new Hono<AppTypes>()
     });
   });
 
-export const datasets = new Hono<AppTypes>()
-  .get("/", async (context) => {
-    const found: { name: string; samples: number; bytes: number }[] = [];
-    let cursor: string | undefined;
-    do {
-      const page = await context.env.BUCKET.list({
-        prefix: manifestKey(""),
-        include: ["customMetadata"],
-        ...(cursor === undefined ? {} : { cursor }),
+interface ListedDataset {
+  readonly name: string;
+  readonly samples: number;
+  readonly bytes: number;
+}
+
+async function listDatasets(bucket: R2Bucket): Promise<ListedDataset[]> {
+  const found: ListedDataset[] = [];
+  let cursor: string | undefined;
+  do {
+    const page = await bucket.list({
+      prefix: manifestKey(""),
+      include: ["customMetadata"],
+      ...(cursor === undefined ? {} : { cursor }),
+    });
+    for (const { key, customMetadata } of page.objects) {
+      found.push({
+        name: key.slice(manifestKey("").length),
+        samples: Number(customMetadata?.samples ?? 0),
+        bytes: Number(customMetadata?.bytes ?? 0),
       });
-      for (const { key, customMetadata } of page.objects) {
-        found.push({
-          name: key.slice(manifestKey("").length),
-          samples: Number(customMetadata?.samples ?? 0),
-          bytes: Number(customMetadata?.bytes ?? 0),
-        });
-      }
-      cursor = page.truncated ? page.cursor : undefined;
-    } while (cursor !== undefined);
-    return context.json({ datasets: found });
-  })
+    }
+    cursor = page.truncated ? page.cursor : undefined;
+  } while (cursor !== undefined);
+  return found;
+}
+
+/** Throws HttpError 409 `dataset-in-use` while a session that is not over trains on the data set. */
+async function requireUnused(bucket: R2Bucket, name: string): Promise<void> {
+  const listed = await readListing(bucket, { includePrivate: true, limit: Number.POSITIVE_INFINITY });
+  const users = listed.filter((session) => session.dataset === name && isUnfinished(session));
+  const [first] = users;
+  if (first === undefined) return;
+  const others = users.length === 1 ? "" : ` and ${users.length - 1} more`;
+  throw new HttpError(
+    409,
+    "dataset-in-use",
+    `session ${first.id}${others} trains on ${name}: stop it or delete it first, or delete with force=true`,
+  );
+}
+
+/**
+ * Deletes a manifest, and then those of its chunks that no other manifest names. A push under way that counts on one of
+ * them is refused when it hands in its manifest, and can be repeated. Answers how many chunks went.
+ */
+async function deleteDataset(bucket: R2Bucket, { name, chunks: own }: DatasetManifest): Promise<number> {
+  await bucket.delete(manifestKey(name));
+  const orphans = new Set(own);
+  for (const other of await listDatasets(bucket)) {
+    for (const hash of (await readManifest(bucket, other.name))?.chunks ?? []) orphans.delete(hash);
+  }
+  const keys = [...orphans].map(chunkKey);
+  for (let from = 0; from < keys.length; from += DELETED_AT_ONCE) {
+    await bucket.delete(keys.slice(from, from + DELETED_AT_ONCE));
+  }
+  return keys.length;
+}
+
+export const datasets = new Hono<AppTypes>()
+  .get("/", async (context) => context.json({ datasets: await listDatasets(context.env.BUCKET) }))
   .get("/:name", async (context) => {
     const manifest = await readManifest(context.env.BUCKET, context.req.param("name"));
     if (manifest === null) throw new HttpError(404, "unknown-dataset", "there is no data set of this name");
@@ -109,4 +151,11 @@ export const datasets = new Hono<AppTypes>()
       customMetadata: { samples: String(manifest.samples), bytes: String(bytes) },
     });
     return context.json({ name, samples: manifest.samples, bytes, chunks: manifest.chunks.length });
+  })
+  .delete("/:name", requireAdmin, async (context) => {
+    const { BUCKET } = context.env;
+    const manifest = await readManifest(BUCKET, context.req.param("name"));
+    if (manifest === null) throw new HttpError(404, "unknown-dataset", "there is no data set of this name");
+    if (context.req.query("force") !== "true") await requireUnused(BUCKET, manifest.name);
+    return context.json({ name: manifest.name, deletedChunks: await deleteDataset(BUCKET, manifest) });
   });

@@ -1,8 +1,8 @@
 /** Sessions over HTTP: create, read, list, control, delete, and the data that volunteers fetch. */
 
-import { Hono } from "hono";
+import { type Context, Hono } from "hono";
 import type { Answer } from "../coordinator/session/answer.ts";
-import { readListing, unlistSession } from "../coordinator/store/listing.ts";
+import { isUnfinished, readListing, unlistSession } from "../coordinator/store/listing.ts";
 import { canonicalJson } from "../shared/session/canonical.ts";
 import type { DatasetManifest } from "../shared/session/dataset.ts";
 import { SESSION_LIMITS, type SessionDefinition } from "../shared/session/definition.ts";
@@ -32,11 +32,15 @@ interface Served {
   readonly hashes: ReadonlySet<string>;
   readonly caching: "public" | "private";
   readonly until: number;
+  /** Chunks read since the session's object was told how many. */
+  unreported: number;
 }
 const served = new Map<string, Served>();
 /** Milliseconds; a deleted session's chunks stay readable for as long. */
 const SERVED_FOR = 60_000;
 const SERVED_SESSIONS = 64;
+/** Milliseconds in which reads of chunks are gathered before the session's object hears of them: it pays for each call. */
+const REPORT_AFTER = 2_000;
 
 async function servedChunks(env: Env, id: string): Promise<Served> {
   const known = served.get(id);
@@ -52,6 +56,7 @@ async function servedChunks(env: Env, id: string): Promise<Served> {
     hashes: new Set(manifest?.chunks ?? []),
     caching: definition.visibility,
     until: Date.now() + SERVED_FOR,
+    unreported: 0,
   };
   for (const oldest of served.keys()) {
     if (served.size < SERVED_SESSIONS) break;
@@ -59,6 +64,30 @@ async function servedChunks(env: Env, id: string): Promise<Served> {
   }
   served.set(id, entry);
   return entry;
+}
+
+/** The bare address leads to what is being trained. Throws HttpError 404 `no-session`. */
+export async function newestSession(context: Context<AppTypes>): Promise<Response> {
+  const listed = await readListing(context.env.BUCKET, { includePrivate: false, limit: LISTED });
+  const newest = listed.find(isUnfinished);
+  if (newest === undefined) throw new HttpError(404, "no-session", "no public session is being trained here");
+  context.header("Cache-Control", "no-store");
+  return context.redirect(`/s/${newest.id}${new URL(context.req.url).search}`, 302);
+}
+
+/** What clients read of the data set is part of their session's cost. */
+function countRead(context: Context<AppTypes>, id: string, entry: Served): void {
+  entry.unreported += 1;
+  if (entry.unreported > 1) return;
+  const report = async (): Promise<void> => {
+    await new Promise((resolve) => setTimeout(resolve, REPORT_AFTER));
+    const chunks = entry.unreported;
+    entry.unreported = 0;
+    await sessionStub(context.env, id).countReads(chunks);
+  };
+  context.executionCtx.waitUntil(
+    report().catch((error: unknown) => console.error("reads of chunks were not counted", error)),
+  );
 }
 
 export const sessions = new Hono<AppTypes>()
@@ -119,10 +148,13 @@ export const sessions = new Hono<AppTypes>()
     ),
   )
   .get("/:id/chunks/:hash", async (context) => {
-    const { hashes, caching } = await servedChunks(context.env, context.req.param("id"));
+    const id = context.req.param("id");
+    const entry = await servedChunks(context.env, id);
+    const { hashes, caching } = entry;
     const hash = context.req.param("hash");
     const object = hashes.has(hash) ? await context.env.BUCKET.get(chunkKey(hash)) : null;
     if (object === null) throw new HttpError(404, "unknown-chunk", "the session's data set has no such chunk");
+    countRead(context, id, entry);
     return new Response(object.body, {
       headers: {
         "Content-Type": "application/octet-stream",

@@ -2,4 +2,6 @@
 export interface SessionEnv {
   /** Data sets, their chunks, and the list of sessions. */
   readonly BUCKET: R2Bucket;
+  /** Days after which a session that is over deletes itself; without it sessions are kept. */
+  readonly RETENTION_DAYS?: string;
 }

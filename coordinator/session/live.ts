@@ -37,6 +37,7 @@ import { randomHex, sameHash, sha256Hex } from "./identity.ts";
 import type { Ledger } from "./ledger.ts";
 import { encodeProgress, PROGRESS_INTERVAL } from "./progress.ts";
 import { storedProgress } from "./report.ts";
+import { isOver } from "./retention.ts";
 import { type Admitted, Run } from "./run.ts";
 import { type Body, cutFrames, framedBytes } from "./sections.ts";
 import { Upload } from "./upload.ts";
@@ -54,6 +55,8 @@ export interface LiveOptions {
   readonly store: SessionStore;
   readonly ledger: Ledger;
   readonly definition: SessionDefinition;
+  /** Milliseconds for which the session is kept once it is over; null for ever. */
+  readonly retention: number | null;
   /** `pressing`: the status changed, not only the step. */
   readonly onChange: (state: RunState, pressing: boolean) => void;
 }
@@ -62,6 +65,7 @@ export class Live {
   readonly #ctx: DurableObjectState;
   readonly #store: SessionStore;
   readonly #ledger: Ledger;
+  readonly #retention: number | null;
   readonly #onChange: LiveOptions["onChange"];
   readonly #run: Run;
   readonly #round: RoundState;
@@ -77,6 +81,8 @@ export class Live {
   /** When the round wants a tick, and when the alarm is set to ring: the same time or earlier. */
   #wakeAt: number | null = null;
   #alarmAt: number | null = null;
+  /** While nothing is waited for: when retention ends, null for never. Undefined while something is, or may be. */
+  #restsUntil: number | null | undefined = undefined;
   /** What became of results since this awakening. */
   readonly #results = { accepted: 0, stale: 0, duplicate: 0, foreign: 0 };
   #lastTrain: MetricRow | null;
@@ -85,10 +91,11 @@ export class Live {
   #committedAt = 0;
   #disposed = false;
 
-  constructor({ ctx, store, ledger, definition, onChange }: LiveOptions) {
+  constructor({ ctx, store, ledger, definition, retention, onChange }: LiveOptions) {
     this.#ctx = ctx;
     this.#store = store;
     this.#ledger = ledger;
+    this.#retention = retention;
     this.#onChange = onChange;
     this.#run = new Run(definition, store);
     if (!ledger.take("kernels", this.#run.bytes)) {
@@ -149,8 +156,8 @@ export class Live {
   }
 
   control(action: "pause" | "resume" | "stop"): Refusal | null {
-    const { stage, status } = this.#run.state;
-    if (stage === "done" || status === "stopped" || status === "failed") {
+    const { status } = this.#run.state;
+    if (isOver(this.#run.state)) {
       return refuse(409, "session-over", `the session is ${status}: it cannot ${action}`);
     }
     const next = { pause: "paused", resume: "running", stop: "stopped" } as const;
@@ -179,7 +186,11 @@ export class Live {
 
   gone(socket: WebSocket): void {
     const client = this.#clients.get(socket);
-    if (client === undefined) return;
+    if (client === undefined) {
+      // Its close may be what woke this object: what was set for it before the sleep is void.
+      this.#restIfIdle();
+      return;
+    }
     this.#forget(client);
     this.#advance({ type: "left", time: Date.now(), client: client.id });
     this.#announce(false);
@@ -308,7 +319,7 @@ export class Live {
     const { step, version } = this.#run.state;
     this.#send(client, { type: "welcome", client: id, resumeKey, step, version });
     this.#post(client, encodeProgress(this.progress()));
-    if (this.#isOver()) {
+    if (isOver(this.#run.state)) {
       this.#end(client);
       return;
     }
@@ -514,14 +525,15 @@ export class Live {
     this.#wakeAt = time;
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#timer = null;
-    if (time === null || this.#disposed) return;
+    if (time === null || this.#disposed || isOver(this.#run.state)) return;
+    this.#restsUntil = undefined;
     const wait = time - Date.now();
     if (wait > TIMER_LIMIT) {
       if (this.#alarmAt !== null && this.#alarmAt <= time) return;
-      this.#alarmAt = time;
-      void this.#ctx.storage.setAlarm(time);
+      this.#setAlarm(time);
       return;
     }
+    this.#store.meter.keepAwake(Date.now(), time);
     this.#timer = setTimeout(
       () => {
         this.#timer = null;
@@ -531,9 +543,26 @@ export class Live {
     );
   }
 
-  #isOver(): boolean {
-    const { stage, status } = this.#run.state;
-    return stage === "done" || status === "stopped" || status === "failed";
+  /** Where nobody is here, or nothing is left to do, nothing may wake this object any more but the end of its retention. */
+  #restIfIdle(): void {
+    const over = isOver(this.#run.state);
+    if (!over && (this.#clients.size > 0 || this.#wakeAt !== null)) return;
+    const until = over && this.#retention !== null ? this.#store.lastEventAt() + this.#retention : null;
+    if (until === this.#restsUntil) return;
+    for (const timer of [this.#timer, this.#progressTimer]) if (timer !== null) clearTimeout(timer);
+    this.#timer = null;
+    this.#progressTimer = null;
+    this.#wakeAt = null;
+    this.#restsUntil = until;
+    this.#setAlarm(until);
+  }
+
+  #setAlarm(time: number | null): void {
+    this.#alarmAt = time;
+    // The platform bills either as a row.
+    this.#store.meter.count("rowsWritten");
+    if (time === null) void this.#ctx.storage.deleteAlarm();
+    else void this.#ctx.storage.setAlarm(time);
   }
 
   /** Tells a client that there is nothing left to do. */
@@ -546,11 +575,13 @@ export class Live {
 
   /** Progress to everyone who is connected, at most a few times a second. */
   #announce(pressing: boolean): void {
+    this.#restIfIdle();
     this.#onChange(this.#run.state, pressing);
     if (this.#clients.size === 0 || this.#progressTimer !== null) return;
     const wait = pressing ? 0 : this.#progressAt + PROGRESS_INTERVAL - Date.now();
     if (wait <= 0) this.#sendProgress();
     else {
+      this.#store.meter.keepAwake(Date.now(), Date.now() + wait);
       this.#progressTimer = setTimeout(() => {
         this.#progressTimer = null;
         this.#sendProgress();

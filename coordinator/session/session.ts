@@ -11,9 +11,10 @@ import { initialize } from "../../shared/graph/initialize.ts";
 import { parameterLength } from "../../shared/graph/parameters.ts";
 import { weightsLayout } from "../../shared/protocol/frames.ts";
 import { SUBPROTOCOL } from "../../shared/protocol/messages.ts";
+import { costOf, type SessionCost } from "../../shared/session/cost.ts";
 import type { SessionDefinition } from "../../shared/session/definition.ts";
 import { planRun } from "../../shared/session/plan.ts";
-import { listSession } from "../store/listing.ts";
+import { listSession, unlistSession } from "../store/listing.ts";
 import { type RunState, type SessionRecord, SessionStore } from "../store/store.ts";
 import { type Answer, answer, refuse, UNKNOWN_SESSION } from "./answer.ts";
 import { writeAttachment } from "./attachment.ts";
@@ -23,6 +24,7 @@ import { sha256Hex } from "./identity.ts";
 import { Ledger } from "./ledger.ts";
 import { Live } from "./live.ts";
 import { describeResult, idleProgress } from "./report.ts";
+import { isOver, retentionOf } from "./retention.ts";
 import { announcedOf, Run } from "./run.ts";
 import { type Body, weightsBody } from "./sections.ts";
 
@@ -39,6 +41,8 @@ export class TrainingSession extends DurableObject<SessionEnv> {
   #definition: SessionDefinition | null = null;
   #live: Live | null = null;
   #listedAt = 0;
+  /** Writes to the list that are under way. */
+  #listing: Promise<void> = Promise.resolve();
 
   constructor(ctx: DurableObjectState, env: SessionEnv) {
     super(ctx, env);
@@ -49,7 +53,10 @@ export class TrainingSession extends DurableObject<SessionEnv> {
 
   /** Makes this object a session. The definition and the manifest are canonical JSON, and were validated by the Worker. */
   async create(id: string, definition: string, manifest: string | null): Promise<Answer> {
+    this.#called("requests");
     if (this.#session !== null) return refuse(409, "session-exists", "this id is taken");
+    // The Worker read it from the bucket.
+    if (manifest !== null) this.#store.meter.count("r2Reads");
     const parsed = JSON.parse(definition) as SessionDefinition;
     const definitionHash = await sha256Hex(definition);
     const weights = initialize(parsed.graph, parsed.seed);
@@ -75,6 +82,7 @@ export class TrainingSession extends DurableObject<SessionEnv> {
 
   /** The session as clients read it before they join. */
   describe(): Answer {
+    this.#called("requests");
     const session = this.#session;
     if (session === null) return UNKNOWN_SESSION;
     return {
@@ -82,11 +90,14 @@ export class TrainingSession extends DurableObject<SessionEnv> {
       // Both texts are JSON already.
       json: `{"id":"${session.id}","definition":${session.definition},"definitionHash":"${session.definitionHash}","manifest":${
         session.manifest ?? "null"
-      },"parameters":${this.#parameters()},"progress":${JSON.stringify(this.#progress())},"createdAt":${session.createdAt}}`,
+      },"parameters":${this.#parameters()},"progress":${JSON.stringify(this.#progress())},"cost":${JSON.stringify(this.#cost(session))},"createdAt":${
+        session.createdAt
+      }}`,
     };
   }
 
   metrics(after: number): Answer {
+    this.#called("requests");
     if (this.#session === null) return UNKNOWN_SESSION;
     const { steps, evaluations } = this.#store.metrics(after, METRICS_PAGE);
     return answer({
@@ -99,6 +110,7 @@ export class TrainingSession extends DurableObject<SessionEnv> {
 
   /** Figures for operators: memory by account, the log, the members. */
   diagnostics(): Answer {
+    this.#called("requests");
     if (this.#session === null) return UNKNOWN_SESSION;
     return answer({
       awake: this.#live !== null,
@@ -120,27 +132,44 @@ export class TrainingSession extends DurableObject<SessionEnv> {
 
   /** Pauses, resumes or stops the session; durable, so that it stays so after a restart. */
   control(action: "pause" | "resume" | "stop"): Answer {
+    this.#called("requests");
     if (this.#session === null) return UNKNOWN_SESSION;
     const refused = this.#wake(this.#session).control(action);
     return refused ?? answer({ progress: this.#progress() });
   }
 
-  /** Deletes everything. Clients are told, and their sockets close. */
+  /** Counts chunks of the data set that the Worker read for this session's clients. */
+  countReads(chunks: number): void {
+    this.#called("requests");
+    this.#store.meter.count("r2Reads", chunks);
+  }
+
+  /** Deletes everything, its entry in the list included. Clients are told, and their sockets close. */
   async remove(): Promise<Answer> {
-    if (this.#session === null) return UNKNOWN_SESSION;
-    const { id } = this.#session;
-    if (this.#live === null) this.#wake(this.#session);
-    this.#live?.dispose("deleted", "the session was deleted");
-    this.#live = null;
+    const session = this.#session;
+    if (session === null) return UNKNOWN_SESSION;
+    const live = this.#wake(session);
+    // From here on nothing is listed, and nobody is let in.
     this.#session = null;
     this.#definition = null;
-    await this.ctx.storage.deleteAlarm();
-    await this.ctx.storage.deleteAll();
-    return answer({ id, deleted: true });
+    this.#live = null;
+    live.dispose("deleted", "the session was deleted");
+    try {
+      await this.#listing;
+      await unlistSession(this.env.BUCKET, session.id);
+      await this.ctx.storage.deleteAlarm();
+      await this.ctx.storage.deleteAll();
+    } catch (error) {
+      // Still there, so that it can be tried again.
+      this.#session = session;
+      throw error;
+    }
+    return answer({ id: session.id, deleted: true });
   }
 
   /** Internal addresses: `/socket` and `/weights/<latest | best | version>`. */
   override async fetch(request: Request): Promise<Response> {
+    this.#called("requests");
     const session = this.#session;
     if (session === null) return refusal(UNKNOWN_SESSION);
     const { pathname } = new URL(request.url);
@@ -150,7 +179,9 @@ export class TrainingSession extends DurableObject<SessionEnv> {
 
   override async webSocketMessage(socket: WebSocket, message: string | ArrayBuffer): Promise<void> {
     if (this.#session === null) return;
+    this.#called("messages");
     await this.#wake(this.#session).receive(socket, message);
+    this.#store.meter.keepAwake(Date.now());
   }
 
   override webSocketClose(socket: WebSocket, code: number): void {
@@ -163,9 +194,37 @@ export class TrainingSession extends DurableObject<SessionEnv> {
     if (this.#session !== null) this.#wake(this.#session).gone(socket);
   }
 
-  /** Backstop for a timer that was lost with the object's memory. */
-  override alarm(): void {
-    if (this.#session !== null) this.#wake(this.#session).alarm();
+  /** Backstop for a timer that was lost with the object's memory; and once the session is over, the end of its retention. */
+  override async alarm(): Promise<void> {
+    const session = this.#session;
+    if (session === null) return;
+    this.#called("requests");
+    if (!isOver(this.#state())) {
+      this.#wake(session).alarm();
+      return;
+    }
+    // The deployment may say something else by now than when the alarm was set.
+    const retention = retentionOf(this.env.RETENTION_DAYS);
+    if (retention === null) return;
+    const end = this.#store.lastEventAt() + retention;
+    if (Date.now() >= end) await this.remove();
+    else await this.ctx.storage.setAlarm(end);
+  }
+
+  /** Counts what woke this object. */
+  #called(kind: "requests" | "messages"): void {
+    const { meter } = this.#store;
+    meter.count(kind);
+    meter.keepAwake(Date.now());
+    if (meter.isWorthSaving && this.#session !== null) this.#store.saveUsage();
+  }
+
+  #cost({ createdAt }: SessionRecord): SessionCost {
+    return costOf({
+      ...this.#store.usage(),
+      storedBytes: this.#store.databaseBytes,
+      age: (Date.now() - createdAt) / 1000,
+    });
   }
 
   #accept(): Response {
@@ -182,6 +241,7 @@ export class TrainingSession extends DurableObject<SessionEnv> {
       store: this.#store,
       ledger: this.#ledger,
       definition: this.#read(session),
+      retention: retentionOf(this.env.RETENTION_DAYS),
       onChange: (state, pressing) => this.#changed(session, state, pressing),
     });
     return this.#live;
@@ -208,18 +268,20 @@ export class TrainingSession extends DurableObject<SessionEnv> {
 
   #changed(session: SessionRecord, state: RunState, pressing: boolean): void {
     const now = Date.now();
+    if (this.#session === null) return;
     if (!pressing && now - this.#listedAt < LISTING_INTERVAL) return;
     this.#listedAt = now;
-    this.ctx.waitUntil(
-      this.#list(session, state).catch((error: unknown) =>
-        console.error("the list of sessions was not updated", error),
-      ),
-    );
+    // One after the other: the last one to be said is the last one to be read.
+    this.#listing = this.#listing
+      .then(() => this.#list(session, state))
+      .catch((error: unknown) => console.error("the list of sessions was not updated", error));
+    this.ctx.waitUntil(this.#listing);
   }
 
   async #list(session: SessionRecord, state: RunState): Promise<void> {
     const definition = this.#read(session);
     const { id, createdAt } = session;
+    this.#store.meter.count("r2Writes");
     await listSession(
       this.env.BUCKET,
       {
@@ -229,6 +291,7 @@ export class TrainingSession extends DurableObject<SessionEnv> {
         step: state.step,
         totalSteps: planRun(definition).totalSteps,
         createdAt,
+        dataset: definition.data.source === "dataset" ? definition.data.dataset : null,
       },
       definition.visibility,
     );

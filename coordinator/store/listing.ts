@@ -10,7 +10,14 @@ export interface ListedSession {
   readonly step: number;
   readonly totalSteps: number;
   readonly createdAt: number;
+  /** Name of the data set that it trains on; null for local data. */
+  readonly dataset: string | null;
 }
+
+const OVER: readonly string[] = ["finished", "stopped", "failed"];
+
+/** Whether somebody may still compute for it. */
+export const isUnfinished = ({ status }: ListedSession): boolean => !OVER.includes(status);
 
 export type Visibility = "public" | "private";
 
@@ -29,6 +36,7 @@ export async function listSession(bucket: R2Bucket, session: ListedSession, visi
       step: String(session.step),
       totalSteps: String(session.totalSteps),
       createdAt: String(session.createdAt),
+      ...(session.dataset === null ? {} : { dataset: session.dataset }),
     },
   });
 }
@@ -61,6 +69,7 @@ export async function readListing(
         step: Number(customMetadata?.step ?? 0),
         totalSteps: Number(customMetadata?.totalSteps ?? 0),
         createdAt: Number(customMetadata?.createdAt ?? 0),
+        dataset: customMetadata?.dataset ?? null,
       });
     }
     cursor = page.truncated ? page.cursor : undefined;

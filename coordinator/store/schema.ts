@@ -36,17 +36,34 @@ const MIGRATIONS: readonly (readonly string[])[] = [
   ],
   // Who computed a step: samples by engine.
   ["ALTER TABLE metric ADD COLUMN engines TEXT NOT NULL DEFAULT '{}'"],
+  // What the session used of the platform (store/meter.ts); one row.
+  [
+    `CREATE TABLE usage (
+      requests INTEGER NOT NULL, messages INTEGER NOT NULL, rows_read INTEGER NOT NULL, rows_written INTEGER NOT NULL,
+      active_seconds REAL NOT NULL, r2_writes INTEGER NOT NULL, r2_reads INTEGER NOT NULL
+    )`,
+    "INSERT INTO usage VALUES (0, 0, 0, 0, 0, 0, 0)",
+    // Without an index of its own, which is billed as a second row for each one.
+    "ALTER TABLE log RENAME TO log_with_index",
+    `CREATE TABLE log (step INTEGER NOT NULL, piece INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (step, piece))
+     WITHOUT ROWID`,
+    "INSERT INTO log SELECT step, piece, data FROM log_with_index",
+    "DROP TABLE log_with_index",
+  ],
 ];
+
+/** What runs a statement; both the platform's own and the one that counts. */
+type Sql = Pick<SqlStorage, "exec">;
 
 export const SCHEMA_VERSION = MIGRATIONS.length;
 
 /** Whether a session was ever created here. Reads only, so that asking for an unknown session stores nothing. */
-export function hasSession(sql: SqlStorage): boolean {
+export function hasSession(sql: Sql): boolean {
   return sql.exec("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'schema'").toArray().length === 1;
 }
 
 /** Brings the database to this code's schema. Call inside a transaction. Throws if the database is newer than this code. */
-export function migrate(sql: SqlStorage): void {
+export function migrate(sql: Sql): void {
   sql.exec("CREATE TABLE IF NOT EXISTS schema (version INTEGER NOT NULL)");
   const found = sql.exec<{ version: number }>("SELECT version FROM schema").toArray()[0]?.version ?? 0;
   if (found > SCHEMA_VERSION) {

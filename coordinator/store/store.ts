@@ -6,6 +6,8 @@
 
 import type { StepRecord } from "../optim/shard.ts";
 import type { Stage, Status } from "../round/types.ts";
+import { type Counts, Meter } from "./meter.ts";
+import { MeteredSql } from "./metered-sql.ts";
 import { cutPieces } from "./pieces.ts";
 import { decodeRecord, encodeRecordHead } from "./record.ts";
 import { hasSession, migrate } from "./schema.ts";
@@ -124,16 +126,28 @@ interface StateRow extends Record<string, SqlStorageValue> {
   best_hash: string | null;
 }
 
+interface UsageRow extends Record<string, SqlStorageValue> {
+  requests: number;
+  messages: number;
+  rows_read: number;
+  rows_written: number;
+  active_seconds: number;
+  r2_writes: number;
+  r2_reads: number;
+}
+
 const bytesOf = (values: Float32Array): Uint8Array =>
   new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
 
 export class SessionStore {
+  /** What the session used, rows included. */
+  readonly meter = new Meter();
   readonly #storage: DurableObjectStorage;
-  readonly #sql: SqlStorage;
+  readonly #sql: MeteredSql;
 
   constructor(storage: DurableObjectStorage) {
     this.#storage = storage;
-    this.#sql = storage.sql;
+    this.#sql = new MeteredSql(storage.sql, this.meter);
   }
 
   /** Bytes of the database. */
@@ -155,6 +169,7 @@ export class SessionStore {
       }>("SELECT * FROM session")
       .toArray();
     if (row === undefined) return null;
+    this.#restoreUsage();
     return {
       id: row.id,
       definition: row.definition,
@@ -180,6 +195,7 @@ export class SessionStore {
       this.#writeState(state);
       this.#writeCheckpoint(parameters);
       this.#note(session.createdAt, "created", "");
+      this.saveUsage();
     });
   }
 
@@ -209,6 +225,7 @@ export class SessionStore {
     this.#storage.transactionSync(() => {
       this.#writeState(state);
       this.#note(time, event, detail);
+      this.saveUsage();
     });
   }
 
@@ -222,6 +239,7 @@ export class SessionStore {
       this.#writeState(commit.state);
       if (commit.metric !== null) this.#writeMetric(commit.metric);
       for (const gain of commit.gains) this.#writeGain(gain, commit.time);
+      this.saveUsage();
     });
   }
 
@@ -230,6 +248,7 @@ export class SessionStore {
     this.#storage.transactionSync(() => {
       this.#writeCheckpoint(parameters);
       this.#writeState(state);
+      this.saveUsage();
     });
   }
 
@@ -350,6 +369,52 @@ export class SessionStore {
       .toArray();
   }
 
+  /** When the last piece of work or change of status became durable, in milliseconds since 1970. */
+  lastEventAt(): number {
+    return this.#sql
+      .exec<{ time: number }>(
+        "SELECT MAX(time) AS time FROM (SELECT time FROM journal UNION ALL SELECT time FROM metric)",
+      )
+      .one().time;
+  }
+
+  /** Counts of what was used, up to the statement before. */
+  usage(): Readonly<Counts> {
+    this.#sql.settle();
+    return this.meter.counts;
+  }
+
+  #restoreUsage(): void {
+    const saved = this.#sql.exec<UsageRow>("SELECT * FROM usage").one();
+    this.meter.restore({
+      requests: saved.requests,
+      messages: saved.messages,
+      rowsRead: saved.rows_read,
+      rowsWritten: saved.rows_written,
+      activeSeconds: saved.active_seconds,
+      r2Writes: saved.r2_writes,
+      r2Reads: saved.r2_reads,
+    });
+  }
+
+  /** Writes down what was used: last in every transaction, and alone where nothing else is written for long. */
+  saveUsage(): void {
+    const { requests, messages, rowsRead, rowsWritten, activeSeconds, r2Writes, r2Reads } = this.usage();
+    this.#sql.exec(
+      `UPDATE usage SET requests = ?, messages = ?, rows_read = ?, rows_written = ?, active_seconds = ?, r2_writes = ?,
+       r2_reads = ?`,
+      requests,
+      messages,
+      // The row of this statement itself, which it reads and writes.
+      rowsRead + 1,
+      rowsWritten + 1,
+      activeSeconds,
+      r2Writes,
+      r2Reads,
+    );
+    this.meter.saved();
+  }
+
   #note(time: number, event: string, detail: string): void {
     this.#sql.exec("INSERT INTO journal (time, event, detail) VALUES (?, ?, ?)", time, event, detail);
   }
@@ -368,10 +433,11 @@ export class SessionStore {
   }
 
   #writeState(state: RunState): void {
-    this.#sql.exec("DELETE FROM state");
+    // Replaced in place: to delete it first would be billed as a row of its own, every step.
     this.#sql.exec(
-      `INSERT INTO state (stage, status, reason, step, version, envelope, checkpoint_step, best, weights_hash, best_hash)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      `REPLACE INTO state
+         (rowid, stage, status, reason, step, version, envelope, checkpoint_step, best, weights_hash, best_hash)
+       VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       state.stage,
       state.status,
       state.reason,

@@ -116,6 +116,10 @@ export class FakeClient {
   /** Highest version seen, to assert that none falls. */
   version = 0;
   steps: number[] = [];
+  /** Code of the error that it was told of last. */
+  error: string | null = null;
+  /** Messages that it sent, of all sockets. */
+  sent = 0;
   #socket: WebSocket | null = null;
   #waiting: (() => void)[] = [];
 
@@ -151,6 +155,7 @@ export class FakeClient {
 
   sendBytes(bytes: Uint8Array<ArrayBuffer>): void {
     this.#socket?.send(bytes);
+    this.sent += 1;
   }
 
   drop(): void {
@@ -194,5 +199,24 @@ export class FakeClient {
 
   #wake(): void {
     for (const resolve of this.#waiting.splice(0)) resolve();
+  }
+}
+
+/** Takes part as long as there is something to do: joins, answers every lease after `rest` ms, ends with its socket. */
+export async function takePart(client: FakeClient, rest = 0): Promise<void> {
+  await client.connect();
+  client.hello();
+  while (client.closed === null || client.received.length > 0) {
+    const message = client.received.shift();
+    if (message === undefined) await client.changed();
+    else if (message.type === "assign") {
+      if (rest > 0) await new Promise((resolve) => setTimeout(resolve, rest));
+      // Its socket may have closed meanwhile.
+      if (client.closed !== null) continue;
+      for (const frame of fakeResult(client.definition, message)) client.sendBytes(frame);
+    } else if (message.type === "welcome" || message.type === "weights") {
+      client.version = message.version;
+      client.send({ type: "ready", version: message.version });
+    } else if (message.type === "error") client.error = message.code;
   }
 }

@@ -18,6 +18,7 @@ describe("the HTTP API", () => {
       [`/api/sessions/${"0".repeat(32)}/control`, { method: "POST", body: '{"action":"pause"}' }],
       [`/api/sessions/${"0".repeat(32)}`, { method: "DELETE" }],
       ["/api/datasets/x", { method: "PUT", body: "{}" }],
+      ["/api/datasets/x", { method: "DELETE" }],
       [`/api/chunks/${"0".repeat(64)}`, { method: "PUT", body: "x" }],
     ];
     for (const [path, init] of attempts) {
@@ -47,6 +48,15 @@ describe("the HTTP API", () => {
     expect((await control("dance")).status).toBe(400);
     expect((await request(`/api/sessions/${id}`, asAdmin({ method: "DELETE" }))).status).toBe(200);
     expect((await request(`/api/sessions/${id}`)).status).toBe(404);
+  });
+
+  it("leads from the bare address to the newest public session that is not over", async () => {
+    const [first, hidden] = [await createSession(tinySession()), { ...tinySession(), visibility: "private" as const }];
+    await createSession(hidden);
+    const go = async (): Promise<string | null> => (await request("/", { redirect: "manual" })).headers.get("Location");
+    expect(await go()).toBe(`/s/${first}`);
+    await request(`/api/sessions/${first}/control`, asAdmin({ method: "POST", body: '{"action":"stop"}' }));
+    await expect.poll(go).not.toBe(`/s/${first}`);
   });
 
   it("serves weights by version and latest, and says which versions are gone", async () => {
