@@ -24,16 +24,20 @@ export type {
   EpochRecord,
   EvaluationRecord,
   Identity,
+  PauseCause,
   SessionInfo,
   StepRecord,
   Summary,
   TrainingEvent,
   TrainingEvents,
   TrainingEventType,
+  Usage,
   VolunteerStatus,
 } from "./core/events.ts";
 export type { PredictionInputs } from "./core/features.ts";
-export type { RecordOptions, TrainingHandle } from "./core/handle.ts";
+export type { Circumstance, Policies, Reaction } from "./core/governor.ts";
+export { DEFAULT_POLICIES } from "./core/governor.ts";
+export type { AbortOptions, RecordOptions, TrainingHandle } from "./core/handle.ts";
 export type { ClientBudget } from "./core/session.ts";
 export type { LocalColumns } from "./data/local.ts";
 export type { EngineKind } from "./engine/engine.ts";

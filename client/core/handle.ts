@@ -15,10 +15,12 @@ import type {
   TrainingEvent,
   TrainingEvents,
   TrainingEventType,
+  Usage,
   VolunteerStatus,
 } from "./events.ts";
 import { Listeners } from "./events.ts";
 import type { PredictionInputs } from "./features.ts";
+import type { Policies } from "./governor.ts";
 import type { Metrics } from "./metrics.ts";
 import { EpochCounter } from "./metrics.ts";
 
@@ -27,6 +29,10 @@ export interface Link {
   pause(): void;
   resume(): void;
   leave(): void;
+  setShare(share: number): void;
+  setPolicies(policies: Partial<Policies>): void;
+  /** Resolves once the coordinator has forgotten this client, which then leaves. */
+  forget(): Promise<void>;
   predict(inputs: PredictionInputs): Promise<Float32Array>;
   /** The coordinator's record of the steps after `after`. */
   metrics(after: number): Promise<Metrics>;
@@ -34,7 +40,12 @@ export interface Link {
   readonly finished: Promise<Summary>;
 }
 
-export interface RecordOptions {
+export interface AbortOptions {
+  /** Rejects with the signal's reason when it aborts. */
+  readonly signal?: AbortSignal;
+}
+
+export interface RecordOptions extends AbortOptions {
   /** Steps after this one; by default those that are done from now on. 0 is the whole history. */
   readonly after?: number;
 }
@@ -53,6 +64,10 @@ export interface TrainingHandle {
   readonly progress: Progress;
   /** What this client's accepted results came to. */
   readonly contributed: Contributed;
+  /** Wanted part of this machine's time, 0 to 1. */
+  readonly share: number;
+  /** What this client gave and took, as last heard. */
+  readonly usage: Usage;
   /** Resolves when the session ends or this client has left; rejects with TrainingError if it had to give up. */
   readonly finished: Promise<Summary>;
   /** Listens to one type of event; the function returned stops that. */
@@ -63,14 +78,24 @@ export interface TrainingHandle {
   epochs(options?: RecordOptions): AsyncGenerator<EpochRecord, void, void>;
   /** Hands the lease back at once; nothing is computed or downloaded until `resume`. */
   pause(): void;
+  /** Ends the volunteer's own pause; one that a circumstance causes ends with it, or by `setPolicies`. */
   resume(): void;
+  /** Takes effect at once. Throws RangeError unless 0 < share ≤ 1. */
+  setShare(share: number): void;
+  /** Changes what is done in the circumstances named, at once. */
+  setPolicies(policies: Partial<Policies>): void;
   /** Hands everything back and frees the engine. */
   leave(): Promise<Summary>;
+  /**
+   * Asks the coordinator to forget this client, its name and what it contributed, then leaves. Waits for a connection.
+   * Rejects with TrainingError `finished` or `left` if the session or this client's part in it has ended.
+   */
+  forget(options?: AbortOptions): Promise<void>;
   /**
    * Prediction [samples, ...] flat, at the latest weights, for features by input name, [samples, ...] flat, in the
    * model's own units (after scale and offset).
    */
-  predict(inputs: PredictionInputs): Promise<Float32Array>;
+  predict(inputs: PredictionInputs, options?: AbortOptions): Promise<Float32Array>;
 }
 
 /** Shortest time between two looks at the coordinator's record, in milliseconds. */

@@ -2,6 +2,7 @@
 
 import type { LocalColumns } from "../data/local.ts";
 import type { Identity, TrainingEvent } from "./events.ts";
+import type { Policies } from "./governor.ts";
 import type { ClientBudget } from "./session.ts";
 
 export interface JoinOptions {
@@ -15,8 +16,22 @@ export interface JoinOptions {
   readonly signal?: AbortSignal;
   /** Comes back as the client of an earlier `welcome`. */
   readonly identity?: Identity;
-  /** Shown to other volunteers in front of the device. */
+  /** Public, for credit: shown to everyone and kept with the result. At most 40 characters; control characters are dropped. */
   readonly name?: string;
+  /**
+   * Part of this machine's time to give, above 0 and at most 1 (default): 1 is what the engine takes by default, for WASM
+   * one thread for every second core. Kept by resting between micro-batches.
+   */
+  readonly share?: number;
+  /** What to do in which circumstances, where not as in `DEFAULT_POLICIES`. */
+  readonly policies?: Partial<Policies>;
+  /** Hex SHA-256 of the one graph to compute, see `session.graphHash`: any other is refused before it is compiled. */
+  readonly graphHash?: string;
+  /**
+   * Fewest samples of one's own that a result may be a sum over, for sessions with local data: smaller shards are not
+   * answered. Shards may be as small as one micro-batch, so a session with smaller ones is refused.
+   */
+  readonly minimumSamples?: number;
   /** The most that a session may ask of this client; anything above is refused before it is compiled. */
   readonly budget?: Partial<ClientBudget>;
   /** Hears every event, also those before the promise resolves. */

@@ -14,7 +14,9 @@ export type { Progress } from "../../shared/protocol/messages.ts";
 export type { TrainingErrorCode } from "../core/errors.ts";
 export { TRAINING_ERRORS, TrainingError } from "../core/errors.ts";
 export type * from "../core/events.ts";
-export type { RecordOptions, TrainingHandle } from "../core/handle.ts";
+export type { Circumstance, Policies, Reaction } from "../core/governor.ts";
+export { DEFAULT_POLICIES } from "../core/governor.ts";
+export type { AbortOptions, RecordOptions, TrainingHandle } from "../core/handle.ts";
 export type { EngineChoice } from "../core/platform.ts";
 
 export interface JoinOptions extends CommonOptions {
