@@ -33,6 +33,8 @@ export type Welcome = Extract<CoordinatorMessage, { type: "welcome" }>;
 export interface Hello {
   readonly engine: EngineKind;
   readonly device: string;
+  /** Public; empty for none. */
+  readonly name: string;
   readonly localSamples: number | null;
 }
 
@@ -126,6 +128,12 @@ export class Connection {
     if (this.#welcomed) this.#drop(null, 1000, 0);
   }
 
+  /** Makes a new socket at once: who knows what became of this one, or it is being waited for. */
+  renew(): void {
+    if (this.#welcomed) this.#drop(null, 1000, 0);
+    else this.wake();
+  }
+
   /** The coordinator took a result: the next loss starts again with a short delay. */
   settle(): void {
     this.#attempt = 0;
@@ -210,11 +218,12 @@ export class Connection {
   }
 
   #helloMessage(): ClientMessage {
-    const { engine, device, localSamples } = this.#hello;
+    const { engine, device, name, localSamples } = this.#hello;
     return {
       type: "hello",
       engine,
       device: device.slice(0, 200),
+      name,
       ...(this.#identity ?? {}),
       ...(localSamples === null ? {} : { localSamples }),
     };

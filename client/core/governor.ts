@@ -59,6 +59,8 @@ const SLOW_RATIO = 2;
 const RECOVERED_RATIO = 1.5;
 /** How long it must last. */
 const SUSTAINED = 20_000;
+/** A machine that computed nothing for so long has cooled down. */
+const COOLED = 60_000;
 
 /** Micro-batches that were computed without a rest in between. */
 export interface Burst {
@@ -77,7 +79,8 @@ interface Pace {
   bursts: number;
 }
 
-function checkShare(share: number): number {
+/** The share itself. Throws RangeError unless 0 < share ≤ 1. */
+export function checkShare(share: number): number {
   if (!(share > 0 && share <= 1)) throw new RangeError(`a share is above 0 and at most 1, not ${share}`);
   return share;
 }
@@ -98,6 +101,7 @@ export class Governor {
   #speed: number | null = null;
   /** Milliseconds of computing of one micro-batch in training. */
   #cost: number | null = null;
+  #longest = 0;
   /** By work and size: a few micro-batches at once and many take different times each. */
   readonly #paces = new Map<string, Pace>();
   /** Since when the speed has been on the other side of its threshold. */
@@ -157,6 +161,18 @@ export class Governor {
     this.#conditions = conditions;
   }
 
+  /** Time passes, also where nothing is computed. */
+  tick(time: number): void {
+    if (!this.#slow || time - this.#settledAt < COOLED) return;
+    this.#slow = false;
+    this.#turningSince = null;
+  }
+
+  /** Longest time that one micro-batch took, in milliseconds; 0 before the first. */
+  get patience(): number {
+    return this.#longest;
+  }
+
   /** A new socket: the coordinator measures this client anew. */
   reset(): void {
     this.#speed = null;
@@ -202,6 +218,7 @@ export class Governor {
 
   /** One micro-batch's time against the best sustained one of such bursts. */
   #compare(work: string, microBatches: number, time: number, now: number): void {
+    this.#longest = Math.max(this.#longest, time);
     if (work === "train") this.#cost = this.#cost === null ? time : this.#cost + SMOOTHING * (time - this.#cost);
     const kind = `${work} ${Math.ceil(Math.log2(microBatches))}`;
     const pace = this.#paces.get(kind) ?? { smoothed: time, best: Number.POSITIVE_INFINITY, bursts: 0 };

@@ -1,8 +1,10 @@
 /** What `joinTraining` takes, everywhere. */
 
 import type { LocalColumns } from "../data/local.ts";
+import { describeError, TrainingError } from "./errors.ts";
 import type { Identity, TrainingEvent } from "./events.ts";
 import type { Policies } from "./governor.ts";
+import { checkShare } from "./governor.ts";
 import type { ClientBudget } from "./session.ts";
 
 export interface JoinOptions {
@@ -36,4 +38,20 @@ export interface JoinOptions {
   readonly budget?: Partial<ClientBudget>;
   /** Hears every event, also those before the promise resolves. */
   readonly onEvent?: (event: TrainingEvent) => void;
+}
+
+/** What a volunteer takes of the options. Throws TrainingError `invalid-argument` naming the one that makes no sense. */
+export function readOptions({ workers, data, budget, name, share, policies, graphHash, minimumSamples }: JoinOptions) {
+  try {
+    if (share !== undefined) checkShare(share);
+  } catch (error) {
+    throw new TrainingError("invalid-argument", describeError(error));
+  }
+  if (graphHash !== undefined && !/^[0-9a-f]{64}$/.test(graphHash)) {
+    throw new TrainingError("invalid-argument", "graphHash must be a SHA-256 of 64 hex characters, in small letters");
+  }
+  if (minimumSamples !== undefined && !(Number.isInteger(minimumSamples) && minimumSamples > 0)) {
+    throw new TrainingError("invalid-argument", `minimumSamples must be a whole number above 0, not ${minimumSamples}`);
+  }
+  return { workers, data, budget, name, share, policies, graphHash, minimumSamples };
 }

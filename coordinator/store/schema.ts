@@ -36,6 +36,8 @@ const MIGRATIONS: readonly (readonly string[])[] = [
   ],
   // Who computed a step: samples by engine.
   ["ALTER TABLE metric ADD COLUMN engines TEXT NOT NULL DEFAULT '{}'"],
+  // Public names, for credit.
+  ["ALTER TABLE member ADD COLUMN name TEXT NOT NULL DEFAULT ''"],
 ];
 
 export const SCHEMA_VERSION = MIGRATIONS.length;

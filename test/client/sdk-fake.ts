@@ -183,6 +183,10 @@ export class FakeEngine implements GradientEngine {
     await this.#gate;
   }
 
+  async idle(): Promise<void> {
+    await this.#gate;
+  }
+
   async take(): Promise<Contribution> {
     const fed = this.fed.at(-1) ?? [];
     const task = this.tasks.at(-1);
@@ -332,6 +336,7 @@ export class Scene {
       fetch: this.server.fetch,
       openSocket: this.server.openSocket,
       now: () => this.clock.now,
+      date: () => this.clock.now,
       setTimer: this.clock.setTimer,
       clearTimer: this.clock.clearTimer,
       random: () => 0.5,
@@ -363,6 +368,10 @@ export class Scene {
         data: undefined,
         budget: undefined,
         name: undefined,
+        share: undefined,
+        policies: undefined,
+        graphHash: undefined,
+        minimumSamples: undefined,
         ...options,
       },
       this.platform,

@@ -79,6 +79,10 @@ describe("volunteers with data of their own", () => {
         data: { image, label: Uint8Array.from(samples, (at) => labels[at]) },
         budget: undefined,
         name: undefined,
+        share: undefined,
+        policies: undefined,
+        graphHash: undefined,
+        minimumSamples: undefined,
       } as const;
       return { volunteer: new Volunteer(options, platform, () => {}), samples };
     };
