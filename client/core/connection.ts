@@ -25,6 +25,11 @@ import { SOCKET_OPEN } from "./platform.ts";
 
 /** From opening a socket to its welcome, in milliseconds. */
 export const WELCOME_TIMEOUT = 20_000;
+/** Beats without a word from the coordinator: after so many it is asked for a sign of life, after twice as many given up. */
+const SILENT_BEATS = 20;
+/** What the coordinator's platform answers by itself, without waking the session. */
+const PING = "ping";
+const PONG = "pong";
 /** A connection that lived this long was a good one: the next loss starts again with a short delay. */
 const GOOD_CONNECTION = 10_000;
 
@@ -82,6 +87,7 @@ export class Connection {
   #welcomed = false;
   #ended = false;
   #attempt = 0;
+  #silence = 0;
   #timer: Timer | null = null;
   /** What the coordinator said before it closed. */
   #reported: { readonly code: string; readonly message: string } | null = null;
@@ -134,6 +140,17 @@ export class Connection {
     else this.wake();
   }
 
+  /**
+   * To be called twice a second: notices a network that went away without a word. Counts turns and not time, so that whatever
+   * arrived while this thread was busy is heard first.
+   */
+  beat(): void {
+    if (!this.#welcomed) return;
+    this.#silence += 1;
+    if (this.#silence >= 2 * SILENT_BEATS) this.renew();
+    else if (this.#silence === SILENT_BEATS) this.#transmit(PING);
+  }
+
   /** The coordinator took a result: the next loss starts again with a short delay. */
   settle(): void {
     this.#attempt = 0;
@@ -154,7 +171,7 @@ export class Connection {
     this.#end();
   }
 
-  #transmit(bytes: Uint8Array<ArrayBuffer>): void {
+  #transmit(bytes: Uint8Array<ArrayBuffer> | string): void {
     if (this.#socket?.readyState === SOCKET_OPEN) this.#socket.send(bytes);
   }
 
@@ -230,6 +247,8 @@ export class Connection {
   }
 
   #receive(data: unknown): void {
+    this.#silence = 0;
+    if (data === PONG) return;
     try {
       if (!(data instanceof ArrayBuffer)) throw new TrainingError("protocol", "the coordinator sent text");
       if (isFrame(data)) {

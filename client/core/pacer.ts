@@ -17,13 +17,16 @@ export class Pacer {
   readonly #platform: Platform;
   readonly #governor: Governor;
   readonly #stopwatch: Stopwatch;
-  #burst: { readonly start: number; readonly waited: number; microBatches: number } | null = null;
+  readonly #onSign: () => void;
+  #burst: { start: number; readonly waited: number; microBatches: number } | null = null;
   #rest: AbortController | null = null;
 
-  constructor(platform: Platform, governor: Governor, stopwatch: Stopwatch) {
+  /** `onSign` is called whenever something was computed. */
+  constructor(platform: Platform, governor: Governor, stopwatch: Stopwatch, onSign: () => void) {
     this.#platform = platform;
     this.#governor = governor;
     this.#stopwatch = stopwatch;
+    this.#onSign = onSign;
   }
 
   /** Before each micro-batch: rests if that is owed. An abort ends the rest. */
@@ -43,6 +46,7 @@ export class Pacer {
     const burst = this.#burst;
     if (burst === null) return;
     burst.microBatches += 1;
+    this.#onSign();
     if (this.#governor.share === 1 || this.#platform.now() - burst.start < BURST) return;
     await engine.idle();
     this.end(work, data);
@@ -51,16 +55,22 @@ export class Pacer {
   /** The engine has come to rest. */
   end(work: string, data: DataSource): void {
     if (this.#burst === null) return;
+    this.#onSign();
     const { start, waited, microBatches } = this.#burst;
     this.#burst = null;
     const end = this.#platform.now();
-    this.#note(work, microBatches, end - start - (data.waited - waited), end);
+    this.#note(work, microBatches, Math.max(0, end - start - (data.waited - waited)), end);
   }
 
   /** Counts work besides micro-batches that began at `start`. */
   count(start: number): void {
     const end = this.#platform.now();
     this.#note("", 0, end - start, end);
+  }
+
+  /** So much time passed in which nothing ran: it was no work. */
+  lose(milliseconds: number): void {
+    if (this.#burst !== null) this.#burst.start += milliseconds;
   }
 
   /** Something changed: a rest may have become too long. */

@@ -11,7 +11,7 @@ export interface Socket {
   binaryType: string;
   readonly protocol: string;
   readonly readyState: number;
-  send(data: Uint8Array<ArrayBuffer>): void;
+  send(data: Uint8Array<ArrayBuffer> | string): void;
   close(code?: number, reason?: string): void;
   addEventListener(type: "open", listener: () => void): void;
   addEventListener(type: "error", listener: () => void): void;

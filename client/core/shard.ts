@@ -20,8 +20,6 @@ export interface ShardContext {
   /** What the engine holds. */
   readonly held: WeightsBody;
   readonly pacer: Pacer;
-  /** Called after each micro-batch. */
-  readonly onMicroBatch: () => void;
 }
 
 /** Null if it was aborted. Either way the engine has come to rest. */
@@ -47,7 +45,6 @@ export async function computeShard(
       await data.fill({ work: lease.work, step: lease.step, index }, inputs);
       await engine.accumulate({ inputs, position: index * microBatch });
       await pacer.pause(lease.work, data, engine);
-      context.onMicroBatch();
     }
   } catch (error) {
     // The shard is void, and this error is the one to report; what was accumulated has to come to rest all the same.

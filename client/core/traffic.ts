@@ -7,8 +7,10 @@ export interface Traffic {
   readonly bytesUp: number;
 }
 
-const sizeOf = (data: unknown): number =>
-  data instanceof ArrayBuffer ? data.byteLength : typeof data === "string" ? data.length : 0;
+function sizeOf(data: unknown): number {
+  if (typeof data === "string") return data.length;
+  return data instanceof ArrayBuffer || ArrayBuffer.isView(data) ? data.byteLength : 0;
+}
 
 /** The same platform, counted: bodies of answers, and messages of sockets both ways. Headers are not seen from here. */
 export function countTraffic(platform: Platform): { readonly platform: Platform; readonly traffic: Traffic } {
@@ -45,7 +47,7 @@ export function countTraffic(platform: Platform): { readonly platform: Platform;
         return socket.readyState;
       },
       send(data) {
-        traffic.bytesUp += data.byteLength;
+        traffic.bytesUp += sizeOf(data);
         socket.send(data);
       },
       close: (code, reason) => socket.close(code, reason),

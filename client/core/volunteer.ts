@@ -175,12 +175,15 @@ export class Volunteer {
     this.#emit = emit;
     this.#startedAt = platform.now();
     this.#governor = new Governor(options.share, options.policies);
-    this.#pacer = new Pacer(platform, this.#governor, this.#stopwatch);
     this.#heartbeat = new Heartbeat(platform, {
       beat: () => this.#beat(),
-      gap: () => this.reconnect(),
+      gap: (milliseconds) => {
+        this.#pacer.lose(milliseconds);
+        this.reconnect();
+      },
       patience: () => this.#governor.patience,
     });
+    this.#pacer = new Pacer(platform, this.#governor, this.#stopwatch, () => this.#heartbeat.touch());
     this.finished = this.#live();
     // A failure is also an event: nobody has to wait for this promise.
     this.finished.catch(() => {});
@@ -423,8 +426,8 @@ export class Volunteer {
     const { definition, graph, parameters, plan } = session;
     try {
       const bits = workshop.magnitudeBits;
-      const pacing = { pacer: this.#pacer, onMicroBatch: () => this.#heartbeat.touch() };
-      const context = { engine, data, slots, microBatch: plan.microBatch, magnitudeBits: bits, held, ...pacing };
+      const pacer = this.#pacer;
+      const context = { engine, data, slots, microBatch: plan.microBatch, magnitudeBits: bits, held, pacer };
       const contribution = await computeShard(context, lease, running.abort.signal);
       this.#failures = 0;
       if (contribution === null || running.abort.signal.aborted) return;
@@ -548,6 +551,7 @@ export class Volunteer {
   #beat(): void {
     this.#governor.tick(this.#platform.now());
     this.#govern();
+    this.#workshop?.connection.beat();
     this.#beats += 1;
     if (this.#ending === null && this.#latestVersion > 0 && this.#beats % USAGE_BEATS === 0)
       this.#say("usage", this.usage);

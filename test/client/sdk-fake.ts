@@ -74,6 +74,8 @@ export class FakeSocket implements Socket {
   protocol = "";
   readyState = 0;
   closedWith: number | null = null;
+  /** Says nothing any more, not even to a ping. */
+  isDead = false;
   readonly url: string;
   readonly protocols: readonly string[];
   readonly messages: ClientMessage[] = [];
@@ -90,7 +92,11 @@ export class FakeSocket implements Socket {
     this.#listeners.set(type, [...(this.#listeners.get(type) ?? []), listener]);
   }
 
-  send(data: Uint8Array<ArrayBuffer>): void {
+  send(data: Uint8Array<ArrayBuffer> | string): void {
+    if (typeof data === "string") {
+      if (!this.isDead) this.deliver("pong");
+      return;
+    }
     const copy = data.slice();
     this.bytes.push(copy);
     if (isFrame(copy.buffer)) this.frames.push(decodeFrame(copy.buffer));

@@ -65,7 +65,7 @@ describe("volunteers with data of their own", () => {
           const socket = nodePlatform.openSocket(url, protocols);
           const send = socket.send.bind(socket);
           socket.send = (data) => {
-            sent.push(data.slice());
+            sent.push(typeof data === "string" ? Buffer.from(data) : data.slice());
             send(data);
           };
           return socket;
