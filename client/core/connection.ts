@@ -38,8 +38,8 @@ export type Welcome = Extract<CoordinatorMessage, { type: "welcome" }>;
 export interface Hello {
   readonly engine: EngineKind;
   readonly device: string;
-  /** Public; empty for none. */
-  readonly name: string;
+  /** Public; empty for none, null to keep what this identity had. */
+  readonly name: string | null;
   readonly localSamples: number | null;
 }
 
@@ -240,7 +240,7 @@ export class Connection {
       type: "hello",
       engine,
       device: device.slice(0, 200),
-      name,
+      ...(name === null ? {} : { name }),
       ...(this.#identity ?? {}),
       ...(localSamples === null ? {} : { localSamples }),
     };

@@ -18,7 +18,10 @@ export interface JoinOptions {
   readonly signal?: AbortSignal;
   /** Comes back as the client of an earlier `welcome`. */
   readonly identity?: Identity;
-  /** Public, for credit: shown to everyone and kept with the result. At most 40 characters; control characters are dropped. */
+  /**
+   * Public, for credit: shown to everyone and kept with the result. At most 40 characters, control
+   * characters are dropped. Left out, a client that comes back keeps its name; an empty one takes it back.
+   */
   readonly name?: string;
   /**
    * Part of this machine's time to give, above 0 and at most 1 (default): 1 is what the engine takes by default, for WASM

@@ -370,8 +370,9 @@ export class Volunteer {
   }
 
   #hello(engine: GradientEngine, data: DataSource): Hello {
-    const name = publicName(this.#options.name ?? "");
-    return { engine: engine.kind, device: engine.device, name, localSamples: data.localSamples };
+    const { name } = this.#options;
+    const shown = name === undefined ? null : publicName(name);
+    return { engine: engine.kind, device: engine.device, name: shown, localSamples: data.localSamples };
   }
 
   async #adopt(workshop: Workshop, body: WeightsBody): Promise<void> {
