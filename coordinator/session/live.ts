@@ -450,13 +450,13 @@ export class Live {
   async #complete(work: Parameters<Run["complete"]>[0]): Promise<void> {
     const time = Date.now();
     const gains: MemberGain[] = [];
-    for (const [{ id, keyHash, engine, device, name, isForgotten }, gain] of this.#gains)
-      gains.push({ id: isForgotten ? null : id, keyHash, engine, device, name, ...gain });
+    for (const [{ id, keyHash, engine, device, name }, gain] of this.#gains)
+      gains.push({ id, keyHash, engine, device, name, ...gain });
     const { samples } = this.#run;
     await this.#run.complete(work, time, gains);
     for (const [client, gain] of this.#gains) {
       client.samples += gain.samples;
-      // It may have asked while its part was being made durable.
+      // Its samples are in the piece's own figures; of itself nothing is to stay.
       if (client.isForgotten) this.#store.forgetMember(client.id);
     }
     this.#gains.clear();

@@ -77,8 +77,7 @@ export interface MemberRow {
 
 /** What one client added to a piece of work that became durable. */
 export interface MemberGain {
-  /** Null: asked to be forgotten, and counts in totals alone. */
-  readonly id: string | null;
+  readonly id: string;
   readonly keyHash: string;
   readonly engine: string;
   readonly device: string;
@@ -436,7 +435,6 @@ export class SessionStore {
   }
 
   #writeGain(gain: MemberGain, time: number): void {
-    if (gain.id === null) return;
     this.#sql.exec(
       `INSERT INTO member (id, key_hash, engine, device, name, samples, shards, seen_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
        ON CONFLICT (id) DO UPDATE SET

@@ -168,6 +168,7 @@ describe("a guest", () => {
     };
     scene.socket.say(assignment());
     await result(5);
+    await clock.advance(1_000);
     expect(scene.server.sockets).toHaveLength(1);
   });
 
