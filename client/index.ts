@@ -11,6 +11,7 @@ import { TrainingError } from "./core/errors.ts";
 import type { TrainingHandle } from "./core/handle.ts";
 import { Ear, openHandle } from "./core/handle.ts";
 import type { JoinOptions as CommonOptions } from "./core/options.ts";
+import { readOptions } from "./core/options.ts";
 import { hostVolunteer } from "./worker/host.ts";
 import type { TabIdentity } from "./worker/identity.ts";
 import { claimTabIdentity } from "./worker/identity.ts";
@@ -24,16 +25,20 @@ export type {
   EpochRecord,
   EvaluationRecord,
   Identity,
+  PauseCause,
   SessionInfo,
   StepRecord,
   Summary,
   TrainingEvent,
   TrainingEvents,
   TrainingEventType,
+  Usage,
   VolunteerStatus,
 } from "./core/events.ts";
 export type { PredictionInputs } from "./core/features.ts";
-export type { RecordOptions, TrainingHandle } from "./core/handle.ts";
+export type { Circumstance, Policies, Reaction } from "./core/governor.ts";
+export { DEFAULT_POLICIES } from "./core/governor.ts";
+export type { AbortOptions, RecordOptions, TrainingHandle } from "./core/handle.ts";
 export type { ClientBudget } from "./core/session.ts";
 export type { LocalColumns } from "./data/local.ts";
 export type { EngineKind } from "./engine/engine.ts";
@@ -100,15 +105,17 @@ async function join(address: SessionAddress, options: JoinOptions, tab: TabIdent
     if (event.type === "welcome") tab?.keep(event.detail);
     options.onEvent?.(event);
   });
-  const { engine = "auto", workers, data, budget, name } = options;
+  const common = readOptions(options);
+  const { engine = "auto" } = options;
   const identity = options.identity ?? tab?.identity ?? undefined;
   const link = hostVolunteer({
     worker: options.worker?.() ?? (await createInlineWorker()),
-    volunteer: { address, engine, workers, identity, data, budget, name },
+    volunteer: { ...common, address, engine, identity },
     onEvent: (event) => ear.hear(event),
     loadPool: async () => (await import("./worker/pool.generated.js")).default,
   });
   const release = () => tab?.release();
   link.finished.then(release, release);
-  return openHandle(link, ear, options.signal);
+  const forget = () => link.forget().then(() => tab?.forget());
+  return openHandle({ ...link, forget }, ear, options);
 }

@@ -25,6 +25,11 @@ import { SOCKET_OPEN } from "./platform.ts";
 
 /** From opening a socket to its welcome, in milliseconds. */
 export const WELCOME_TIMEOUT = 20_000;
+/** Beats without a word from the coordinator: after so many it is asked for a sign of life, after twice as many given up. */
+const SILENT_BEATS = 20;
+/** What the coordinator's platform answers by itself, without waking the session. */
+const PING = "ping";
+const PONG = "pong";
 /** A connection that lived this long was a good one: the next loss starts again with a short delay. */
 const GOOD_CONNECTION = 10_000;
 
@@ -33,6 +38,8 @@ export type Welcome = Extract<CoordinatorMessage, { type: "welcome" }>;
 export interface Hello {
   readonly engine: EngineKind;
   readonly device: string;
+  /** Public; empty for none, null to keep what this identity had. */
+  readonly name: string | null;
   readonly localSamples: number | null;
 }
 
@@ -80,6 +87,7 @@ export class Connection {
   #welcomed = false;
   #ended = false;
   #attempt = 0;
+  #silence = 0;
   #timer: Timer | null = null;
   /** What the coordinator said before it closed. */
   #reported: { readonly code: string; readonly message: string } | null = null;
@@ -126,6 +134,23 @@ export class Connection {
     if (this.#welcomed) this.#drop(null, 1000, 0);
   }
 
+  /** Makes a new socket at once: who knows what became of this one, or it is being waited for. */
+  renew(): void {
+    if (this.#welcomed) this.#drop(null, 1000, 0);
+    else this.wake();
+  }
+
+  /**
+   * To be called twice a second: notices a network that went away without a word. Counts turns and not time, so that whatever
+   * arrived while this thread was busy is heard first.
+   */
+  beat(): void {
+    if (!this.#welcomed) return;
+    this.#silence += 1;
+    if (this.#silence >= 2 * SILENT_BEATS) this.renew();
+    else if (this.#silence === SILENT_BEATS) this.#transmit(PING);
+  }
+
   /** The coordinator took a result: the next loss starts again with a short delay. */
   settle(): void {
     this.#attempt = 0;
@@ -146,7 +171,7 @@ export class Connection {
     this.#end();
   }
 
-  #transmit(bytes: Uint8Array<ArrayBuffer>): void {
+  #transmit(bytes: Uint8Array<ArrayBuffer> | string): void {
     if (this.#socket?.readyState === SOCKET_OPEN) this.#socket.send(bytes);
   }
 
@@ -210,17 +235,20 @@ export class Connection {
   }
 
   #helloMessage(): ClientMessage {
-    const { engine, device, localSamples } = this.#hello;
+    const { engine, device, name, localSamples } = this.#hello;
     return {
       type: "hello",
       engine,
       device: device.slice(0, 200),
+      ...(name === null ? {} : { name }),
       ...(this.#identity ?? {}),
       ...(localSamples === null ? {} : { localSamples }),
     };
   }
 
   #receive(data: unknown): void {
+    this.#silence = 0;
+    if (data === PONG) return;
     try {
       if (!(data instanceof ArrayBuffer)) throw new TrainingError("protocol", "the coordinator sent text");
       if (isFrame(data)) {

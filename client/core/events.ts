@@ -8,10 +8,12 @@ import type { ColumnSpec } from "../../shared/session/definition.ts";
 import type { RunPlan, Work } from "../../shared/session/plan.ts";
 import type { EngineKind } from "../engine/engine.ts";
 import type { TrainingErrorCode } from "./errors.ts";
+import type { Circumstance } from "./governor.ts";
 
 /**
  * `joining`: reading and checking the session, building the engine. `connecting`: no socket. `loading`: fetching
- * weights. `waiting`: ready, nothing assigned. `working`: computing a lease. The last three are final.
+ * weights. `waiting`: ready, nothing assigned. `working`: computing a lease. `paused`: nothing is computed until its
+ * cause is over. The last three are final.
  */
 export type VolunteerStatus =
   | "joining"
@@ -48,6 +50,8 @@ export interface SessionInfo {
   /** Floats in the flat parameter array, padding included. */
   readonly parameters: number;
   readonly plan: RunPlan;
+  /** Hex SHA-256 of the graph's canonical JSON, to pin with `graphHash`; null on insecure pages, which cannot compute it. */
+  readonly graphHash: string | null;
   /** Columns that the caller must bring, or null when the data are hosted. */
   readonly localColumns: readonly ColumnSpec[] | null;
 }
@@ -59,6 +63,26 @@ export interface Contributed {
   readonly acceptedShards: number;
   /** Results that came second or too late. */
   readonly droppedShards: number;
+}
+
+/** Who paused: the volunteer, the governor because of a circumstance, or the session's owner. */
+export type PauseCause = "volunteer" | Circumstance | "session";
+
+/** What this client gave and took since it joined. */
+export interface Usage {
+  /** Time in which it computed. */
+  readonly computeSeconds: number;
+  /** Time in which it took part: connected and not paused. */
+  readonly activeSeconds: number;
+  /** Bodies of HTTP answers and messages of sockets, unpacked; also what the browser's own HTTP cache answered. */
+  readonly bytesDown: number;
+  readonly bytesUp: number;
+  /** Wanted part of this machine's time, 0 to 1. */
+  readonly share: number;
+  /** Measured part of the last 30 seconds, or of those since it joined, in which it computed: 0 to 1. */
+  readonly dutyCycle: number;
+  /** In force now, whatever the reaction to them. */
+  readonly circumstances: readonly Circumstance[];
 }
 
 /** One optimizer step, as the coordinator recorded it. */
@@ -117,8 +141,8 @@ export interface Summary {
 
 /** Every event, by type, with what it tells. */
 export interface TrainingEvents {
-  /** `reason` says why it pauses, reconnects or failed; empty otherwise. */
-  status: { readonly status: VolunteerStatus; readonly reason: string };
+  /** `reason` says why it reconnects or failed, empty otherwise; `cause` who paused, null unless `paused`. */
+  status: { readonly status: VolunteerStatus; readonly reason: string; readonly cause: PauseCause | null };
   session: SessionInfo;
   engine: EngineInfo;
   /** Identity to keep for a resume. */
@@ -153,6 +177,8 @@ export interface TrainingEvents {
   /** Bytes of hosted data at hand, of those this session has. */
   data: { readonly loadedBytes: number; readonly totalBytes: number };
   error: { readonly code: TrainingErrorCode; readonly message: string; readonly fatal: boolean };
+  /** At most once a second, from the welcome to the end. */
+  usage: Usage;
   finished: Summary;
 }
 

@@ -15,18 +15,26 @@ import type {
   TrainingEvent,
   TrainingEvents,
   TrainingEventType,
+  Usage,
   VolunteerStatus,
 } from "./events.ts";
 import { Listeners } from "./events.ts";
 import type { PredictionInputs } from "./features.ts";
+import type { Policies } from "./governor.ts";
+import { checkShare } from "./governor.ts";
 import type { Metrics } from "./metrics.ts";
 import { EpochCounter } from "./metrics.ts";
+import type { JoinOptions } from "./options.ts";
 
 /** A volunteer, wherever it runs. */
 export interface Link {
   pause(): void;
   resume(): void;
   leave(): void;
+  setShare(share: number): void;
+  setPolicies(policies: Partial<Policies>): void;
+  /** Resolves once the coordinator has forgotten this client, which then leaves. */
+  forget(): Promise<void>;
   predict(inputs: PredictionInputs): Promise<Float32Array>;
   /** The coordinator's record of the steps after `after`. */
   metrics(after: number): Promise<Metrics>;
@@ -34,8 +42,14 @@ export interface Link {
   readonly finished: Promise<Summary>;
 }
 
+/** How to give up waiting. */
+export interface AbortOptions {
+  /** Rejects with the signal's reason when it aborts. */
+  readonly signal?: AbortSignal;
+}
+
 /** Which part of the coordinator's record to read. */
-export interface RecordOptions {
+export interface RecordOptions extends AbortOptions {
   /** Steps after this one; by default those that are done from now on. 0 is the whole history. */
   readonly after?: number;
 }
@@ -55,6 +69,10 @@ export interface TrainingHandle {
   readonly progress: Progress;
   /** What this client's accepted results came to. */
   readonly contributed: Contributed;
+  /** Wanted part of this machine's time, 0 to 1. */
+  readonly share: number;
+  /** What this client gave and took, as last heard. */
+  readonly usage: Usage;
   /** Resolves when the session ends or this client has left; rejects with TrainingError if it had to give up. */
   readonly finished: Promise<Summary>;
   /** Listens to one type of event; the function returned stops that. */
@@ -65,19 +83,37 @@ export interface TrainingHandle {
   epochs(options?: RecordOptions): AsyncGenerator<EpochRecord, void, void>;
   /** Hands the lease back at once; nothing is computed or downloaded until `resume`. */
   pause(): void;
-  /** Goes on after `pause`. */
+  /** Ends the volunteer's own pause; one that a circumstance causes ends with it, or by `setPolicies`. */
   resume(): void;
+  /** Takes effect at once. Throws RangeError unless 0 < share ≤ 1. */
+  setShare(share: number): void;
+  /** Changes what is done in the circumstances named, at once. */
+  setPolicies(policies: Partial<Policies>): void;
   /** Hands everything back and frees the engine. */
   leave(): Promise<Summary>;
+  /**
+   * Asks the coordinator to forget this client, its name and what it contributed, then leaves. Waits for a connection.
+   * Rejects with TrainingError `finished` or `left` if the session or this client's part in it has ended.
+   */
+  forget(options?: AbortOptions): Promise<void>;
   /**
    * Prediction [samples, ...] flat, at the latest weights, for features by input name, [samples, ...] flat, in the
    * model's own units (after scale and offset).
    */
-  predict(inputs: PredictionInputs): Promise<Float32Array>;
+  predict(inputs: PredictionInputs, options?: AbortOptions): Promise<Float32Array>;
 }
 
 /** Shortest time between two looks at the coordinator's record, in milliseconds. */
 const RECORD_INTERVAL = 500;
+
+const NO_USAGE = {
+  computeSeconds: 0,
+  activeSeconds: 0,
+  bytesDown: 0,
+  bytesUp: 0,
+  dutyCycle: 0,
+  circumstances: [],
+} as const;
 
 /** What has been heard so far; complete once the coordinator said welcome. */
 interface Heard {
@@ -87,6 +123,7 @@ interface Heard {
   engine: { readonly kind: EngineKind; readonly device: string } | null;
   progress: Progress | null;
   contributed: Contributed;
+  usage: Usage | null;
 }
 
 /** Collects a volunteer's events from its first one on. */
@@ -99,6 +136,7 @@ export class Ear {
     engine: null,
     progress: null,
     contributed: { samples: 0, acceptedShards: 0, droppedShards: 0 },
+    usage: null,
   };
   readonly #observer: ((event: TrainingEvent) => void) | undefined;
 
@@ -128,6 +166,9 @@ export class Ear {
       case "receipt":
         heard.contributed = event.detail.contributed;
         break;
+      case "usage":
+        heard.usage = event.detail;
+        break;
       default:
         break;
     }
@@ -140,7 +181,7 @@ export class Ear {
  * Resolves once the coordinator knows this client. Rejects with TrainingError if it comes to nothing, or with the
  * signal's reason if that aborts first; an abort later makes the client leave.
  */
-export async function openHandle(link: Link, ear: Ear, signal: AbortSignal | undefined): Promise<TrainingHandle> {
+export async function openHandle(link: Link, ear: Ear, { signal, share = 1 }: JoinOptions): Promise<TrainingHandle> {
   const onAbort = () => link.leave();
   signal?.addEventListener("abort", onAbort, { once: true });
   if (signal?.aborted) link.leave();
@@ -161,15 +202,33 @@ export async function openHandle(link: Link, ear: Ear, signal: AbortSignal | und
     const outcome = summary?.outcome ?? "left";
     throw new TrainingError(outcome === "left" ? "left" : "finished", `the session ended while joining: ${outcome}`);
   }
-  return createHandle(link, ear, { session, identity, engine, progress });
+  return createHandle(link, ear, { session, identity, engine, progress, share });
+}
+
+/** Waits for the promise, or until the signal aborts: then rejects with its reason. */
+function abortable<Result>(promise: Promise<Result>, signal: AbortSignal | undefined): Promise<Result> {
+  if (signal === undefined) return promise;
+  return new Promise((resolve, reject) => {
+    const onAbort = () => reject(signal.reason);
+    if (signal.aborted) onAbort();
+    signal.addEventListener("abort", onAbort, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", onAbort));
+  });
 }
 
 function createHandle(
   link: Link,
   { heard, listeners }: Ear,
-  first: { session: SessionInfo; identity: Identity; engine: NonNullable<Heard["engine"]>; progress: Progress },
+  first: {
+    session: SessionInfo;
+    identity: Identity;
+    engine: NonNullable<Heard["engine"]>;
+    progress: Progress;
+    share: number;
+  },
 ): TrainingHandle {
   let over = false;
+  let { share } = first;
   const onOver = () => {
     over = true;
   };
@@ -193,17 +252,20 @@ function createHandle(
   }
 
   /** The coordinator's record in instalments; the last one is read after the end. */
-  async function* instalments(after: () => number): AsyncGenerator<Metrics, void, void> {
+  async function* instalments(
+    after: () => number,
+    signal: AbortSignal | undefined,
+  ): AsyncGenerator<Metrics, void, void> {
     for (;;) {
       const last = over;
       try {
-        yield await link.metrics(after());
+        yield await abortable(link.metrics(after()), signal);
       } catch (error) {
         // An unreachable coordinator is asked again after the next progress, unless none will come.
         if (last || !(error instanceof TrainingError) || error.code !== "network") throw error;
       }
       if (last) return;
-      if (!over) await nextProgress();
+      if (!over) await abortable(nextProgress(), signal);
     }
   }
 
@@ -233,10 +295,16 @@ function createHandle(
     get contributed() {
       return heard.contributed;
     },
+    get share() {
+      return share;
+    },
+    get usage() {
+      return heard.usage ?? { ...NO_USAGE, share };
+    },
     on: (type, listener) => listeners.on(type, listener),
     async *steps(options) {
       let after = options?.after ?? stepNow();
-      for await (const { steps } of instalments(() => after)) {
+      for await (const { steps } of instalments(() => after, options?.signal)) {
         for (const step of steps) {
           if (step.step <= after) continue;
           after = step.step;
@@ -248,14 +316,21 @@ function createHandle(
       const { plan } = first.session;
       const now = options?.after ?? stepNow();
       const counter = new EpochCounter(plan, now - (now % plan.stepsPerEpoch));
-      for await (const metrics of instalments(() => counter.after)) yield* counter.add(metrics);
+      const records = instalments(() => counter.after, options?.signal);
+      for await (const metrics of records) yield* counter.add(metrics);
     },
     pause: () => link.pause(),
     resume: () => link.resume(),
+    setShare: (wanted) => {
+      share = checkShare(wanted);
+      link.setShare(share);
+    },
+    setPolicies: (policies) => link.setPolicies(policies),
     leave: () => {
       link.leave();
       return link.finished;
     },
-    predict: (inputs) => link.predict(inputs),
+    forget: (options) => abortable(link.forget(), options?.signal),
+    predict: (inputs, options) => abortable(link.predict(inputs), options?.signal),
   };
 }

@@ -11,7 +11,7 @@ export interface Socket {
   binaryType: string;
   readonly protocol: string;
   readonly readyState: number;
-  send(data: Uint8Array<ArrayBuffer>): void;
+  send(data: Uint8Array<ArrayBuffer> | string): void;
   close(code?: number, reason?: string): void;
   addEventListener(type: "open", listener: () => void): void;
   addEventListener(type: "error", listener: () => void): void;
@@ -31,8 +31,9 @@ export interface EngineRequest {
   readonly seed: number;
   /** Threads of the WASM engine; undefined leaves it to the platform. */
   readonly workers: number | undefined;
-  /** Where onnxruntime's `.wasm` is served, `<server>/ort/`. */
+  /** Where onnxruntime's `.wasm` is served, `<server>/ort/`, and how it is fetched. */
   readonly server: string;
+  readonly fetch: Platform["fetch"];
 }
 
 /** Immutable bytes kept between visits, by SHA-256. Both calls may fail quietly: it is only a cache. */
@@ -48,6 +49,8 @@ export interface Platform {
   readonly openSocket: (url: string, protocols: readonly string[]) => Socket;
   /** Milliseconds, for durations only. */
   readonly now: () => number;
+  /** Milliseconds since 1970: unlike `now` it also counts time in which the machine slept. */
+  readonly date: () => number;
   readonly setTimer: (callback: () => void, milliseconds: number) => Timer;
   readonly clearTimer: (timer: Timer) => void;
   /** Uniform in [0, 1): jitter and the order of local samples. Never part of the arithmetic of a hosted session. */

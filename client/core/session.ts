@@ -9,6 +9,7 @@ import type { Graph, GraphBudget, TrainingGraph } from "../../shared/graph/index
 import { differentiate, parameterLength } from "../../shared/graph/index.ts";
 import type { Progress } from "../../shared/protocol/messages.ts";
 import { coordinatorMessages } from "../../shared/protocol/messages.ts";
+import { canonicalJson } from "../../shared/session/canonical.ts";
 import type { DatasetManifest } from "../../shared/session/dataset.ts";
 import type { SessionDefinition } from "../../shared/session/definition.ts";
 import { SessionError } from "../../shared/session/errors.ts";
@@ -120,7 +121,34 @@ export function checkSession({ definition, manifest }: SessionReply, budget: Cli
   }
 }
 
-export function sessionInfo(address: SessionAddress, session: CheckedSession): SessionInfo {
+/** What the caller insists on besides the budget. */
+export interface SessionDemands {
+  /** Hex SHA-256 of the one graph that may be computed. */
+  readonly graphHash: string | undefined;
+  /** Fewest own samples that a result may be a sum over. */
+  readonly minimumSamples: number | undefined;
+}
+
+/**
+ * Compares a session with what the caller insists on and returns the graph's hash, null where none can be computed.
+ * Throws TrainingError `refused-session`, or `insecure` where a hash is pinned and cannot be computed.
+ */
+export async function checkDemands(
+  platform: Platform,
+  { graph, plan, definition }: CheckedSession,
+  { graphHash, minimumSamples }: SessionDemands,
+): Promise<string | null> {
+  if (minimumSamples !== undefined && definition.data.source === "local" && plan.microBatch < minimumSamples) {
+    const shards = `shards of this session may be one micro-batch of ${plan.microBatch} samples`;
+    throw new TrainingError("refused-session", `${shards}, this client answers none below ${minimumSamples}`);
+  }
+  const hash = (await platform.sha256?.(new TextEncoder().encode(canonicalJson(graph)))) ?? null;
+  if (graphHash === undefined || hash === graphHash) return hash;
+  if (hash === null) throw new TrainingError("insecure", "a pinned graph hash can be checked on secure pages only");
+  throw new TrainingError("refused-session", `the graph's hash is ${hash}, pinned is ${graphHash}`);
+}
+
+export function sessionInfo(address: SessionAddress, session: CheckedSession, graphHash: string | null): SessionInfo {
   const { definition, parameters, plan } = session;
   return {
     id: address.id,
@@ -131,6 +159,7 @@ export function sessionInfo(address: SessionAddress, session: CheckedSession): S
     modelLicence: definition.modelLicence,
     parameters,
     plan,
+    graphHash,
     localColumns: definition.data.source === "local" ? definition.data.columns : null,
   };
 }

@@ -2,6 +2,7 @@
 
 import type { DataSource, Slot } from "../data/source.ts";
 import type { Contribution, GradientEngine } from "../engine/engine.ts";
+import type { Pacer } from "./pacer.ts";
 import type { Lease } from "./result.ts";
 import { WORKS } from "./result.ts";
 import type { WeightsBody } from "./weights.ts";
@@ -18,6 +19,7 @@ export interface ShardContext {
   readonly magnitudeBits: number;
   /** What the engine holds. */
   readonly held: WeightsBody;
+  readonly pacer: Pacer;
 }
 
 /** Null if it was aborted. Either way the engine has come to rest. */
@@ -26,7 +28,7 @@ export async function computeShard(
   lease: Lease,
   signal: AbortSignal,
 ): Promise<Contribution | null> {
-  const { engine, data, slots, microBatch, held } = context;
+  const { engine, data, slots, microBatch, held, pacer } = context;
   const training = lease.work === "train";
   data.prefetch(lease.work, lease.step, lease.from, lease.to);
   engine.begin({
@@ -37,15 +39,19 @@ export async function computeShard(
   });
   try {
     for (let index = lease.from; index < lease.to && !signal.aborted; index++) {
+      await pacer.start(data, signal);
+      if (signal.aborted) break;
       const inputs = slots[index % slots.length];
       await data.fill({ work: lease.work, step: lease.step, index }, inputs);
       await engine.accumulate({ inputs, position: index * microBatch });
+      await pacer.pause(lease.work, data, engine);
     }
   } catch (error) {
     // The shard is void, and this error is the one to report; what was accumulated has to come to rest all the same.
     await engine.take().catch(() => {});
+    pacer.end(lease.work, data);
     throw error;
   }
-  const contribution = await engine.take();
+  const contribution = await engine.take().finally(() => pacer.end(lease.work, data));
   return signal.aborted ? null : contribution;
 }

@@ -10,8 +10,9 @@ import { blockCount, magnitudeBits } from "../../shared/codec/index.ts";
 import type { Frame } from "../../shared/protocol/frames.ts";
 import { cutBody } from "../../shared/protocol/frames.ts";
 import type { CoordinatorMessage, Progress } from "../../shared/protocol/messages.ts";
+import { publicName } from "../../shared/protocol/name.ts";
 import { SESSION_LIMITS } from "../../shared/session/definition.ts";
-import { microBatchesPerStep, workMicroBatches } from "../../shared/session/plan.ts";
+import { microBatchesPerStep, workMicroBatches, workSamples } from "../../shared/session/plan.ts";
 import type { LocalColumns } from "../data/local.ts";
 import { openData } from "../data/open.ts";
 import type { DataSource, Slot } from "../data/source.ts";
@@ -27,27 +28,36 @@ import { asTrainingError, describeError, TrainingError } from "./errors.ts";
 import type {
   Contributed,
   Identity,
+  PauseCause,
   Summary,
   TrainingEvent,
   TrainingEvents,
   TrainingEventType,
+  Usage,
   VolunteerStatus,
 } from "./events.ts";
 import type { PredictionInputs } from "./features.ts";
 import { readFeatures } from "./features.ts";
+import type { Conditions, Policies } from "./governor.ts";
+import { Governor } from "./governor.ts";
+import { Heartbeat } from "./heartbeat.ts";
 import type { Metrics } from "./metrics.ts";
 import { readMetrics } from "./metrics.ts";
+import { Pacer } from "./pacer.ts";
 import type { EngineChoice, Platform } from "./platform.ts";
 import { sleep } from "./platform.ts";
 import type { EncodedResult, Lease } from "./result.ts";
 import { encodeResult } from "./result.ts";
-import type { CheckedSession, ClientBudget } from "./session.ts";
-import { checkSession, DEFAULT_BUDGET, fetchSession, sessionInfo } from "./session.ts";
+import type { CheckedSession, ClientBudget, SessionDemands } from "./session.ts";
+import { checkDemands, checkSession, DEFAULT_BUDGET, fetchSession, sessionInfo } from "./session.ts";
 import { computeShard } from "./shard.ts";
+import type { Traffic } from "./traffic.ts";
+import { countTraffic } from "./traffic.ts";
+import { Stopwatch } from "./usage.ts";
 import type { WeightsBody, WeightsSizes } from "./weights.ts";
 import { fetchWeights, WeightsAssembler } from "./weights.ts";
 
-export interface VolunteerOptions {
+export interface VolunteerOptions extends SessionDemands {
   readonly address: SessionAddress;
   readonly engine: EngineChoice;
   /** Threads of the WASM engine; undefined leaves it to the platform. */
@@ -56,8 +66,11 @@ export interface VolunteerOptions {
   /** The caller's own arrays, for sessions with local data. */
   readonly data: LocalColumns | undefined;
   readonly budget: Partial<ClientBudget> | undefined;
-  /** Shown to others in front of the device. */
+  /** Public, for credit. */
   readonly name: string | undefined;
+  /** Part of this machine's time, above 0 and at most 1; undefined is all that is the platform's to give. */
+  readonly share: number | undefined;
+  readonly policies: Partial<Policies> | undefined;
 }
 
 /** Wanted when not paused: as much as the coordinator likes to give. */
@@ -66,6 +79,8 @@ const FULL_CAPACITY = SESSION_LIMITS.microBatchesPerStep;
 const RECEIPT_TIMEOUT = 60_000;
 /** Engine failures in a row: after so many it is built anew, after twice as many the volunteer gives up. */
 const FAILURES_BEFORE_REBUILD = 3;
+/** Beats between two accounts of usage: a second. */
+const USAGE_BEATS = 2;
 
 /** Session states after which nothing is left to do. */
 const OUTCOMES: Partial<Record<Progress["status"], Summary["outcome"]>> = {
@@ -109,14 +124,25 @@ export class Volunteer {
   readonly #emit: (event: TrainingEvent) => void;
   readonly #startedAt: number;
   readonly #closing = new AbortController();
+  readonly #traffic: Traffic;
+  readonly #governor: Governor;
+  readonly #stopwatch = new Stopwatch();
+  readonly #pacer: Pacer;
+  readonly #heartbeat: Heartbeat;
+  #beats = 0;
 
   #workshop: Workshop | null = null;
   #data: DataSource | null = null;
   #engine: GradientEngine | null = null;
   #ending: Ending | null = null;
   #status: VolunteerStatus = "joining";
+  #cause: PauseCause | null = null;
+  /** The governor's last word, carried out. */
   #paused = false;
-  #everPaused = false;
+  /** Micro-batches that the coordinator was last told to give at a time. */
+  #asked: number = FULL_CAPACITY;
+  /** Waits to be forgotten. */
+  #forgetting: PromiseWithResolvers<void> | null = null;
   #running: Running | null = null;
   #failures = 0;
   #progress: Progress | null = null;
@@ -143,9 +169,21 @@ export class Volunteer {
 
   constructor(options: VolunteerOptions, platform: Platform, emit: (event: TrainingEvent) => void) {
     this.#options = options;
-    this.#platform = platform;
+    const counted = countTraffic(platform);
+    this.#platform = counted.platform;
+    this.#traffic = counted.traffic;
     this.#emit = emit;
     this.#startedAt = platform.now();
+    this.#governor = new Governor(options.share, options.policies);
+    this.#heartbeat = new Heartbeat(platform, {
+      beat: () => this.#beat(),
+      gap: (milliseconds) => {
+        this.#pacer.lose(milliseconds);
+        this.reconnect();
+      },
+      patience: () => this.#governor.patience,
+    });
+    this.#pacer = new Pacer(platform, this.#governor, this.#stopwatch, () => this.#heartbeat.touch());
     this.finished = this.#live();
     // A failure is also an event: nobody has to wait for this promise.
     this.finished.catch(() => {});
@@ -153,21 +191,43 @@ export class Volunteer {
 
   /** Hands the lease back at once and computes nothing until `resume`. No weights are asked for meanwhile either. */
   pause(): void {
-    if (this.#paused || this.#ending !== null) return;
-    this.#paused = true;
-    this.#everPaused = true;
-    this.#workshop?.connection.send({ type: "capacity", microBatches: 0 });
-    this.#dropLeases();
-    this.#update();
+    this.#governor.stopped = true;
+    this.#govern();
   }
 
+  /** Ends the volunteer's own pause. */
   resume(): void {
-    if (!this.#paused || this.#ending !== null) return;
-    this.#paused = false;
-    this.#workshop?.connection.send({ type: "capacity", microBatches: FULL_CAPACITY });
-    if (this.#workshop !== null && this.#arrived === null) void this.#becomeReady(this.#workshop, this.#generation);
-    this.#update();
-    this.#ring();
+    this.#governor.stopped = false;
+    this.#govern();
+  }
+
+  /** Throws RangeError unless 0 < share ≤ 1. */
+  setShare(share: number): void {
+    this.#governor.setShare(share);
+    this.#govern();
+  }
+
+  setPolicies(policies: Partial<Policies>): void {
+    this.#governor.setPolicies(policies);
+    this.#govern();
+  }
+
+  /** What the sensors say now. */
+  sense(conditions: Conditions): void {
+    this.#governor.sense(conditions);
+    this.#govern();
+  }
+
+  get usage(): Usage {
+    const time = this.#platform.now();
+    return {
+      computeSeconds: this.#stopwatch.computeSeconds,
+      activeSeconds: this.#stopwatch.activeSeconds(time),
+      ...this.#traffic,
+      share: this.#governor.wanted,
+      dutyCycle: this.#stopwatch.dutyCycle(time),
+      circumstances: this.#governor.circumstances,
+    };
   }
 
   /** Hands everything back and ends; `finished` resolves once the engine is disposed of. */
@@ -175,14 +235,28 @@ export class Volunteer {
     this.#conclude("left", "");
   }
 
-  /** The network is back, or the page is visible again: no need to wait out the back-off. */
+  /** The page is visible again: no need to wait out the back-off. */
   wake(): void {
     this.#workshop?.connection.wake();
+    this.#heartbeat.touch();
+  }
+
+  /** The network or the tab was away for a while: what the socket is worth shows by a new one. */
+  reconnect(): void {
+    this.#workshop?.connection.renew();
+  }
+
+  /** Has the coordinator forget this client, then leaves. Waits for a connection. */
+  forget(): Promise<void> {
+    if (this.#ending !== null) return Promise.reject(this.#endedError());
+    this.#forgetting ??= Promise.withResolvers<void>();
+    this.#workshop?.connection.send({ type: "forget" });
+    return this.#forgetting.promise;
   }
 
   /** Prediction [samples, ...] at the latest weights, between two leases. Waits for the first weights. */
   predict(inputs: PredictionInputs): Promise<Float32Array> {
-    if (this.#ending !== null) return Promise.reject(new TrainingError("left", "this client has left"));
+    if (this.#ending !== null) return Promise.reject(this.#endedError());
     return new Promise((resolve, reject) => {
       this.#predictions.push({ inputs, resolve, reject });
       this.#ring();
@@ -208,6 +282,7 @@ export class Volunteer {
     } catch (error) {
       this.#fail(asTrainingError(error));
     }
+    this.#heartbeat.stop();
     this.#data?.dispose();
     await this.#engine?.dispose().catch((error: unknown) => this.#report(asTrainingError(error)));
     const ending: Ending = this.#ending ?? { error: new TrainingError("left", "this client has left") };
@@ -235,17 +310,18 @@ export class Volunteer {
 
   async #prepare(): Promise<Workshop> {
     const { address, data, budget, engine: choice, identity } = this.#options;
-    this.#say("status", { status: "joining", reason: "" });
+    this.#say("status", { status: "joining", reason: "", cause: null });
     const reply = await fetchSession(this.#platform, address, this.#closing.signal);
     if (OUTCOMES[reply.progress.status] !== undefined) {
       throw new TrainingError("finished", `nothing is left to compute: this session is ${reply.progress.status}`);
     }
     const session = checkSession(reply, { ...DEFAULT_BUDGET, ...budget });
+    const graphHash = await checkDemands(this.#platform, session, this.#options);
     const source = openData(this.#platform, address, session, data, (loadedBytes, totalBytes) =>
       this.#say("data", { loadedBytes, totalBytes }),
     );
     this.#data = source;
-    this.#say("session", sessionInfo(address, session));
+    this.#say("session", sessionInfo(address, session, graphHash));
     this.#hear(reply.progress);
     const engine = await this.#buildEngine(session, choice);
     const { plan, graph, parameters, definition } = session;
@@ -282,7 +358,8 @@ export class Volunteer {
     const { training: graph, plan, definition } = session;
     try {
       const options = { graph, microBatch: plan.microBatch, seed: definition.seed };
-      this.#engine = await this.#platform.createEngine({ ...options, choice, workers, server: address.server });
+      const { fetch } = this.#platform;
+      this.#engine = await this.#platform.createEngine({ ...options, choice, workers, server: address.server, fetch });
     } catch (error) {
       if (error instanceof TrainingError) throw error;
       const code = error instanceof EngineError && error.code === "unavailable" ? "unsupported" : "engine";
@@ -294,16 +371,18 @@ export class Volunteer {
 
   #hello(engine: GradientEngine, data: DataSource): Hello {
     const { name } = this.#options;
-    const device = name === undefined ? engine.device : `${name} · ${engine.device}`;
-    return { engine: engine.kind, device, localSamples: data.localSamples };
+    const shown = name === undefined ? null : publicName(name);
+    return { engine: engine.kind, device: engine.device, name: shown, localSamples: data.localSamples };
   }
 
   async #adopt(workshop: Workshop, body: WeightsBody): Promise<void> {
     this.#arrived = null;
     const before = this.#held;
     this.#held = body;
+    const start = this.#platform.now();
     try {
       await this.#engine?.setWeights(body.weights);
+      this.#pacer.count(start);
     } catch (error) {
       await this.#onEngineFailure(workshop, error);
     }
@@ -334,15 +413,22 @@ export class Volunteer {
     const engine = this.#engine;
     const held = this.#held;
     if (engine === null || held === null || held.version !== lease.version) return;
+    const { session, data, slots } = workshop;
+    if (this.#isTooSmall(session, lease)) {
+      const message = `the shard has fewer than ${this.#options.minimumSamples} samples`;
+      workshop.connection.send({ type: "failed", lease: lease.lease, code: "minimum", message });
+      return;
+    }
     const running: Running = { lease, abort: new AbortController(), orphan: false };
     this.#running = running;
     this.#update();
     const started = this.#platform.now();
-    const { session, data, slots } = workshop;
+    this.#governor.beginLease(lease.to - lease.from, started);
     const { definition, graph, parameters, plan } = session;
     try {
       const bits = workshop.magnitudeBits;
-      const context = { engine, data, slots, microBatch: plan.microBatch, magnitudeBits: bits, held };
+      const pacer = this.#pacer;
+      const context = { engine, data, slots, microBatch: plan.microBatch, magnitudeBits: bits, held, pacer };
       const contribution = await computeShard(context, lease, running.abort.signal);
       this.#failures = 0;
       if (contribution === null || running.abort.signal.aborted) return;
@@ -350,6 +436,7 @@ export class Volunteer {
       const sizes = { metrics, parameters, codec: definition.codec };
       // Read anew: a reconnect may have given the work another lease.
       this.#deliver(workshop, encodeResult(running.lease, contribution, sizes));
+      this.#governor.endLease(this.#platform.now());
       this.#say("result", {
         lease: running.lease.lease,
         work: lease.work,
@@ -364,8 +451,17 @@ export class Volunteer {
       if (this.#ending === null) await this.#onFailure(workshop, running.lease, error);
     } finally {
       this.#running = null;
-      this.#update();
+      // It may have become slow, or work may take longer than was thought.
+      this.#govern();
     }
+  }
+
+  /** Own samples are not summed up over too few of them: that says too much of each. */
+  #isTooSmall({ definition, plan }: CheckedSession, { work, step, from, to }: Lease): boolean {
+    const { minimumSamples } = this.#options;
+    if (minimumSamples === undefined || definition.data.source !== "local") return false;
+    const range = workSamples(plan, work, step);
+    return Math.min(range.to - range.from, to * plan.microBatch) - from * plan.microBatch < minimumSamples;
   }
 
   #deliver(workshop: Workshop, result: EncodedResult): void {
@@ -429,6 +525,39 @@ export class Volunteer {
     this.#stall?.abort();
   }
 
+  /** Carries out what the governor says, after anything changed that it goes by. */
+  #govern(): void {
+    if (this.#ending !== null) return;
+    const before = this.#paused;
+    this.#paused = this.#governor.pausedBy !== null;
+    this.#ask();
+    this.#pacer.wake();
+    if (this.#paused && !before) this.#dropLeases();
+    if (!this.#paused && before) {
+      if (this.#workshop !== null && this.#arrived === null) void this.#becomeReady(this.#workshop, this.#generation);
+      this.#ring();
+    }
+    this.#update();
+  }
+
+  /** Tells the coordinator how much to give at a time, if that is something else than before. */
+  #ask(): void {
+    const wanted = this.#paused ? 0 : this.#governor.capacity(FULL_CAPACITY);
+    const isSimilar = wanted > this.#asked / 2 && wanted < this.#asked * 2;
+    if (wanted === this.#asked || isSimilar || this.#welcome === null) return;
+    this.#asked = wanted;
+    this.#workshop?.connection.send({ type: "capacity", microBatches: wanted });
+  }
+
+  #beat(): void {
+    this.#governor.tick(this.#platform.now());
+    this.#govern();
+    this.#workshop?.connection.beat();
+    this.#beats += 1;
+    if (this.#ending === null && this.#latestVersion > 0 && this.#beats % USAGE_BEATS === 0)
+      this.#say("usage", this.usage);
+  }
+
   #onWelcome(message: Welcome): void {
     const { client, resumeKey, step, version } = message;
     this.#see(version);
@@ -436,11 +565,11 @@ export class Volunteer {
     this.#ready = false;
     this.#say("welcome", { client, resumeKey, step, version });
     this.#update();
+    this.#governor.reset();
+    this.#asked = FULL_CAPACITY;
+    this.#ask();
     if (this.#workshop === null) return;
-    if (this.#everPaused) {
-      const microBatches = this.#paused ? 0 : FULL_CAPACITY;
-      this.#workshop.connection.send({ type: "capacity", microBatches });
-    }
+    if (this.#forgetting !== null) this.#workshop.connection.send({ type: "forget" });
     if (!this.#paused) void this.#becomeReady(this.#workshop, this.#generation);
   }
 
@@ -501,6 +630,10 @@ export class Volunteer {
       case "progress":
         this.#hear(message);
         return;
+      case "forgotten":
+        this.#forgetting?.resolve();
+        this.#conclude("left", "");
+        return;
       default:
         message satisfies never;
     }
@@ -559,6 +692,7 @@ export class Volunteer {
     this.#say("progress", progress);
     const outcome = OUTCOMES[progress.status];
     if (outcome !== undefined) this.#conclude(outcome, progress.reason);
+    this.#update(progress.status === "paused" ? progress.reason : "");
   }
 
   #onLost(error: TrainingError | null): void {
@@ -615,15 +749,19 @@ export class Volunteer {
   #update(reason = ""): void {
     if (this.#ending !== null) return;
     const status = this.#currentStatus();
-    if (status === this.#status) return;
+    const cause = status === "paused" ? (this.#governor.pausedBy ?? "session") : null;
+    this.#stopwatch.setActive(this.#welcome !== null && cause === null, this.#platform.now());
+    if (status === this.#status && cause === this.#cause) return;
     this.#status = status;
-    this.#say("status", { status, reason });
+    this.#cause = cause;
+    this.#say("status", { status, reason, cause });
   }
 
   #currentStatus(): VolunteerStatus {
     if (this.#workshop === null) return "joining";
     if (this.#paused) return "paused";
     if (this.#welcome === null) return "connecting";
+    if (this.#progress?.status === "paused") return "paused";
     if (this.#running !== null) return "working";
     return this.#ready && this.#arrived === null ? "waiting" : "loading";
   }
@@ -643,7 +781,7 @@ export class Volunteer {
         seconds: (this.#platform.now() - this.#startedAt) / 1000,
       },
     };
-    this.#say("status", { status: outcome === "left" ? "left" : "finished", reason });
+    this.#say("status", { status: outcome === "left" ? "left" : "finished", reason, cause: null });
     this.#stop();
   }
 
@@ -651,7 +789,7 @@ export class Volunteer {
     if (this.#ending !== null) return;
     this.#ending = { error };
     this.#say("error", { code: error.code, message: error.message, fatal: true });
-    this.#say("status", { status: "failed", reason: error.message });
+    this.#say("status", { status: "failed", reason: error.message, cause: null });
     this.#stop();
   }
 
@@ -660,8 +798,20 @@ export class Volunteer {
     this.#dropLeases();
     this.#closing.abort();
     this.#workshop?.connection.close();
-    for (const { reject } of this.#predictions.splice(0)) reject(new TrainingError("left", "this client has left"));
+    for (const { reject } of this.#predictions.splice(0)) reject(this.#endedError());
+    this.#forgetting?.reject(this.#endedError());
+    this.#stopwatch.setActive(false, this.#platform.now());
     this.#ring();
+  }
+
+  /** What whoever still asks for something is told. */
+  #endedError(): TrainingError {
+    const ending = this.#ending;
+    if (ending !== null && "error" in ending) return ending.error;
+    const outcome = ending?.summary.outcome ?? "left";
+    return outcome === "left"
+      ? new TrainingError("left", "this client has left")
+      : new TrainingError("finished", `the session is ${outcome}`);
   }
 }
 

@@ -23,6 +23,8 @@ export interface HostedOptions {
   readonly plan: RunPlan;
   readonly seed: number;
   readonly chunks: ChunkStore;
+  /** Milliseconds, for durations. */
+  readonly now: () => number;
 }
 
 /** The columns of one chunk as typed views. */
@@ -37,11 +39,16 @@ export class HostedSource implements DataSource {
   readonly #samples: Int32Array;
   #epoch = -1;
   #key: Key = [0, 0];
+  #waited = 0;
 
   constructor(options: HostedOptions) {
     this.#options = options;
     this.#bindings = bindInputs(options.graph, options.data, options.manifest.columns);
     this.#samples = new Int32Array(options.plan.microBatch);
+  }
+
+  get waited(): number {
+    return this.#waited;
   }
 
   async fill(request: Request, slot: Slot): Promise<number> {
@@ -64,7 +71,12 @@ export class HostedSource implements DataSource {
         );
       }
     }
-    if (missing.length > 0) await Promise.all(missing);
+    if (missing.length > 0) {
+      const { now } = this.#options;
+      const start = now();
+      await Promise.all(missing);
+      this.#waited += now() - start;
+    }
     for (const input of this.#bindings.inputs) {
       const target = slot[input.name];
       for (let i = 0; i < real; i++) {

@@ -52,6 +52,7 @@ export function countLocalSamples(data: LocalData, columns: LocalColumns): numbe
 }
 
 export class LocalSource implements DataSource {
+  readonly waited = 0;
   readonly localSamples: number;
   readonly #options: LocalOptions;
   readonly #bindings: Bindings;

@@ -46,5 +46,5 @@ export function openData(
     url: (hash) => sessionUrl(address, `chunks/${hash}`),
     onLoaded: (loaded) => onLoaded(loaded, total),
   });
-  return new HostedSource({ graph, data, manifest, plan, seed, chunks });
+  return new HostedSource({ graph, data, manifest, plan, seed, chunks, now: platform.now });
 }

@@ -22,6 +22,8 @@ export interface DataSource {
   fill(request: Request, slot: Slot): Promise<number>;
   /** Starts to fetch what these micro-batches need, if that is not at hand. Never throws. */
   prefetch(work: Work, step: number, from: number, to: number): void;
+  /** Milliseconds that `fill` has waited for downloads, all in all. */
+  readonly waited: number;
   /** Samples of the caller's own, or null for hosted data. */
   readonly localSamples: number | null;
   dispose(): void;

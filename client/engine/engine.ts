@@ -60,6 +60,8 @@ export interface GradientEngine {
   setWeights(weights: Float32Array): Promise<void>;
   begin(task: ShardTask): void;
   accumulate(microBatch: MicroBatch): Promise<void>;
+  /** Waits until everything accumulated is computed; what went wrong is said by `take`. */
+  idle(): Promise<void>;
   /** Waits for everything accumulated since `begin`. On an error the shard is void; `begin` may be called again. */
   take(): Promise<Contribution>;
   /** Prediction for any number of samples (features only), flat [samples, ...]. Not while a shard is open. */

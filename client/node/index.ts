@@ -4,8 +4,8 @@
  */
 
 import { parseAddress } from "../core/address.ts";
-import { Ear, openHandle, type TrainingHandle } from "../core/handle.ts";
-import type { JoinOptions as CommonOptions } from "../core/options.ts";
+import { Ear, type Link, openHandle, type TrainingHandle } from "../core/handle.ts";
+import { type JoinOptions as CommonOptions, readOptions } from "../core/options.ts";
 import type { EngineChoice } from "../core/platform.ts";
 import { Volunteer } from "../core/volunteer.ts";
 import { nodePlatform } from "./platform.ts";
@@ -14,7 +14,9 @@ export type { Progress } from "../../shared/protocol/messages.ts";
 export type { TrainingErrorCode } from "../core/errors.ts";
 export { TRAINING_ERRORS, TrainingError } from "../core/errors.ts";
 export type * from "../core/events.ts";
-export type { RecordOptions, TrainingHandle } from "../core/handle.ts";
+export type { Circumstance, Policies, Reaction } from "../core/governor.ts";
+export { DEFAULT_POLICIES } from "../core/governor.ts";
+export type { AbortOptions, RecordOptions, TrainingHandle } from "../core/handle.ts";
 export type { EngineChoice } from "../core/platform.ts";
 
 /** What `joinTraining` takes besides the session, in Node. */
@@ -31,17 +33,20 @@ export async function joinTraining(session: string, options: JoinOptions = {}): 
   options.signal?.throwIfAborted();
   const address = parseAddress(session, options.server);
   const ear = new Ear(options.onEvent);
-  const { engine = "auto", workers, data, budget, name, identity } = options;
-  const volunteer = new Volunteer({ address, engine, workers, identity, data, budget, name }, nodePlatform, (event) =>
+  const { engine = "auto", identity } = options;
+  const volunteer = new Volunteer({ ...readOptions(options), address, engine, identity }, nodePlatform, (event) =>
     ear.hear(event),
   );
-  const link = {
+  const link: Link = {
     finished: volunteer.finished,
     pause: () => volunteer.pause(),
     resume: () => volunteer.resume(),
     leave: () => volunteer.leave(),
-    predict: (inputs: Parameters<Volunteer["predict"]>[0]) => volunteer.predict(inputs),
-    metrics: (after: number) => volunteer.metrics(after),
+    setShare: (share) => volunteer.setShare(share),
+    setPolicies: (policies) => volunteer.setPolicies(policies),
+    forget: () => volunteer.forget(),
+    predict: (inputs) => volunteer.predict(inputs),
+    metrics: (after) => volunteer.metrics(after),
   };
-  return openHandle(link, ear, options.signal);
+  return openHandle(link, ear, options);
 }

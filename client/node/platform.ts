@@ -9,6 +9,7 @@ export const nodePlatform: Platform = {
   fetch: (url, init) => fetch(url, init),
   openSocket: (url, protocols) => new WebSocket(url, [...protocols]),
   now: () => performance.now(),
+  date: Date.now,
   setTimer: (callback, milliseconds) => setTimeout(callback, milliseconds),
   clearTimer: (timer) => clearTimeout(timer as NodeJS.Timeout),
   random: Math.random,

@@ -14,7 +14,7 @@ import { ORT_WASM_SHA256 } from "../engine/onnx/ort-hash.ts";
 import { requestWebGpu } from "../engine/webgpu/device.ts";
 import { createWebGpuEngine } from "../engine/webgpu/engine.ts";
 import { openChunkCache } from "./cache.ts";
-import type { CallName, PageMessage, WorkerMessage } from "./messages.ts";
+import type { CallName, Calls, PageMessage, WorkerMessage } from "./messages.ts";
 
 const post = (message: WorkerMessage, transfer: Transferable[] = []): void => postMessage(message, { transfer });
 
@@ -29,10 +29,10 @@ function loadPoolSource(): Promise<string> {
   return poolAnswer.promise;
 }
 
-async function createWasm(options: EngineOptions, { server, workers }: EngineRequest) {
+async function createWasm(options: EngineOptions, { server, workers, fetch }: EngineRequest) {
   const [source, wasmBinary] = await Promise.all([
     loadPoolSource(),
-    fetchWasmBinary(`${server}/ort/ort-wasm-simd-threaded.wasm`, ORT_WASM_SHA256),
+    fetchWasmBinary(`${server}/ort/ort-wasm-simd-threaded.wasm`, ORT_WASM_SHA256, fetch),
   ]);
   const url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
   try {
@@ -71,6 +71,7 @@ function browserPlatform(): Platform {
     fetch: (url, init) => fetch(url, init),
     openSocket: (url, protocols) => new WebSocket(url, [...protocols]),
     now: () => performance.now(),
+    date: Date.now,
     setTimer: (callback, milliseconds) => setTimeout(callback, milliseconds),
     clearTimer: (timer) => clearTimeout(timer as number),
     random: Math.random,
@@ -96,14 +97,21 @@ function join(options: VolunteerOptions): void {
   );
 }
 
+const CALLS: {
+  readonly [Name in CallName]: (
+    volunteer: Volunteer,
+    argument: Calls[Name]["argument"],
+  ) => Promise<Calls[Name]["answer"]>;
+} = {
+  predict: (volunteer, inputs) => volunteer.predict(inputs),
+  metrics: (volunteer, after) => volunteer.metrics(after),
+  forget: (volunteer) => volunteer.forget().then(() => null),
+};
+
 async function answer(id: number, name: CallName, argument: unknown): Promise<void> {
   try {
     if (volunteer === null) throw new Error("there was no join");
-    const value =
-      name === "predict"
-        ? await volunteer.predict(argument as Parameters<Volunteer["predict"]>[0])
-        : await volunteer.metrics(argument as number);
-    post({ type: "answer", id, answer: value });
+    post({ type: "answer", id, answer: await CALLS[name](volunteer, argument as never) });
   } catch (error) {
     const { code, message } = asTrainingError(error);
     post({ type: "refusal", id, error: { code, message } });
@@ -124,8 +132,20 @@ addEventListener("message", ({ data }: MessageEvent<PageMessage>) => {
     case "leave":
       volunteer?.leave();
       break;
+    case "share":
+      volunteer?.setShare(data.share);
+      break;
+    case "policies":
+      volunteer?.setPolicies(data.policies);
+      break;
+    case "conditions":
+      volunteer?.sense(data.conditions);
+      break;
     case "wake":
       volunteer?.wake();
+      break;
+    case "reconnect":
+      volunteer?.reconnect();
       break;
     case "call":
       void answer(data.id, data.name, data.argument);

@@ -8,6 +8,7 @@ import type { Summary, TrainingEvent } from "../core/events.ts";
 import type { Link } from "../core/handle.ts";
 import type { VolunteerOptions } from "../core/volunteer.ts";
 import type { CallName, Calls, PageMessage, WorkerMessage } from "./messages.ts";
+import { watchSensors } from "./sensors.ts";
 
 export interface HostOptions {
   readonly worker: Worker;
@@ -32,16 +33,8 @@ export function hostVolunteer({ worker, volunteer, onEvent, loadPool }: HostOpti
 
   const post = (message: PageMessage) => worker.postMessage(message);
 
-  const onOnline = () => post({ type: "wake" });
-  const onVisible = () => {
-    if (!document.hidden) post({ type: "wake" });
-  };
-  addEventListener("online", onOnline);
-  document.addEventListener("visibilitychange", onVisible);
-
   function close(error: TrainingError): void {
-    removeEventListener("online", onOnline);
-    document.removeEventListener("visibilitychange", onVisible);
+    unwatch();
     worker.terminate();
     for (const call of pending.values()) call.reject(error);
     pending.clear();
@@ -99,16 +92,24 @@ export function hostVolunteer({ worker, volunteer, onEvent, loadPool }: HostOpti
     const why = event.message || "it could not be loaded; a content security policy needs worker-src blob:";
     const error = new TrainingError("unsupported", `the worker failed: ${why}`);
     onEvent({ type: "error", detail: { code: error.code, message: error.message, fatal: true } });
-    onEvent({ type: "status", detail: { status: "failed", reason: error.message } });
+    onEvent({ type: "status", detail: { status: "failed", reason: error.message, cause: null } });
     fail(error);
   });
 
   post({ type: "join", options: volunteer });
+  const unwatch = watchSensors({
+    changed: (conditions) => post({ type: "conditions", conditions }),
+    shown: () => post({ type: "wake" }),
+    returned: () => post({ type: "reconnect" }),
+  });
   return {
     finished,
     pause: () => post({ type: "pause" }),
     resume: () => post({ type: "resume" }),
     leave: () => post({ type: "leave" }),
+    setShare: (share) => post({ type: "share", share }),
+    setPolicies: (policies) => post({ type: "policies", policies }),
+    forget: () => call("forget", null).then(() => {}),
     predict: (inputs) => call("predict", inputs),
     metrics: (after) => call("metrics", after),
   };

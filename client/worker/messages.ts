@@ -3,6 +3,7 @@
 import type { TrainingErrorCode } from "../core/errors.ts";
 import type { Summary, TrainingEvent } from "../core/events.ts";
 import type { PredictionInputs } from "../core/features.ts";
+import type { Conditions, Policies } from "../core/governor.ts";
 import type { Metrics } from "../core/metrics.ts";
 import type { VolunteerOptions } from "../core/volunteer.ts";
 
@@ -10,6 +11,7 @@ import type { VolunteerOptions } from "../core/volunteer.ts";
 export interface Calls {
   predict: { readonly argument: PredictionInputs; readonly answer: Float32Array };
   metrics: { readonly argument: number; readonly answer: Metrics };
+  forget: { readonly argument: null; readonly answer: null };
 }
 
 export type CallName = keyof Calls;
@@ -29,7 +31,12 @@ export type PageMessage =
   | { readonly type: "pause" }
   | { readonly type: "resume" }
   | { readonly type: "leave" }
+  | { readonly type: "share"; readonly share: number }
+  | { readonly type: "policies"; readonly policies: Partial<Policies> }
+  | { readonly type: "conditions"; readonly conditions: Conditions }
   | { readonly type: "wake" }
+  /** The network or the page came back. */
+  | { readonly type: "reconnect" }
   | CallMessage
   /** Source text of the ONNX pool's worker, or null if the page could not load it. */
   | { readonly type: "pool"; readonly source: string | null; readonly problem: string };

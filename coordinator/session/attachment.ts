@@ -15,6 +15,8 @@ export interface MemberAttachment {
   readonly keyHash: string;
   readonly engine: EngineName;
   readonly device: string;
+  /** Public name; empty for none. */
+  readonly name: string;
   /** Weights that the client acknowledged. */
   readonly version: number | null;
   /** Weights sent to it and not yet acknowledged. */

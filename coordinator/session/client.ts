@@ -10,6 +10,7 @@ export class Client {
   readonly keyHash: string;
   readonly engine: EngineName;
   readonly device: string;
+  readonly name: string;
   /** Weights that it acknowledged; null until it has any. */
   version: number | null;
   /** Weights sent and not acknowledged; at most one transfer is under way. */
@@ -22,6 +23,8 @@ export class Client {
   upload: Upload | null = null;
   /** Samples it added that are durable. */
   samples: number;
+  /** It asked to be forgotten: what it added counts in totals alone. */
+  isForgotten = false;
 
   constructor(socket: WebSocket, from: MemberAttachment) {
     this.socket = socket;
@@ -29,6 +32,8 @@ export class Client {
     this.keyHash = from.keyHash;
     this.engine = from.engine;
     this.device = from.device;
+    // Sockets that an older deployment accepted have none.
+    this.name = from.name ?? "";
     this.version = from.version;
     this.sent = from.sent;
     this.capacity = from.capacity;
@@ -51,6 +56,7 @@ export class Client {
       keyHash: this.keyHash,
       engine: this.engine,
       device: this.device,
+      name: this.name,
       version: this.version,
       sent: this.sent,
       capacity: this.capacity,

@@ -17,6 +17,7 @@ import {
   ProtocolError,
   type ProtocolErrorCode,
 } from "../../shared/protocol/messages.ts";
+import { publicName } from "../../shared/protocol/name.ts";
 import type { SessionDefinition } from "../../shared/session/definition.ts";
 import {
   advance,
@@ -131,6 +132,7 @@ export class Live {
       clientCount: this.#clients.size,
       clients: [...this.#clients.values()].map((client) => ({
         id: client.id.slice(0, 8),
+        name: client.name,
         engine: client.engine,
         device: client.device,
         samples: client.samples,
@@ -275,9 +277,23 @@ export class Live {
         writeAttachment(client.socket, { phase: "closed" });
         client.socket.close(1000, "left");
         break;
+      case "forget":
+        this.#erase(client);
+        break;
       default:
         message satisfies never;
     }
+  }
+
+  /** Deletes who this client is. What it added stays in the totals, also of the open piece, under no one. */
+  #erase(client: Client): void {
+    this.#store.forgetMember(client.id);
+    client.isForgotten = true;
+    for (const contributor of this.#gains.keys()) if (contributor.id === client.id) contributor.isForgotten = true;
+    this.#send(client, { type: "forgotten" });
+    this.gone(client.socket);
+    writeAttachment(client.socket, { phase: "closed" });
+    client.socket.close(1000, "forgotten");
   }
 
   async #hello(socket: WebSocket, hello: Extract<ClientMessage, { type: "hello" }>): Promise<void> {
@@ -308,6 +324,7 @@ export class Live {
       keyHash,
       engine,
       device,
+      name: hello.name === undefined ? (connected?.name ?? member?.name ?? "") : publicName(hello.name),
       version: null,
       sent: null,
       capacity: null,
@@ -444,11 +461,15 @@ export class Live {
   async #complete(work: Parameters<Run["complete"]>[0]): Promise<void> {
     const time = Date.now();
     const gains: MemberGain[] = [];
-    for (const [{ id, keyHash, engine, device }, gain] of this.#gains)
-      gains.push({ id, keyHash, engine, device, ...gain });
+    for (const [{ id, keyHash, engine, device, name }, gain] of this.#gains)
+      gains.push({ id, keyHash, engine, device, name, ...gain });
     const { samples } = this.#run;
     await this.#run.complete(work, time, gains);
-    for (const [client, gain] of this.#gains) client.samples += gain.samples;
+    for (const [client, gain] of this.#gains) {
+      client.samples += gain.samples;
+      // Its samples are in the piece's own figures; of itself nothing is to stay.
+      if (client.isForgotten) this.#store.forgetMember(client.id);
+    }
     this.#gains.clear();
     this.#measure(work, samples, time);
     const { stage, step, version, status } = this.#run.state;

@@ -50,6 +50,8 @@ const MIGRATIONS: readonly (readonly string[])[] = [
     "INSERT INTO log SELECT step, piece, data FROM log_with_index",
     "DROP TABLE log_with_index",
   ],
+  // Public names, for credit.
+  ["ALTER TABLE member ADD COLUMN name TEXT NOT NULL DEFAULT ''"],
 ];
 
 /** What runs a statement; both the platform's own and the one that counts. */

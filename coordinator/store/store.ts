@@ -71,6 +71,8 @@ export interface MemberRow {
   readonly id: string;
   /** Hex SHA-256 of the resume key. */
   readonly keyHash: string;
+  /** Public name; empty for none. */
+  readonly name: string;
   readonly samples: number;
   readonly shards: number;
 }
@@ -81,6 +83,8 @@ export interface MemberGain {
   readonly keyHash: string;
   readonly engine: string;
   readonly device: string;
+  /** Public name; empty for none. */
+  readonly name: string;
   readonly samples: number;
   readonly shards: number;
 }
@@ -343,19 +347,25 @@ export class SessionStore {
 
   member(id: string): MemberRow | null {
     const [row] = this.#sql
-      .exec<{ id: string; key_hash: string; samples: number; shards: number }>(
-        "SELECT id, key_hash, samples, shards FROM member WHERE id = ?",
+      .exec<{ id: string; key_hash: string; name: string; samples: number; shards: number }>(
+        "SELECT id, key_hash, name, samples, shards FROM member WHERE id = ?",
         id,
       )
       .toArray();
-    return row === undefined ? null : { id: row.id, keyHash: row.key_hash, samples: row.samples, shards: row.shards };
+    if (row === undefined) return null;
+    return { id: row.id, keyHash: row.key_hash, name: row.name, samples: row.samples, shards: row.shards };
+  }
+
+  /** Deletes everything that is known of a member; doing it twice is harmless. */
+  forgetMember(id: string): void {
+    this.#sql.exec("DELETE FROM member WHERE id = ?", id);
   }
 
   /** Everyone who added something that became durable. */
-  members(): readonly { id: string; engine: string; device: string; samples: number; shards: number }[] {
+  members(): readonly { id: string; name: string; engine: string; device: string; samples: number; shards: number }[] {
     return this.#sql
-      .exec<{ id: string; engine: string; device: string; samples: number; shards: number }>(
-        "SELECT id, engine, device, samples, shards FROM member ORDER BY samples DESC",
+      .exec<{ id: string; name: string; engine: string; device: string; samples: number; shards: number }>(
+        "SELECT id, name, engine, device, samples, shards FROM member ORDER BY samples DESC",
       )
       .toArray();
   }
@@ -492,14 +502,15 @@ export class SessionStore {
 
   #writeGain(gain: MemberGain, time: number): void {
     this.#sql.exec(
-      `INSERT INTO member (id, key_hash, engine, device, samples, shards, seen_at) VALUES (?, ?, ?, ?, ?, ?, ?)
+      `INSERT INTO member (id, key_hash, engine, device, name, samples, shards, seen_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
        ON CONFLICT (id) DO UPDATE SET
-         engine = excluded.engine, device = excluded.device,
+         engine = excluded.engine, device = excluded.device, name = excluded.name,
          samples = samples + excluded.samples, shards = shards + excluded.shards, seen_at = excluded.seen_at`,
       gain.id,
       gain.keyHash,
       gain.engine,
       gain.device,
+      gain.name,
       gain.samples,
       gain.shards,
       time,

@@ -27,6 +27,8 @@ export const clientMessages = v.variant("type", [
     resumeKey: v.optional(identity),
     engine: engineKind,
     device: label,
+    /** Public, for credit; the coordinator keeps what `publicName` leaves of it. Left out: as before. */
+    name: v.optional(label),
     /** Samples of its own, for sessions with local data. */
     localSamples: v.optional(uint32),
   }),
@@ -38,6 +40,8 @@ export const clientMessages = v.variant("type", [
   v.strictObject({ type: v.literal("failed"), lease: uint32, code: label, message: label }),
   /** Leaves for good. */
   v.strictObject({ type: v.literal("leave") }),
+  /** Leaves for good and is forgotten; `forgotten` says that it is done. */
+  v.strictObject({ type: v.literal("forget") }),
 ]);
 
 export type ClientMessage = v.InferOutput<typeof clientMessages>;
@@ -45,6 +49,8 @@ export type ClientMessage = v.InferOutput<typeof clientMessages>;
 const clientSummary = v.strictObject({
   /** First 8 characters of the public identity. */
   id: label,
+  /** As the volunteer chose it; empty if they did not. */
+  name: label,
   engine: engineKind,
   device: label,
   samples: v.number(),
@@ -97,6 +103,8 @@ export const coordinatorMessages = v.variant("type", [
     clientCount: uint32,
     clients: v.array(clientSummary),
   }),
+  /** Identity, name and contribution of this client are deleted; a close follows. */
+  v.strictObject({ type: v.literal("forgotten") }),
   v.strictObject({ type: v.literal("error"), code: label, message: v.pipe(v.string(), v.maxLength(500)) }),
 ]);
 

@@ -205,7 +205,15 @@ async function openHosted(chunkSamples: number) {
   const { data } = HOSTED;
   if (data.source !== "dataset") throw new Error("not hosted");
   const store = new ChunkStore({ platform, url: urlOf });
-  const source = new HostedSource({ graph: GRAPH, data, manifest, plan, seed: HOSTED.seed, chunks: store });
+  const source = new HostedSource({
+    graph: GRAPH,
+    data,
+    manifest,
+    plan,
+    seed: HOSTED.seed,
+    chunks: store,
+    now: () => 0,
+  });
   return { source, plan, state, slot: createSlot(GRAPH, plan.microBatch) };
 }
 

@@ -58,7 +58,7 @@ export class FakeClock {
       const next = [...this.#timers].filter(([, { at }]) => at <= end).sort(([, a], [, b]) => a.at - b.at)[0];
       if (next === undefined) break;
       this.#timers.delete(next[0]);
-      this.now = next[1].at;
+      this.now = Math.max(this.now, next[1].at); // late after a sleep
       next[1].callback();
     }
     this.now = end;
@@ -74,6 +74,8 @@ export class FakeSocket implements Socket {
   protocol = "";
   readyState = 0;
   closedWith: number | null = null;
+  /** Says nothing any more, not even to a ping. */
+  isDead = false;
   readonly url: string;
   readonly protocols: readonly string[];
   readonly messages: ClientMessage[] = [];
@@ -90,7 +92,11 @@ export class FakeSocket implements Socket {
     this.#listeners.set(type, [...(this.#listeners.get(type) ?? []), listener]);
   }
 
-  send(data: Uint8Array<ArrayBuffer>): void {
+  send(data: Uint8Array<ArrayBuffer> | string): void {
+    if (typeof data === "string") {
+      if (!this.isDead) this.deliver("pong");
+      return;
+    }
     const copy = data.slice();
     this.bytes.push(copy);
     if (isFrame(copy.buffer)) this.frames.push(decodeFrame(copy.buffer));
@@ -180,6 +186,10 @@ export class FakeEngine implements GradientEngine {
     if (this.failWith !== null) throw this.failWith;
     const copy = Object.fromEntries(Object.entries(inputs).map(([name, tensor]) => [name, tensor.slice()]));
     this.fed.at(-1)?.push({ inputs: copy, position });
+    await this.#gate;
+  }
+
+  async idle(): Promise<void> {
     await this.#gate;
   }
 
@@ -332,6 +342,7 @@ export class Scene {
       fetch: this.server.fetch,
       openSocket: this.server.openSocket,
       now: () => this.clock.now,
+      date: () => this.clock.now,
       setTimer: this.clock.setTimer,
       clearTimer: this.clock.clearTimer,
       random: () => 0.5,
@@ -363,6 +374,10 @@ export class Scene {
         data: undefined,
         budget: undefined,
         name: undefined,
+        share: undefined,
+        policies: undefined,
+        graphHash: undefined,
+        minimumSamples: undefined,
         ...options,
       },
       this.platform,

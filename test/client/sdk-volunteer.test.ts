@@ -22,7 +22,7 @@ describe("a volunteer", () => {
     await scene.join({ name: "lab 3" });
     expect(scene.socket.url).toBe(`ws://127.0.0.1:9/api/sessions/${SESSION_ID}/socket`);
     expect(scene.socket.protocols).toEqual(["commonweight.1"]);
-    expect(scene.socket.messages[0]).toEqual({ type: "hello", engine: "wasm", device: "lab 3 · fake" });
+    expect(scene.socket.messages[0]).toEqual({ type: "hello", engine: "wasm", device: "fake", name: "lab 3" });
     expect(scene.engine.weights).toEqual(new Float32Array(PARAMETERS).fill(1));
     expect(scene.socket.last("ready")).toEqual({ type: "ready", version: 1 });
     expect(scene.of("welcome")).toEqual([{ client: CLIENT, resumeKey: RESUME_KEY, step: 0, version: 1 }]);
@@ -163,7 +163,11 @@ describe("a volunteer that loses its connection", () => {
   it("comes back with its identity after a jittered delay, and is ready without fetching again", async () => {
     await scene.join();
     scene.socket.drop();
-    expect(scene.of("status").at(-1)).toEqual({ status: "connecting", reason: "the connection was lost" });
+    expect(scene.of("status").at(-1)).toEqual({
+      status: "connecting",
+      reason: "the connection was lost",
+      cause: null,
+    });
     await scene.clock.advance(249);
     expect(scene.server.sockets).toHaveLength(1);
     await scene.clock.advance(1); // half of 500 ms: the fake's random numbers are all 0.5

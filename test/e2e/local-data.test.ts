@@ -65,7 +65,7 @@ describe("volunteers with data of their own", () => {
           const socket = nodePlatform.openSocket(url, protocols);
           const send = socket.send.bind(socket);
           socket.send = (data) => {
-            sent.push(data.slice());
+            sent.push(typeof data === "string" ? Buffer.from(data) : data.slice());
             send(data);
           };
           return socket;
@@ -79,6 +79,10 @@ describe("volunteers with data of their own", () => {
         data: { image, label: Uint8Array.from(samples, (at) => labels[at]) },
         budget: undefined,
         name: undefined,
+        share: undefined,
+        policies: undefined,
+        graphHash: undefined,
+        minimumSamples: undefined,
       } as const;
       return { volunteer: new Volunteer(options, platform, () => {}), samples };
     };

@@ -70,8 +70,12 @@ export function servePoolWorker(load: () => Promise<unknown>): void {
  * Fetches onnxruntime's `.wasm` and compares its SHA-256, where the page is secure enough to compute one.
  * Throws EngineError `unavailable`.
  */
-export async function fetchWasmBinary(url: string, sha256: string): Promise<ArrayBuffer> {
-  const response = await fetch(url);
+export async function fetchWasmBinary(
+  url: string,
+  sha256: string,
+  fetch: (url: string, init: RequestInit) => Promise<Response>,
+): Promise<ArrayBuffer> {
+  const response = await fetch(url, {});
   if (!response.ok) throw new EngineError("unavailable", `onnxruntime's wasm: ${url} answered ${response.status}`);
   const bytes = await response.arrayBuffer();
   if (globalThis.crypto?.subtle !== undefined) {

@@ -58,6 +58,10 @@ class OnnxEngine implements GradientEngine {
     this.#running.push(run);
   }
 
+  async idle(): Promise<void> {
+    await Promise.all(this.#running);
+  }
+
   async take(): Promise<Contribution> {
     await this.#begun;
     await Promise.all(this.#running);

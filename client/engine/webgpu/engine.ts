@@ -209,6 +209,10 @@ class WebGpuEngine implements GradientEngine {
     this.#pace.started(program.work, this.#gpu.queue.onSubmittedWorkDone());
   }
 
+  idle(): Promise<void> {
+    return this.#guard(this.#pace.idle());
+  }
+
   async take(): Promise<Contribution> {
     const shard = this.#open();
     this.#shard = null;
