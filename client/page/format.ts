@@ -1,12 +1,12 @@
 /** How figures are written for people. */
 
-const UNITS = ["B", "kB", "MB", "GB"] as const;
+const UNITS = ["B", "kB", "MB", "GB", "TB"] as const;
 
 /** 940584 → "941 kB". */
 export function formatBytes(bytes: number): string {
   let value = bytes;
   let unit = 0;
-  while (value >= 1000 && unit < UNITS.length - 1) {
+  while (value >= 999.5 && unit < UNITS.length - 1) {
     value /= 1000;
     unit += 1;
   }
@@ -19,7 +19,23 @@ export const formatLoss = (value: number): string => (value === 0 ? "0" : value.
 
 export const formatShare = (value: number): string => `${(value * 100).toFixed(1)} %`;
 
+/** Whole per cents, for what people set themselves. */
+export const formatPercent = (value: number): string => `${Math.round(value * 100)} %`;
+
+/** 75 → "1 min 15 s"; hours without their seconds. */
+export function formatDuration(seconds: number): string {
+  const whole = Math.floor(seconds);
+  const minutes = Math.floor(whole / 60);
+  if (minutes === 0) return `${whole} s`;
+  if (minutes < 60) return `${minutes} min ${whole % 60} s`;
+  return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}
+
 /** The first metric that people read first: accuracy where the session has it, else the held-out loss. */
 export function formatMetric(name: string, value: number): string {
   return name === "correct" ? formatShare(value) : formatLoss(value);
 }
+
+/** "1 volunteer", "2 volunteers". */
+export const countOf = (count: number, one: string, many = `${one}s`): string =>
+  `${formatCount(count)} ${count === 1 ? one : many}`;
