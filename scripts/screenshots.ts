@@ -9,7 +9,7 @@ import { parseArgs } from "node:util";
 import { type Browser, chromium, type Page } from "playwright-core";
 import { BROWSER_FLAGS, BROWSER_HINT, findBrowser } from "../cli/browser.ts";
 import { joinTraining, type TrainingHandle } from "../client/node/index.ts";
-import { defineSession, localData, loss, nn, optim, type SessionOptions } from "../shared/nn/index.ts";
+import { dataset, defineSession, localData, loss, nn, optim, type SessionOptions } from "../shared/nn/index.ts";
 import { mnistSession, startTestCoordinator, type TestCoordinator, untilDone } from "../test/e2e/coordinator.ts";
 
 const VIEWS = [
@@ -22,6 +22,10 @@ const VIEWS = [
 /** A name that leads to this machine, whose http pages are not secure as those of localhost are. */
 const INSECURE_HOST = "volunteers.test";
 const JOIN = '[data-action="join"]';
+
+/** What a laptop on its last fifth tells a page. */
+const LOW_BATTERY =
+  "navigator.getBattery = async () => Object.assign(new EventTarget(), { charging: false, level: 0.2 });";
 
 const { positionals } = parseArgs({ allowPositionals: true });
 const [folder, ...wanted] = positionals;
@@ -45,8 +49,15 @@ const create = async (options: Partial<SessionOptions> = {}): Promise<string> =>
     contact: "Ada Lovelace, ada@example.org",
     dataLicence: "CC BY-SA 3.0",
     modelLicence: "CC0",
-    maxSteps: 100_000,
     epochs: 500,
+    // Short epochs: pictures want a few measurements on held-out samples.
+    data: dataset("mnist", {
+      x: { column: "image", scale: 1 / 255 },
+      y: "label",
+      train: [0, 5_120],
+      validation: [55_000, 56_000],
+      test: [60_000, 61_000],
+    }),
     ...options,
   });
   return (await api.createSession(definition)).id;
@@ -117,7 +128,7 @@ async function drawThree(page: Page): Promise<void> {
 }
 
 async function finished(): Promise<string> {
-  const id = await create({ maxSteps: 60, epochs: 1 });
+  const id = await create({ epochs: 6 });
   await Promise.all([help(id, "Grace"), help(id, "")]);
   await untilDone(api, id);
   return id;
@@ -157,7 +168,7 @@ const SCENES: Readonly<Record<string, () => Promise<Page>>> = {
     const id = await create();
     await Promise.all([help(id, "Grace"), help(id, "عليّ")]);
     const page = await takePart(id, "Ada");
-    await untilStep(page, 460);
+    await untilStep(page, 130);
     return page;
   },
   paused: async () => {
@@ -172,6 +183,12 @@ const SCENES: Readonly<Record<string, () => Promise<Page>>> = {
     const page = await takePart(await create(), "Ada");
     await untilStep(page, 5);
     await page.locator('[data-action="forget"]').click();
+    return page;
+  },
+  battery: async () => {
+    const page = await open(await create(), { script: LOW_BATTERY });
+    await page.locator(JOIN).click();
+    await untilSays(page, "Resting to spare your battery");
     return page;
   },
   "paused-by-session": async () => {

@@ -3,8 +3,16 @@
  * Told through `onChange`, which may be called hundreds of times a second: it must do next to nothing.
  */
 
-import type { EngineChoice, Progress, TrainingErrorCode, TrainingHandle, VolunteerStatus } from "../index.ts";
-import { asGuest, type Circumstance, causeOf, type PauseCause, type Usage } from "./guest.ts";
+import type {
+  Circumstance,
+  EngineChoice,
+  PauseCause,
+  Progress,
+  TrainingErrorCode,
+  TrainingHandle,
+  Usage,
+  VolunteerStatus,
+} from "../index.ts";
 import { History } from "./history.ts";
 
 /** The last piece of work that was given to this machine. */
@@ -27,7 +35,7 @@ export interface Part {
   readonly samples: number;
   readonly shares: number;
   readonly assignment: Assignment | null;
-  readonly usage: Usage | null;
+  readonly usage: Usage;
 }
 
 export interface JoinWishes {
@@ -45,8 +53,7 @@ export interface ParticipationEvents {
 /** Statuses that come and go with every step. */
 const EVERYDAY: ReadonlySet<VolunteerStatus> = new Set(["loading", "waiting", "working"]);
 
-const AT_FIRST: Part = {
-  status: "joining",
+const AT_FIRST: Omit<Part, "status" | "usage"> = {
   reason: "",
   cause: null,
   code: null,
@@ -54,7 +61,6 @@ const AT_FIRST: Part = {
   samples: 0,
   shares: 0,
   assignment: null,
-  usage: null,
 };
 
 export class Participation {
@@ -68,11 +74,11 @@ export class Participation {
   private constructor(handle: TrainingHandle, events: ParticipationEvents) {
     this.handle = handle;
     this.#events = events;
-    this.#part = { ...AT_FIRST, status: handle.status, usage: asGuest(handle).usage ?? null };
+    this.#part = { ...AT_FIRST, status: handle.status, usage: handle.usage };
     this.contributed.add(0, 0);
-    handle.on("status", (detail) => this.#onStatus(detail.status, detail.reason, causeOf(detail)));
+    handle.on("status", ({ status, reason, cause }) => this.#onStatus(status, reason, cause));
     handle.on("assign", ({ work, step, microBatches }) => this.#set({ assignment: { work, step, microBatches } }));
-    asGuest(handle).on("usage", (usage) => this.#set({ usage }));
+    handle.on("usage", (usage) => this.#set({ usage }));
     handle.on("progress", (progress) => events.onProgress(progress));
     handle.on("receipt", ({ contributed }) =>
       this.#set({ samples: contributed.samples, shares: contributed.acceptedShards }),
@@ -109,7 +115,7 @@ export class Participation {
 
   /** Computes on in spite of a circumstance, from now on. */
   ignore(circumstance: Circumstance): void {
-    asGuest(this.handle).setPolicies?.({ [circumstance]: "continue" });
+    this.handle.setPolicies({ [circumstance]: "continue" });
   }
 
   #onStatus(status: VolunteerStatus, reason: string, cause: PauseCause | null): void {

@@ -7,7 +7,7 @@
 
 import { html, LitElement, nothing, type PropertyValues, type TemplateResult } from "lit";
 import type { Progress } from "../../shared/protocol/messages.ts";
-import type { EngineChoice, TrainingHandle } from "../index.ts";
+import type { Circumstance, EngineChoice, TrainingHandle } from "../index.ts";
 import {
   type EvaluationMetric,
   type Member,
@@ -20,7 +20,6 @@ import { isInsecure, missingFeatures } from "./browser.ts";
 import "./curve.ts";
 import type { CurveStyle } from "./curve.ts";
 import { formatCount, formatLoss } from "./format.ts";
-import { asGuest, type Circumstance, nameOf } from "./guest.ts";
 import { type HeldOut, heldOutOf } from "./held-out.ts";
 import { Average, History } from "./history.ts";
 import { Pace } from "./pace.ts";
@@ -94,8 +93,9 @@ class SessionPage extends LitElement {
     this.info = null;
     this.progress = null;
     this.participation = null;
-    this.preferences = readPreferences();
-    this.engine = engineFromAddress();
+    const { engine, share } = wishesFromAddress();
+    this.preferences = { ...readPreferences(), ...(share === null ? {} : { share }) };
+    this.engine = engine;
     this.isJoining = false;
     this.thanksFor = 0;
     this.problem = "";
@@ -216,7 +216,7 @@ class SessionPage extends LitElement {
     const { participation } = this;
     if (participation === null) return;
     try {
-      await asGuest(participation.handle).forget?.();
+      await participation.handle.forget();
       forgetPreferences();
       this.preferences = readPreferences();
       this.#joins += 1;
@@ -236,8 +236,7 @@ class SessionPage extends LitElement {
   }
 
   readonly #setShare = (share: number): void => {
-    const { participation } = this;
-    if (participation !== null) asGuest(participation.handle).setShare?.(share);
+    this.participation?.handle.setShare(share);
     this.#prefer({ share });
   };
 
@@ -306,7 +305,6 @@ class SessionPage extends LitElement {
     const isOver = OVER.has(name);
     const heldOut = heldOutOf(info.definition.graph);
     const test = this.evaluations.find(({ work }) => work === "test");
-    const here = progress.clients.map((client) => ({ ...client, name: nameOf(client) }));
     return html`
       ${renderProgress(info, progress, heldOut, test)}
       ${this.#renderMine(info, name, progress)}
@@ -316,7 +314,7 @@ class SessionPage extends LitElement {
         ${this.#renderHeldOut(heldOut)}
       </div>
       ${isOver ? nothing : this.#renderTry(name, progress)}
-      ${renderCredit(isOver ? this.members : here, isOver)}
+      ${renderCredit(isOver ? this.members : progress.clients, isOver)}
       ${isOver ? nothing : renderVolunteers(progress, this.handle?.clientId ?? "")}
       ${this.participation === null && INVITES.has(name) ? nothing : renderAbout(info)}
     `;
@@ -443,9 +441,15 @@ function renderTitle({ definition: { title, description } }: SessionInfo): Templ
   `;
 }
 
-function engineFromAddress(): EngineChoice {
-  const wanted = new URLSearchParams(location.search).get("engine");
-  return wanted === "webgpu" || wanted === "wasm" ? wanted : "auto";
+/** `?engine=webgpu|wasm` and `?share=<per cent>`: for links that know the machine they are for. */
+function wishesFromAddress(): { engine: EngineChoice; share: number | null } {
+  const wishes = new URLSearchParams(location.search);
+  const engine = wishes.get("engine");
+  const share = Number(wishes.get("share") ?? 0) / 100;
+  return {
+    engine: engine === "webgpu" || engine === "wasm" ? engine : "auto",
+    share: share > 0 && share <= 1 ? share : null,
+  };
 }
 
 customElements.define("commonweight-page", SessionPage);

@@ -34,9 +34,12 @@ function measure(ink: ArrayLike<number>, size: number): (Box & { readonly x: num
   return mass === 0 ? null : { left, right, top, bottom, x: sumX / mass, y: sumY / mass };
 }
 
-/** Start of the first cell: on the grid of the ink's own edge, with the centre of mass within half a cell of the middle. */
+/**
+ * Start of the first cell: on the grid of the ink's own edge, so that the centre of mass is in the cell after the middle,
+ * where all of MNIST's images have it (between 14 and 15 of 28).
+ */
 function alignedStart(edge: number, centre: number, step: number, side: number): number {
-  return edge - Math.round(side / 2 - (centre - edge) / step) * step;
+  return edge - Math.round((side + 1) / 2 - (centre - edge) / step) * step;
 }
 
 /** By cell, the source pixels that it covers and how much of each. */

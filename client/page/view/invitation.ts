@@ -107,6 +107,10 @@ export function renderTerms(info: SessionInfo): TemplateResult {
           of weights each step; on the processor also ${formatBytes(RUNTIME_BYTES)} of onnxruntime, once
         </dd>
       </div>
+      <div>
+        <dt>Your machine</dt>
+        <dd>The share you choose is of your graphics card's time, or of half of your processor's cores: the other half stays yours</dd>
+      </div>
       <div><dt>Upload</dt><dd>${formatBytes(bytesPerShare)} of gradients for each share of a step</dd></div>
       <div><dt>Memory</dt><dd>${memoryBytes === null ? "not known" : `About ${formatBytes(memoryBytes)}, and what the browser needs itself`}</dd></div>
       <div>

@@ -1,9 +1,9 @@
 /** What this machine does, what it has done, and everything one can do about it. */
 
 import { html, nothing, type TemplateResult } from "lit";
+import type { Circumstance } from "../../index.ts";
 import type { CurveStyle } from "../curve.ts";
 import { countOf, formatBytes, formatCount, formatDuration, formatPercent, formatShare } from "../format.ts";
-import type { Circumstance } from "../guest.ts";
 import type { Part, Participation } from "../participation.ts";
 import { renderShare } from "./share.ts";
 
@@ -82,16 +82,10 @@ export function renderPart(
           <dt>of the work of those here</dt>
           <dd>${everyone === 0 ? "–" : formatShare(Math.min(1, part.samples / everyone))}</dd>
         </div>
-        ${
-          usage === null
-            ? nothing
-            : html`
-                <div><dt>time computing</dt><dd>${formatDuration(usage.computeSeconds)}</dd></div>
+        <div><dt>time computing</dt><dd>${formatDuration(usage.computeSeconds)}</dd></div>
                 <div><dt>of the time lately</dt><dd data-figure="duty">${formatPercent(usage.dutyCycle)}</dd></div>
                 <div><dt>downloaded</dt><dd>${formatBytes(usage.bytesDown)}</dd></div>
                 <div><dt>uploaded</dt><dd>${formatBytes(usage.bytesUp)}</dd></div>
-              `
-        }
         <div><dt>connection</dt><dd class="small" data-figure="status">${describeStatus(part)}</dd></div>
         <div><dt>engine</dt><dd class="small" data-figure="engine">${participation.handle.engine}</dd></div>
         <div><dt>device</dt><dd class="small" data-figure="device">${participation.handle.device}</dd></div>
@@ -133,7 +127,7 @@ function readContribution({ contributed, seconds }: Participation, { samples, sh
 }
 
 function renderCircumstances({ usage, cause }: Part): TemplateResult | typeof nothing {
-  const eased = (usage?.circumstances ?? []).filter((circumstance) => circumstance !== cause);
+  const eased = usage.circumstances.filter((circumstance) => circumstance !== cause);
   if (eased.length === 0) return nothing;
   return html`<p class="quiet" data-figure="eased">
     Noticed: ${eased.map((circumstance) => CIRCUMSTANCES[circumstance]).join(", ")}. It may go easier on it.

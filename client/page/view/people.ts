@@ -3,31 +3,11 @@
 import { html, nothing, type TemplateResult } from "lit";
 import type { Progress } from "../../../shared/protocol/messages.ts";
 import type { Member } from "../api.ts";
+import { creditOf } from "../credit.ts";
 import { countOf, formatCount } from "../format.ts";
-import { nameOf } from "../guest.ts";
 
 /** Places of the leaderboard. */
 const PLACES = 10;
-
-export interface Credit {
-  readonly name: string;
-  readonly samples: number;
-}
-
-/**
- * Samples by chosen name, most first; all tabs under one name count together. `unnamed` is how many chose none.
- */
-export function creditOf(members: readonly Pick<Member, "name" | "samples">[]): {
-  readonly named: readonly Credit[];
-  readonly unnamed: number;
-} {
-  const sums = new Map<string, number>();
-  for (const { name, samples } of members) {
-    if (name !== "") sums.set(name, (sums.get(name) ?? 0) + samples);
-  }
-  const named = [...sums].map(([name, samples]) => ({ name, samples })).sort((a, b) => b.samples - a.samples);
-  return { named, unnamed: members.filter(({ name }) => name === "").length };
-}
 
 export function renderCredit(
   members: readonly Pick<Member, "name" | "samples">[],
@@ -82,17 +62,15 @@ export function renderVolunteers({ clients, clientCount }: Progress, you: string
             </tr>
           </thead>
           <tbody>
-            ${clients
-              .map((client) => ({ ...client, name: nameOf(client) }))
-              .map(
-                ({ id, name, engine, device, state, samples }) => html`<tr>
+            ${clients.map(
+              ({ id, name, engine, device, state, samples }) => html`<tr>
                 <td><bdi>${name === "" ? id : name}</bdi>${you !== "" && you.startsWith(id) ? " (you)" : ""}</td>
                 <td>${engine}</td>
                 <td><bdi>${device}</bdi></td>
                 <td>${state}</td>
                 <td class="number">${formatCount(samples)}</td>
               </tr>`,
-              )}
+            )}
           </tbody>
         </table>
       </div>
