@@ -10,6 +10,8 @@ export interface CurveStyle {
   readonly colour: string;
   readonly format: (value: number) => string;
   readonly formatX: (value: number) => string;
+  /** Distances that the ticks of the x axis may have. */
+  readonly distances: readonly number[];
   /** Draws a dot at each value: for few values. */
   readonly dots: boolean;
   /** Whether the scale starts at 0. */
@@ -17,10 +19,22 @@ export interface CurveStyle {
 }
 
 const HEIGHT = 180;
+
+/** Of steps: 1, 2, 5, 10, … */
+export const WHOLE_DISTANCES: readonly number[] = Array.from({ length: 8 }, (_, power) =>
+  [1, 2, 5].map((digit) => digit * 10 ** power),
+).flat();
+
+/** Of seconds: from one to a week, as people count them. */
+export const TIME_DISTANCES: readonly number[] = [1, 60, 3_600]
+  .flatMap((unit) => [1, 2, 5, 10, 15, 30].map((count) => count * unit))
+  .concat([86_400, 604_800]);
+
 const DEFAULT_STYLE: CurveStyle = {
   colour: "--accent",
   format: String,
   formatX: String,
+  distances: WHOLE_DISTANCES,
   dots: false,
   fromZero: false,
 };
@@ -68,7 +82,7 @@ export class CurveElement extends HTMLElement {
 
   #rebuild(): void {
     this.#plot?.destroy();
-    const { colour, format, formatX, dots, fromZero } = this.#style;
+    const { colour, format, formatX, distances, dots, fromZero } = this.#style;
     const styles = getComputedStyle(this);
     const resolve = (name: string): string => resolveColour(this, styles.getPropertyValue(name));
     const axis = { stroke: resolve("--quiet"), grid: { stroke: resolve("--line"), width: 1 }, ticks: { show: false } };
@@ -83,7 +97,7 @@ export class CurveElement extends HTMLElement {
         legend: { show: false },
         cursor: { show: false },
         axes: [
-          { ...axis, size: 28, values: (_, ticks) => ticks.map(formatX) },
+          { ...axis, size: 28, incrs: [...distances], values: (_, ticks) => ticks.map(formatX) },
           { ...axis, size: 56, values: (_, ticks) => ticks.map(format) },
         ],
         series: [{}, { stroke: resolve(colour), width: 2, points: { show: dots } }],

@@ -31,6 +31,14 @@ export function formatDuration(seconds: number): string {
   return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
+/** 90 → "1:30", 3600 → "1:00:00": for axes, where there is little room. */
+export function formatTick(seconds: number): string {
+  if (seconds < 60) return `${seconds} s`;
+  const parts = [Math.floor(seconds / 3_600), Math.floor(seconds / 60) % 60, Math.floor(seconds) % 60];
+  const shown = parts[0] === 0 ? parts.slice(1) : parts;
+  return shown.map((part, index) => (index === 0 ? String(part) : String(part).padStart(2, "0"))).join(":");
+}
+
 /** The first metric that people read first: accuracy where the session has it, else the held-out loss. */
 export function formatMetric(name: string, value: number): string {
   return name === "correct" ? formatShare(value) : formatLoss(value);

@@ -9,6 +9,7 @@ import type {
   PauseCause,
   Progress,
   TrainingErrorCode,
+  TrainingEvents,
   TrainingHandle,
   Usage,
   VolunteerStatus,
@@ -53,7 +54,10 @@ export interface ParticipationEvents {
 /** Statuses that come and go with every step. */
 const EVERYDAY: ReadonlySet<VolunteerStatus> = new Set(["loading", "waiting", "working"]);
 
-const AT_FIRST: Omit<Part, "status" | "usage"> = {
+type StatusDetail = TrainingEvents["status"];
+
+const AT_FIRST: Omit<Part, "usage"> = {
+  status: "joining",
   reason: "",
   cause: null,
   code: null,
@@ -71,10 +75,10 @@ export class Participation {
   readonly #events: ParticipationEvents;
   #part: Part;
 
-  private constructor(handle: TrainingHandle, events: ParticipationEvents) {
+  private constructor(handle: TrainingHandle, status: StatusDetail, events: ParticipationEvents) {
     this.handle = handle;
     this.#events = events;
-    this.#part = { ...AT_FIRST, status: handle.status, usage: handle.usage };
+    this.#part = { ...AT_FIRST, ...status, usage: handle.usage };
     this.contributed.add(0, 0);
     handle.on("status", ({ status, reason, cause }) => this.#onStatus(status, reason, cause));
     handle.on("assign", ({ work, step, microBatches }) => this.#set({ assignment: { work, step, microBatches } }));
@@ -90,8 +94,18 @@ export class Participation {
   static async join(id: string, wishes: JoinWishes, events: ParticipationEvents): Promise<Participation> {
     const { joinTraining } = await import("../index.ts");
     const { engine, share, name } = wishes;
-    const options = { server: location.origin, engine, share, ...(name === "" ? {} : { name }) };
-    return new Participation(await joinTraining(id, options), events);
+    let status: StatusDetail = AT_FIRST;
+    const handle = await joinTraining(id, {
+      server: location.origin,
+      engine,
+      share,
+      ...(name === "" ? {} : { name }),
+      // A machine on its battery is paused before there is a handle to listen to.
+      onEvent: (event) => {
+        if (event.type === "status") status = event.detail;
+      },
+    });
+    return new Participation(handle, status, events);
   }
 
   /** Whether the SDK still tells where the session stands. */

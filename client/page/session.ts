@@ -17,8 +17,7 @@ import {
   UnknownSession,
 } from "./api.ts";
 import { isInsecure, missingFeatures } from "./browser.ts";
-import "./curve.ts";
-import type { CurveStyle } from "./curve.ts";
+import { type CurveStyle, WHOLE_DISTANCES } from "./curve.ts";
 import { formatCount, formatLoss } from "./format.ts";
 import { type HeldOut, heldOutOf } from "./held-out.ts";
 import { Average, History } from "./history.ts";
@@ -39,6 +38,7 @@ const LOSS: CurveStyle = {
   colour: "--accent",
   format: formatLoss,
   formatX: formatCount,
+  distances: WHOLE_DISTANCES,
   dots: false,
   fromZero: false,
 };

@@ -2,8 +2,16 @@
 
 import { html, nothing, type TemplateResult } from "lit";
 import type { Circumstance } from "../../index.ts";
-import type { CurveStyle } from "../curve.ts";
-import { countOf, formatBytes, formatCount, formatDuration, formatPercent, formatShare } from "../format.ts";
+import { type CurveStyle, TIME_DISTANCES } from "../curve.ts";
+import {
+  countOf,
+  formatBytes,
+  formatCount,
+  formatDuration,
+  formatPercent,
+  formatShare,
+  formatTick,
+} from "../format.ts";
 import type { Part, Participation } from "../participation.ts";
 import { renderShare } from "./share.ts";
 
@@ -30,7 +38,8 @@ export interface PartActions {
 const CONTRIBUTION: CurveStyle = {
   colour: "--accent",
   format: (value) => Intl.NumberFormat("en", { notation: "compact" }).format(value),
-  formatX: formatDuration,
+  formatX: formatTick,
+  distances: TIME_DISTANCES,
   dots: false,
   fromZero: true,
 };
@@ -79,11 +88,11 @@ export function renderPart(
       <dl class="figures">
         <div><dt>samples computed</dt><dd data-figure="samples">${formatCount(part.samples)}</dd></div>
         <div>
-          <dt>of the work of those here</dt>
+          <dt>of those here</dt>
           <dd>${everyone === 0 ? "–" : formatShare(Math.min(1, part.samples / everyone))}</dd>
         </div>
         <div><dt>time computing</dt><dd>${formatDuration(usage.computeSeconds)}</dd></div>
-                <div><dt>of the time lately</dt><dd data-figure="duty">${formatPercent(usage.dutyCycle)}</dd></div>
+                <div><dt>busy lately</dt><dd data-figure="duty">${formatPercent(usage.dutyCycle)}</dd></div>
                 <div><dt>downloaded</dt><dd>${formatBytes(usage.bytesDown)}</dd></div>
                 <div><dt>uploaded</dt><dd>${formatBytes(usage.bytesUp)}</dd></div>
         <div><dt>connection</dt><dd class="small" data-figure="status">${describeStatus(part)}</dd></div>

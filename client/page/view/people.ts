@@ -50,7 +50,7 @@ export function renderVolunteers({ clients, clientCount }: Progress, you: string
   return html`
     <section class="card" aria-labelledby="volunteers-title">
       <h2 id="volunteers-title">Volunteers now</h2>
-      <div class="scroll" role="region" aria-labelledby="volunteers-title" tabindex="0">
+      <div class="scroll" role="region" aria-label="Table of volunteers" tabindex="0">
         <table>
           <thead>
             <tr>
