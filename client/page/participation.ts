@@ -15,6 +15,7 @@ import type {
   VolunteerStatus,
 } from "../index.ts";
 import { History } from "./history.ts";
+import type { Preferences } from "./preferences.ts";
 
 /** The last piece of work that was given to this machine. */
 export interface Assignment {
@@ -37,12 +38,12 @@ export interface Part {
   readonly shares: number;
   readonly assignment: Assignment | null;
   readonly usage: Usage;
+  /** What the volunteer wants no rest for. */
+  readonly ignored: readonly Circumstance[];
 }
 
-export interface JoinWishes {
+export interface JoinWishes extends Preferences {
   readonly engine: EngineChoice;
-  readonly share: number;
-  readonly name: string;
 }
 
 export interface ParticipationEvents {
@@ -65,7 +66,10 @@ const AT_FIRST: Omit<Part, "usage"> = {
   samples: 0,
   shares: 0,
   assignment: null,
+  ignored: [],
 };
+
+const hiddenPolicy = (inBackground: boolean) => (inBackground ? "continue" : "pause");
 
 export class Participation {
   readonly handle: TrainingHandle;
@@ -93,12 +97,13 @@ export class Participation {
   /** Throws TrainingError. */
   static async join(id: string, wishes: JoinWishes, events: ParticipationEvents): Promise<Participation> {
     const { joinTraining } = await import("../index.ts");
-    const { engine, share, name } = wishes;
+    const { engine, share, name, inBackground } = wishes;
     let status: StatusDetail = AT_FIRST;
     const handle = await joinTraining(id, {
       server: location.origin,
       engine,
       share,
+      policies: { hidden: hiddenPolicy(inBackground) },
       ...(name === "" ? {} : { name }),
       // A machine on its battery is paused before there is a handle to listen to.
       onEvent: (event) => {
@@ -130,6 +135,11 @@ export class Participation {
   /** Computes on in spite of a circumstance, from now on. */
   ignore(circumstance: Circumstance): void {
     this.handle.setPolicies({ [circumstance]: "continue" });
+    this.#set({ ignored: [...this.#part.ignored, circumstance] }, true);
+  }
+
+  setInBackground(inBackground: boolean): void {
+    this.handle.setPolicies({ hidden: hiddenPolicy(inBackground) });
   }
 
   #onStatus(status: VolunteerStatus, reason: string, cause: PauseCause | null): void {

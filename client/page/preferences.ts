@@ -5,12 +5,14 @@ export interface Preferences {
   readonly name: string;
   /** Of this machine's time, 0 < share ≤ 1. */
   readonly share: number;
+  /** Whether to compute while the tab is hidden. */
+  readonly inBackground: boolean;
 }
 
 /** Characters of a name, as the coordinator takes it. */
 export const NAME_CHARACTERS = 40;
 /** Half: enough to help, and the machine stays pleasant to use. */
-const DEFAULT: Preferences = { name: "", share: 0.5 };
+const DEFAULT: Preferences = { name: "", share: 0.5, inBackground: true };
 const KEY = "commonweight:preferences";
 
 /** Storage is refused to some pages and by some settings: then nothing is remembered. */
@@ -26,10 +28,11 @@ export function readPreferences(): Preferences {
   try {
     const kept: unknown = JSON.parse(storageOf()?.getItem(KEY) ?? "{}");
     if (typeof kept !== "object" || kept === null) return DEFAULT;
-    const { name, share } = { ...DEFAULT, ...kept } as Record<keyof Preferences, unknown>;
+    const { name, share, inBackground } = { ...DEFAULT, ...kept } as Record<keyof Preferences, unknown>;
     return {
       name: typeof name === "string" ? name.slice(0, NAME_CHARACTERS) : DEFAULT.name,
       share: typeof share === "number" && share > 0 && share <= 1 ? share : DEFAULT.share,
+      inBackground: inBackground !== false,
     };
   } catch {
     // Something else wrote there.

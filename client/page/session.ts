@@ -56,6 +56,7 @@ class SessionPage extends LitElement {
     preferences: { state: true },
     engine: { state: true },
     isJoining: { state: true },
+    isForgetting: { state: true },
     thanksFor: { state: true },
     problem: { state: true },
     found: { state: true },
@@ -71,6 +72,7 @@ class SessionPage extends LitElement {
   declare preferences: Preferences;
   declare engine: EngineChoice;
   declare isJoining: boolean;
+  declare isForgetting: boolean;
   declare thanksFor: number;
   declare problem: string;
   declare found: Situation["found"];
@@ -97,6 +99,7 @@ class SessionPage extends LitElement {
     this.preferences = { ...readPreferences(), ...(share === null ? {} : { share }) };
     this.engine = engine;
     this.isJoining = false;
+    this.isForgetting = false;
     this.thanksFor = 0;
     this.problem = "";
     this.found = "asking";
@@ -141,10 +144,11 @@ class SessionPage extends LitElement {
   async #look(): Promise<void> {
     clearTimeout(this.#timer);
     try {
-      const info = await readSession(this.#id);
+      // While this tab takes part it hears of the progress itself, and sooner; the rest of the session never changes.
+      const isTold = this.participation?.isLive ?? false;
+      const info = isTold && this.info !== null ? this.info : await readSession(this.#id);
+      if (!isTold || this.progress === null) this.progress = info.progress;
       const metrics = await readMetrics(this.#id, this.#losses.last?.x ?? -1);
-      // While this tab takes part it hears of the progress itself, and sooner.
-      if (!(this.participation?.isLive ?? false) || this.progress === null) this.progress = info.progress;
       this.info = info;
       for (const { step, loss } of metrics.steps) {
         if (loss !== null && step > (this.#losses.last?.x ?? -1)) this.#losses.add(step, this.#smoothLoss.add(loss));
@@ -174,10 +178,9 @@ class SessionPage extends LitElement {
     this.problem = "";
     this.#respond();
     try {
-      const { share, name } = this.preferences;
       const participation = await Participation.join(
         this.#id,
-        { engine: this.engine, share, name },
+        { ...this.preferences, engine: this.engine },
         {
           onChange: (isNotable) => {
             if (isNotable) this.#pace.hurry();
@@ -215,6 +218,8 @@ class SessionPage extends LitElement {
   readonly #forget = async (): Promise<void> => {
     const { participation } = this;
     if (participation === null) return;
+    this.isForgetting = true;
+    this.#respond();
     try {
       await participation.handle.forget();
       forgetPreferences();
@@ -226,6 +231,7 @@ class SessionPage extends LitElement {
       const why = error instanceof Error ? error.message : String(error);
       this.problem = `You could not be forgotten: ${why}. Try again in a moment.`;
     }
+    this.isForgetting = false;
     this.#respond();
   };
 
@@ -238,6 +244,11 @@ class SessionPage extends LitElement {
   readonly #setShare = (share: number): void => {
     this.participation?.handle.setShare(share);
     this.#prefer({ share });
+  };
+
+  readonly #setInBackground = (inBackground: boolean): void => {
+    this.participation?.setInBackground(inBackground);
+    this.#prefer({ inBackground });
   };
 
   readonly #pause = (): void => {
@@ -349,6 +360,8 @@ class SessionPage extends LitElement {
         participation,
         part: participation.part,
         share: preferences.share,
+        inBackground: preferences.inBackground,
+        isForgetting: this.isForgetting,
         everyone: progress.clients.reduce((sum, { samples }) => sum + samples, 0),
         isOver: OVER.has(name),
       },
@@ -359,6 +372,7 @@ class SessionPage extends LitElement {
         onForget: this.#forget,
         onAgain: this.#join,
         onShare: this.#setShare,
+        onBackground: this.#setInBackground,
         onIgnore: this.#ignore,
       },
     );

@@ -234,6 +234,27 @@ describe("the session's page", () => {
     await says(page, "Training, with your help");
   });
 
+  it("works on in a hidden tab or rests there, as the volunteer likes", async () => {
+    const id = await create();
+    const { page } = await open(id);
+    /** What a browser tells a page whose tab is covered; headless ones never do. */
+    const setHidden = (isHidden: boolean): Promise<void> =>
+      page.evaluate((value) => {
+        Object.defineProperty(document, "hidden", { configurable: true, get: () => value });
+        document.dispatchEvent(new Event("visibilitychange"));
+      }, isHidden);
+    await takePart(page);
+    await setHidden(true);
+    await page.locator(figure("notes")).getByText("works on while this tab is hidden").waitFor({ timeout: TIMEOUT });
+    await page.locator('input[name="background"]').uncheck();
+    await says(page, "Resting while this tab is hidden");
+    await expect.poll(async () => (await progressOf(id)).clients[0]?.state, { timeout: TIMEOUT }).toBe("paused");
+    await setHidden(false);
+    await says(page, "Training, with your help");
+    const { step } = await progressOf(id);
+    await untilStep(id, step + 1);
+  });
+
   it("says what happened when the session is paused, goes on, and is deleted while people train", async () => {
     const id = await create();
     const { page } = await open(id);

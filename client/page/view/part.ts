@@ -19,6 +19,8 @@ export interface PartView {
   readonly participation: Participation;
   readonly part: Part;
   readonly share: number;
+  readonly inBackground: boolean;
+  readonly isForgetting: boolean;
   /** Samples that everyone connected has computed. */
   readonly everyone: number;
   /** Whether it can be taken up again, by a new join. */
@@ -32,6 +34,7 @@ export interface PartActions {
   readonly onForget: () => void;
   readonly onAgain: () => void;
   readonly onShare: (share: number) => void;
+  readonly onBackground: (inBackground: boolean) => void;
   readonly onIgnore: (circumstance: Circumstance) => void;
 }
 
@@ -46,20 +49,32 @@ const CONTRIBUTION: CurveStyle = {
 
 const ENGINES: Readonly<Record<string, string>> = { webgpu: "graphics card", wasm: "processor" };
 
-/** What the governor does about what it sees, where it does not pause. */
-const CIRCUMSTANCES: Readonly<Record<Circumstance, string>> = {
-  hidden: "this tab is hidden",
-  battery: "the machine runs on its battery",
-  metered: "the connection is metered or saves data",
-  slow: "the machine has slowed down",
+/** What becomes of a circumstance that is no reason to pause. */
+const NOTES: Readonly<Record<Circumstance, { readonly byDefault: string; readonly ignored: string }>> = {
+  hidden: {
+    byDefault: "It works on while this tab is hidden.",
+    ignored: "It works on while this tab is hidden.",
+  },
+  battery: {
+    byDefault: "On its battery it takes at most a quarter of the time.",
+    ignored: "It uses the battery, as you told it to.",
+  },
+  metered: {
+    byDefault: "The connection is metered or saves data.",
+    ignored: "It uses your metered connection, as you told it to.",
+  },
+  slow: {
+    byDefault: "It has slowed down, and takes at most a quarter of the time until it is well again.",
+    ignored: "It has slowed down and computes all the same, as you told it to.",
+  },
 };
 
 export function renderPart(
-  { participation, part, share, everyone, isOver }: PartView,
+  { participation, part, share, inBackground, isForgetting, everyone, isOver }: PartView,
   actions: PartActions,
 ): TemplateResult {
   const { usage } = part;
-  const { onShare, onLeave, onAgain } = actions;
+  const { onShare, onBackground, onLeave, onAgain } = actions;
   const isDone = part.status === "finished" || part.status === "failed";
   return html`
     <section class="card" aria-labelledby="part-title">
@@ -67,12 +82,13 @@ export function renderPart(
       <div class="sides">
         <div>
           <p data-figure="doing">${describeWork(participation, part)}</p>
-          ${isDone ? nothing : renderCircumstances(part)}
+          ${isDone ? nothing : renderNotes(part)}
           ${isDone ? nothing : renderShare(share, false, onShare)}
+          ${isDone ? nothing : renderBackground(inBackground, onBackground)}
           <div class="actions">
             ${isDone ? nothing : renderPause(part, actions)}
             ${isDone ? nothing : html`<button type="button" data-action="leave" @click=${onLeave}>Leave</button>`}
-            ${isDone ? nothing : renderForget(actions)}
+            ${isDone ? nothing : renderForget(isForgetting, actions)}
             ${
               part.status === "failed" && !isOver
                 ? html`<button type="button" class="primary" data-action="join" @click=${onAgain}>Take part again</button>`
@@ -135,12 +151,11 @@ function readContribution({ contributed, seconds }: Participation, { samples, sh
   return `${countOf(samples, "sample")} in ${countOf(shares, "share")} counted within ${time}.`;
 }
 
-function renderCircumstances({ usage, cause }: Part): TemplateResult | typeof nothing {
-  const eased = usage.circumstances.filter((circumstance) => circumstance !== cause);
-  if (eased.length === 0) return nothing;
-  return html`<p class="quiet" data-figure="eased">
-    Noticed: ${eased.map((circumstance) => CIRCUMSTANCES[circumstance]).join(", ")}. It may go easier on it.
-  </p>`;
+function renderNotes({ usage, cause, ignored }: Part): TemplateResult {
+  const noted = usage.circumstances.filter((circumstance) => circumstance !== cause);
+  const say = (circumstance: Circumstance): string =>
+    NOTES[circumstance][ignored.includes(circumstance) ? "ignored" : "byDefault"];
+  return html`<p class="quiet" data-figure="notes">${noted.map(say).join(" ")}</p>`;
 }
 
 function renderPause({ status, cause }: Part, { onPause, onResume, onIgnore }: PartActions): TemplateResult {
@@ -155,14 +170,25 @@ function renderPause({ status, cause }: Part, { onPause, onResume, onIgnore }: P
     : html`<button type="button" data-action="pause" @click=${onPause}>Pause</button>`;
 }
 
+function renderBackground(inBackground: boolean, onBackground: (inBackground: boolean) => void): TemplateResult {
+  return html`
+    <label class="check">
+      <input type="checkbox" name="background" .checked=${inBackground}
+        @change=${(event: Event) => onBackground((event.currentTarget as HTMLInputElement).checked)} />
+      Go on while this tab is hidden
+    </label>
+  `;
+}
+
 /** The dialog next to the button that opens it. */
 const dialogOf = (event: Event): HTMLDialogElement | null =>
   (event.currentTarget as HTMLElement).closest("section")?.querySelector("dialog") ?? null;
 
-function renderForget({ onForget }: PartActions): TemplateResult {
+function renderForget(isForgetting: boolean, { onForget }: PartActions): TemplateResult {
   return html`
-    <button type="button" class="quiet-button" data-action="forget" @click=${(event: Event) => dialogOf(event)?.showModal()}>
-      Forget me…
+    <button type="button" class="quiet-button" data-action="forget" ?disabled=${isForgetting}
+      @click=${(event: Event) => dialogOf(event)?.showModal()}>
+      ${isForgetting ? "Waiting to have you forgotten…" : "Forget me…"}
     </button>
     <dialog aria-labelledby="forget-title">
       <h2 id="forget-title">Forget you?</h2>
