@@ -229,7 +229,7 @@ const SCENES: Readonly<Record<string, () => Promise<Page>>> = {
     await page.locator('[data-action="try"]').click();
     await page.locator("[name=field-0]").fill("0.8");
     await page.locator('[data-action="predict"]').click();
-    await page.locator('[data-figure="answer"]').getByText("It sees").waitFor();
+    await page.locator('[data-figure="answer"]').getByText("It says").waitFor();
     return page;
   },
   stopped: async () => {
@@ -261,7 +261,7 @@ const SCENES: Readonly<Record<string, () => Promise<Page>>> = {
   hostile: async () =>
     open(
       await create({
-        title: `<img src=x onerror=alert(1)> \u202Egnp.exe ${"Z\u0301\u0335\u0322\u0336".repeat(20)} ${"W".repeat(80)}`,
+        title: `<img src=x onerror=alert(1)> \u202Egnp.exe ${"Z\u0301\u0335\u0322\u0336".repeat(8)} ${"W".repeat(80)}`,
         description: "<script>alert(1)</script> \u202Eright to left",
         contact: "x".repeat(200),
       }),

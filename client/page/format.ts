@@ -17,10 +17,10 @@ export const formatCount = (value: number): string => Math.round(value).toLocale
 
 export const formatLoss = (value: number): string => (value === 0 ? "0" : value.toPrecision(3));
 
-export const formatShare = (value: number): string => `${(value * 100).toFixed(1)} %`;
+export const formatShare = (value: number): string => `${(value * 100).toFixed(1)}\u00A0%`;
 
 /** Whole per cents, for what people set themselves. */
-export const formatPercent = (value: number): string => `${Math.round(value * 100)} %`;
+export const formatPercent = (value: number): string => `${Math.round(value * 100)}\u00A0%`;
 
 /** 75 → "1 min 15 s"; hours without their seconds. */
 export function formatDuration(seconds: number): string {

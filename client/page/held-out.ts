@@ -1,9 +1,11 @@
 /** The held-out figure that is shown: accuracy where the session has it, else the loss. */
 
-import type { Graph } from "../../shared/graph/ir.ts";
+import type { SessionDefinition } from "../../shared/session/definition.ts";
 import { formatMetric } from "./format.ts";
 
 export interface HeldOut {
+  /** Whether the session holds samples out at all. */
+  readonly isMeasured: boolean;
   /** For people. */
   readonly name: "accuracy" | "loss";
   format(value: number): string;
@@ -11,9 +13,10 @@ export interface HeldOut {
   of(evaluation: { readonly loss: number | null; readonly metrics: Readonly<Record<string, number>> }): number | null;
 }
 
-export function heldOutOf({ outputs }: Graph): HeldOut {
-  const metric = "correct" in outputs.metrics ? "correct" : "loss";
+export function heldOutOf({ graph, data }: SessionDefinition): HeldOut {
+  const metric = "correct" in graph.outputs.metrics ? "correct" : "loss";
   return {
+    isMeasured: data.source === "dataset" && data.validation[0] < data.validation[1],
     name: metric === "correct" ? "accuracy" : "loss",
     format: (value) => formatMetric(metric, value),
     of: ({ loss, metrics }) => metrics[metric] ?? loss,

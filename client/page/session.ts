@@ -18,7 +18,7 @@ import {
 } from "./api.ts";
 import { isInsecure, missingFeatures } from "./browser.ts";
 import { type CurveStyle, WHOLE_DISTANCES } from "./curve.ts";
-import { formatCount, formatLoss } from "./format.ts";
+import { countOf, formatCount, formatLoss } from "./format.ts";
 import { type HeldOut, heldOutOf } from "./held-out.ts";
 import { Average, History } from "./history.ts";
 import { Pace } from "./pace.ts";
@@ -47,6 +47,9 @@ const LOSS: CurveStyle = {
 const INVITES: ReadonlySet<StateName> = new Set(["open", "waiting", "deserted", "joining", "pausedBySession"]);
 
 const OVER: ReadonlySet<StateName> = new Set(["finished", "stopped", "failed", "deleted"]);
+
+/** States whose own words say what went wrong. */
+const SAYS_IT: ReadonlySet<StateName> = new Set(["deleted", "replaced", "disconnected"]);
 
 class SessionPage extends LitElement {
   static override properties = {
@@ -279,7 +282,7 @@ class SessionPage extends LitElement {
   protected override render(): TemplateResult {
     const { info } = this;
     const name = this.#state();
-    const problem = this.problem || (this.participation?.part.problem ?? "");
+    const problem = SAYS_IT.has(name) ? "" : this.problem || (this.participation?.part.problem ?? "");
     return html`
       <header>
         <p class="brand">Commonweight: a neural network trained by everyone's browsers</p>
@@ -314,16 +317,17 @@ class SessionPage extends LitElement {
   #renderSession(info: SessionInfo, name: StateName): TemplateResult {
     const progress = this.progress ?? info.progress;
     const isOver = OVER.has(name);
-    const heldOut = heldOutOf(info.definition.graph);
+    const heldOut = heldOutOf(info.definition);
     const test = this.evaluations.find(({ work }) => work === "test");
     return html`
       ${renderProgress(info, progress, heldOut, test)}
       ${this.#renderMine(info, name, progress)}
       ${isOver ? this.#renderTry(name, progress) : nothing}
-      <div class="pair">
-        ${this.#renderLoss()}
-        ${this.#renderHeldOut(heldOut)}
-      </div>
+      ${
+        this.#losses.count < 2
+          ? nothing
+          : html`<div class="pair">${this.#renderLoss()}${heldOut.isMeasured ? this.#renderHeldOut(heldOut) : nothing}</div>`
+      }
       ${isOver ? nothing : this.#renderTry(name, progress)}
       ${renderCredit(isOver ? this.members : progress.clients, isOver)}
       ${isOver ? nothing : renderVolunteers(progress, this.handle?.clientId ?? "")}
@@ -378,19 +382,19 @@ class SessionPage extends LitElement {
     );
   }
 
-  /** Once there is something to try: weights that have learned at least a little. */
+  /** Once there is something to try: weights that have learned at least a little, and are still there and finite. */
   #renderTry(name: StateName, { step }: Progress): TemplateResult | typeof nothing {
-    if (step === 0 || name === "deleted") return nothing;
+    if (step === 0 || name === "deleted" || name === "failed") return nothing;
     return html`
       <section class="card" aria-labelledby="try-title">
         <h2 id="try-title">Try it</h2>
         ${
           this.isTrying
-            ? html`<commonweight-try .session=${this.#id}></commonweight-try>`
+            ? html`<commonweight-try .session=${this.#id} .isFinal=${OVER.has(name)}></commonweight-try>`
             : html`
                 <p>See what the network has learned. It is fetched and runs on your machine; what you enter stays here.</p>
                 <div class="actions">
-                  <button type="button" data-action="try" @click=${this.#try}>Try the network</button>
+                  <button type="button" class=${OVER.has(name) ? "primary" : ""} data-action="try" @click=${this.#try}>Try the network</button>
                 </div>
               `
         }
@@ -400,19 +404,14 @@ class SessionPage extends LitElement {
 
   #renderLoss(): TemplateResult {
     const { first, last, count } = this.#losses;
-    const words =
-      first === null || last === null
-        ? "No step is done yet."
-        : `It started at ${formatLoss(first.y)} and is at about ${formatLoss(last.y)} after ${formatCount(count)} steps.`;
     return html`
       <section class="card" aria-labelledby="loss-title">
         <h2 id="loss-title">Training loss</h2>
-        ${
-          count === 0
-            ? nothing
-            : html`<commonweight-curve .look=${LOSS} .points=${this.#losses.points()}></commonweight-curve>`
-        }
-        <p class="quiet">${words}</p>
+        <commonweight-curve .look=${LOSS} .points=${this.#losses.points()}></commonweight-curve>
+        <p class="quiet">
+          It started at ${formatLoss(first?.y ?? 0)} and is at about ${formatLoss(last?.y ?? 0)} after
+          ${countOf(count, "step")}.
+        </p>
       </section>
     `;
   }
@@ -435,7 +434,7 @@ class SessionPage extends LitElement {
           ${
             last === undefined
               ? "Measured after each epoch."
-              : `${heldOut.format(last.value)} after ${formatCount(last.step)} steps.`
+              : `${heldOut.format(last.value)} after ${countOf(last.step, "step")}.`
           }
         </p>
       </section>

@@ -32,8 +32,8 @@ export type StateName =
   | "failed"
   | "deleted";
 
-/** How it looks: under way, at rest, over, or something that needs attention. */
-export type Tone = "going" | "resting" | "over" | "alarm";
+/** How it looks: under way, at rest, done, over without an end, or something that needs attention. */
+export type Tone = "going" | "resting" | "done" | "over" | "alarm";
 
 export interface State {
   readonly title: string;
@@ -141,8 +141,8 @@ export const STATES: Readonly<Record<StateName, State>> = {
   },
   finished: {
     title: "Finished",
-    next: "Thank you to everyone who took part. Nothing is computed any more.",
-    tone: "over",
+    next: "Thank you to everyone who took part. Nothing is computed any more; see below what the network has learned.",
+    tone: "done",
   },
   stopped: {
     title: "Stopped by whoever runs this session",

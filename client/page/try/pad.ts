@@ -69,7 +69,7 @@ class PadElement extends LitElement {
     this.#timer = setTimeout(() => this.#read(), READ_DELAY);
   }
 
-  /** Only how much ink there is counts: the sheet's colours are the page's. */
+  /** Only how much ink there is counts: its opacity. */
   #read(): void {
     const context = this.#context();
     if (context === null) return;
@@ -83,7 +83,7 @@ class PadElement extends LitElement {
   #line(from: { x: number; y: number }, to: { x: number; y: number }): void {
     const context = this.#context();
     if (context === null) return;
-    context.strokeStyle = getComputedStyle(this).color;
+    context.strokeStyle = "black";
     context.lineWidth = SIZE * STROKE;
     context.lineCap = "round";
     context.lineJoin = "round";

@@ -22,6 +22,7 @@ const SPOKEN = 3;
 class TryElement extends LitElement {
   static override properties = {
     session: { type: String },
+    isFinal: { type: Boolean },
     subject: { state: true },
     weights: { state: true },
     answer: { state: true },
@@ -31,6 +32,8 @@ class TryElement extends LitElement {
 
   /** Session id; set once. */
   declare session: string;
+  /** Whether the weights change no more. */
+  declare isFinal: boolean;
   declare subject: Subject | null;
   declare weights: WeightsInfo | null;
   declare answer: Answer | null;
@@ -44,6 +47,7 @@ class TryElement extends LitElement {
   constructor() {
     super();
     this.session = "";
+    this.isFinal = false;
     this.subject = null;
     this.weights = null;
     this.answer = null;
@@ -140,7 +144,7 @@ class TryElement extends LitElement {
     if (this.weights === null) return html`<p class="quiet">${this.busy ? "Fetching the network…" : ""}</p>`;
     const { step, isBest } = this.weights;
     return html`<p class="quiet">
-      It runs on your machine, with the ${isBest ? "best" : "latest"} weights so far, of step ${formatCount(step)}. What you
+      It runs on your machine, with the ${isBest ? "best" : "latest"} weights${this.isFinal ? "" : " so far"}, of step ${formatCount(step)}. What you
       enter stays in this tab.
     </p>`;
   }
@@ -168,7 +172,7 @@ class TryElement extends LitElement {
             ${this.#renderRenew()}
           </div>
         </div>
-        ${this.#renderAnswer("Draw something: the network says what it sees.")}
+        ${this.#renderAnswer("Draw something: the network says what it sees.", "It sees")}
       </div>
     `;
   }
@@ -189,22 +193,24 @@ class TryElement extends LitElement {
             ${this.#renderRenew()}
           </div>
         </form>
-        ${this.#renderAnswer("Fill in the numbers: the network says what it makes of them.")}
+        ${this.#renderAnswer("Fill in the numbers: the network says what it makes of them.", "It says class")}
       </div>
     `;
   }
 
-  #renderRenew(): TemplateResult {
+  #renderRenew(): TemplateResult | typeof nothing {
+    if (this.isFinal) return nothing;
     return html`<button type="button" data-action="renew" ?disabled=${this.busy} @click=${this.#renew}>
       Fetch newer weights
     </button>`;
   }
 
-  #renderAnswer(invitation: string): TemplateResult {
+  /** `verb` introduces the likeliest class. */
+  #renderAnswer(invitation: string, verb: string): TemplateResult {
     const { answer } = this;
     return html`
       <div class="answer">
-        <p role="status" data-figure="answer">${answer === null ? invitation : readAnswer(answer)}</p>
+        <p role="status" data-figure="answer">${answer === null ? invitation : readAnswer(answer, verb)}</p>
         ${answer === null || answer.kind === "numbers" ? nothing : renderBars(answer.probabilities)}
       </div>
     `;
@@ -219,7 +225,7 @@ function ranked(probabilities: readonly number[]): { name: number; probability: 
 }
 
 /** The answer in words. */
-export function readAnswer(answer: Answer): string {
+function readAnswer(answer: Answer, verb: string): string {
   if (answer.kind === "numbers") return `It answers ${answer.values.map(formatLoss).join(", ")}.`;
   if (answer.kind === "probabilities") {
     const say = (probability: number, index: number): string =>
@@ -229,7 +235,7 @@ export function readAnswer(answer: Answer): string {
   const [first, ...others] = ranked(answer.probabilities).slice(0, SPOKEN);
   if (first === undefined) return "It has no classes to choose from.";
   const rest = others.map(({ name, probability }) => `${name} (${formatShare(probability)})`).join(", then ");
-  return `It sees ${first.name} (${formatShare(first.probability)})${rest === "" ? "" : `, then ${rest}`}.`;
+  return `${verb} ${first.name} (${formatShare(first.probability)})${rest === "" ? "" : `, then ${rest}`}.`;
 }
 
 /** In the order of the classes, so that a bar keeps its place; of many classes the likeliest. */

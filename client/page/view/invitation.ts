@@ -101,15 +101,15 @@ export function renderTerms(info: SessionInfo): TemplateResult {
       <div><dt>Licence of the network</dt><dd>${foreign(definition.modelLicence)}</dd></div>
       <div><dt>The network</dt><dd>${formatCount(parameters)} parameters, ${formatCount(definition.batchSize)} samples a step</dd></div>
       <div>
+        <dt>Your machine</dt>
+        <dd>The share you choose is of your graphics card's time, or of half of your processor's cores: the other half stays yours</dd>
+      </div>
+      <div>
         <dt>Download</dt>
         <dd>
           ${dataBytes === 0 ? nothing : html`Up to ${formatBytes(dataBytes)} of data once, then `}${formatBytes(bytesPerStep)}
           of weights each step; on the processor also ${formatBytes(RUNTIME_BYTES)} of onnxruntime, once
         </dd>
-      </div>
-      <div>
-        <dt>Your machine</dt>
-        <dd>The share you choose is of your graphics card's time, or of half of your processor's cores: the other half stays yours</dd>
       </div>
       <div><dt>Upload</dt><dd>${formatBytes(bytesPerShare)} of gradients for each share of a step</dd></div>
       <div><dt>Memory</dt><dd>${memoryBytes === null ? "not known" : `About ${formatBytes(memoryBytes)}, and what the browser needs itself`}</dd></div>

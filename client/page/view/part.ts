@@ -97,14 +97,18 @@ export function renderPart(
           </div>
         </div>
         <div>
-          <commonweight-curve .look=${CONTRIBUTION} .points=${participation.contributed.points()}></commonweight-curve>
+          ${
+            part.shares === 0
+              ? nothing
+              : html`<commonweight-curve .look=${CONTRIBUTION} .points=${participation.contributed.points()}></commonweight-curve>`
+          }
           <p class="quiet" data-figure="contribution">${readContribution(participation, part)}</p>
         </div>
       </div>
       <dl class="figures">
         <div><dt>samples computed</dt><dd data-figure="samples">${formatCount(part.samples)}</dd></div>
         <div>
-          <dt>of those here</dt>
+          <dt>of the work here</dt>
           <dd>${everyone === 0 ? "–" : formatShare(Math.min(1, part.samples / everyone))}</dd>
         </div>
         <div><dt>time computing</dt><dd>${formatDuration(usage.computeSeconds)}</dd></div>

@@ -41,17 +41,27 @@ export function renderProgress(
       <progress max=${totalSteps} value=${step} aria-label="Steps done">${where}</progress>
       <dl class="figures">
         <div><dt>loss</dt><dd>${loss === null ? "–" : formatLoss(loss)}</dd></div>
-        <div>
-          <dt>held-out ${heldOut.name}</dt>
-          <dd>${validation === null ? "–" : heldOut.format(heldOut.of(validation) ?? 0)}</dd>
-        </div>
+        ${
+          heldOut.isMeasured
+            ? html`<div>
+                <dt>held-out ${heldOut.name}</dt>
+                <dd>${validation === null ? "–" : heldOut.format(heldOut.of(validation) ?? 0)}</dd>
+              </div>`
+            : nothing
+        }
         ${
           test === undefined
             ? nothing
             : html`<div><dt>test ${heldOut.name}</dt><dd>${heldOut.format(heldOut.of(test) ?? 0)}</dd></div>`
         }
-        <div><dt>samples a second</dt><dd>${formatCount(samplesPerSecond)}</dd></div>
-        <div><dt>volunteers now</dt><dd data-figure="volunteers">${formatCount(clientCount)}</dd></div>
+        ${
+          stage === "done"
+            ? nothing
+            : html`
+                <div><dt>samples a second</dt><dd>${formatCount(samplesPerSecond)}</dd></div>
+                <div><dt>volunteers now</dt><dd data-figure="volunteers">${formatCount(clientCount)}</dd></div>
+              `
+        }
       </dl>
     </section>
   `;
