@@ -91,6 +91,8 @@ class SessionPage extends LitElement {
   readonly #smoothLoss = new Average(SMOOTHING);
   /** Counts joins: one that was given up must not come back. */
   #joins = 0;
+  /** The button that had the focus is about to go: the focus follows to what takes its place. */
+  #movesFocus = false;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
   constructor() {
@@ -199,6 +201,7 @@ class SessionPage extends LitElement {
       this.problem = error instanceof Error ? error.message : String(error);
     }
     this.isJoining = false;
+    this.#movesFocus = true;
     this.#respond();
   };
 
@@ -213,6 +216,7 @@ class SessionPage extends LitElement {
     this.participation = null;
     this.problem = "";
     this.thanksFor = participation?.part.samples ?? 0;
+    this.#movesFocus = true;
     this.#respond();
     await participation?.handle.leave();
     void this.#look();
@@ -235,6 +239,7 @@ class SessionPage extends LitElement {
       this.problem = `You could not be forgotten: ${why}. Try again in a moment.`;
     }
     this.isForgetting = false;
+    this.#movesFocus = true;
     this.#respond();
   };
 
@@ -277,6 +282,13 @@ class SessionPage extends LitElement {
 
   protected override willUpdate(_: PropertyValues): void {
     this.participation?.note();
+  }
+
+  protected override updated(): void {
+    if (!this.#movesFocus) return;
+    this.#movesFocus = false;
+    const isLost = document.activeElement === null || document.activeElement === document.body;
+    if (isLost) this.querySelector<HTMLElement>("[data-place=mine]")?.focus({ preventScroll: true });
   }
 
   protected override render(): TemplateResult {

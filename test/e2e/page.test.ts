@@ -194,11 +194,20 @@ describe("the session's page", () => {
     await walkTo("join");
     const outline = await page.evaluate(() => getComputedStyle(document.activeElement ?? document.body).outlineStyle);
     expect(outline).toBe("solid");
+    /** Not at the top of the page again, though the button is gone. */
+    const focusIsIn = (what: string): Promise<void> =>
+      expect
+        .poll(() => page.evaluate((wanted) => document.activeElement?.closest(wanted) !== null, what), {
+          timeout: TIMEOUT,
+        })
+        .toBe(true);
     await page.keyboard.press("Enter");
     await says(page, "Training, with your help");
+    await focusIsIn('[aria-labelledby="part-title"]');
     await walkTo("leave");
     await page.keyboard.press("Enter");
     await says(page, "Nobody is here");
+    await focusIsIn("form");
     await untilCount(id, 0);
   });
 

@@ -39,7 +39,7 @@ export function renderInvitation(
   { onJoin, onName, onShare, onEngine }: InvitationActions,
 ): TemplateResult {
   return html`
-    <form class="card" aria-label="Take part" @submit=${onJoin}>
+    <form class="card" aria-label="Take part" data-place="mine" tabindex="-1" @submit=${onJoin}>
       <h2>Take part</h2>
       ${
         thanksFor === 0

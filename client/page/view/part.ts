@@ -77,7 +77,7 @@ export function renderPart(
   const { onShare, onBackground, onLeave, onAgain } = actions;
   const isDone = part.status === "finished" || part.status === "failed";
   return html`
-    <section class="card" aria-labelledby="part-title">
+    <section class="card" aria-labelledby="part-title" data-place="mine" tabindex="-1">
       <h2 id="part-title">Your part</h2>
       <div class="sides">
         <div>
