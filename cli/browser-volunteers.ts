@@ -47,7 +47,7 @@ export async function startTabs(executable: string, { url, engines, say }: Volun
   const live = async (engine: VolunteerEngine, number: number): Promise<void> => {
     try {
       // A profile each: volunteers elsewhere share no cache either.
-      const tab = await (await browser.createProfile()).open(`${url}?engine=${engine}`);
+      const tab = await (await browser.createProfile()).open(`${url}?engine=${engine}&share=100`);
       void tab.gone.then((reason) => roster.end(number, reason));
       tab.onError((message) => say(`volunteer ${number}'s page reports: ${message}`));
       await tab.click(JOIN, LOAD_TIMEOUT);

@@ -74,7 +74,12 @@ function readErrorBody(body: Uint8Array): { code: string; message: string } {
 }
 
 /** GET with a bounded body. Throws HttpError for everything but a 2xx answer that fits. */
-export async function get(platform: Platform, url: string, limit: number, signal?: AbortSignal): Promise<Reply> {
+export async function get(
+  platform: Pick<Platform, "fetch" | "setTimer" | "clearTimer">,
+  url: string,
+  limit: number,
+  signal?: AbortSignal,
+): Promise<Reply> {
   const abort = new AbortController();
   const onAbort = () => abort.abort();
   if (signal?.aborted) abort.abort();

@@ -38,7 +38,7 @@ export const DEFAULT_BUDGET: ClientBudget = {
 };
 
 /** Definition, manifest and progress together, in bytes of JSON. */
-const SESSION_BYTES = 4_000_000;
+export const SESSION_BYTES = 4_000_000;
 const JOIN_ATTEMPTS = 6;
 
 export interface CheckedSession {
@@ -90,7 +90,8 @@ export async function fetchSession(
   }
 }
 
-function parseReply(body: Uint8Array): SessionReply {
+/** Throws TrainingError `protocol`. */
+export function parseReply(body: Uint8Array): SessionReply {
   try {
     const { definition, manifest, progress } = v.parse(reply, JSON.parse(new TextDecoder().decode(body)));
     if (progress.type !== "progress") throw new TypeError(`progress is a ${progress.type}`);

@@ -15,31 +15,48 @@ export interface SessionInfo {
 
 export interface StepMetric {
   readonly step: number;
-  readonly loss: number;
+  /** Null where the step's weights summed to 0. */
+  readonly loss: number | null;
 }
 
 export interface EvaluationMetric {
   readonly work: "validate" | "test";
   readonly step: number;
-  readonly loss: number;
+  readonly loss: number | null;
   readonly metrics: Readonly<Record<string, number>>;
+}
+
+/** Somebody whose work counted. */
+export interface Member {
+  /** First characters of the public identity. */
+  readonly id: string;
+  /** Chosen for credit; empty if none was. */
+  readonly name: string;
+  readonly engine: string;
+  readonly samples: number;
 }
 
 export interface SessionMetrics {
   readonly steps: readonly StepMetric[];
   readonly evaluations: readonly EvaluationMetric[];
-  readonly result: { readonly testLoss: number | null; readonly testMetrics: Readonly<Record<string, number>> } | null;
+  /** Null before the end. */
+  readonly result: { readonly members: readonly Member[] } | null;
+}
+
+/** There is no session of this id, or no longer. */
+export class UnknownSession extends Error {
+  override readonly name = "UnknownSession";
 }
 
 async function read<T>(path: string): Promise<T> {
   const response = await fetch(path, { headers: { accept: "application/json" } });
   if (response.ok) return (await response.json()) as T;
-  if (response.status === 404) throw new Error("There is no such session here. It may have been deleted.");
-  throw new Error(`The coordinator answered ${response.status}.`);
+  if (response.status === 404) throw new UnknownSession("the coordinator has no such session");
+  throw new Error(`the coordinator answered ${response.status}`);
 }
 
-export const readSession = (id: string): Promise<SessionInfo> => read(`/api/sessions/${id}`);
+export const readSession = (id: string): Promise<SessionInfo> => read(`/api/sessions/${encodeURIComponent(id)}`);
 
 /** Metrics of the steps after `after`, and all evaluations. */
 export const readMetrics = (id: string, after: number): Promise<SessionMetrics> =>
-  read(`/api/sessions/${id}/metrics?after=${after}`);
+  read(`/api/sessions/${encodeURIComponent(id)}/metrics?after=${after}`);

@@ -1,85 +1,132 @@
 /**
  * The session's page: what is being trained, one button to take part, and how it goes, for those who compute and for
- * those who only watch. Nothing computes before the button is pressed (invariant I9). All text from the session is
+ * those who only watch. This element holds the state and says what each action does; `states.ts` names the states and
+ * `view/` draws them. Nothing computes before the button is pressed (invariant I9), and all text from the session is
  * rendered as text.
  */
 
-import { html, LitElement, nothing, type TemplateResult } from "lit";
+import { html, LitElement, nothing, type PropertyValues, type TemplateResult } from "lit";
 import type { Progress } from "../../shared/protocol/messages.ts";
-import { chunkLayout } from "../../shared/session/dataset.ts";
-import type { EngineChoice, TrainingHandle } from "../index.ts";
-import { type EvaluationMetric, readMetrics, readSession, type SessionInfo, type SessionMetrics } from "./api.ts";
-import { Curve, smooth } from "./curves.ts";
-import { formatBytes, formatCount, formatLoss, formatMetric, formatShare } from "./format.ts";
+import type { Circumstance, EngineChoice, TrainingHandle } from "../index.ts";
+import {
+  type EvaluationMetric,
+  type Member,
+  readMetrics,
+  readSession,
+  type SessionInfo,
+  UnknownSession,
+} from "./api.ts";
+import { isInsecure, missingFeatures } from "./browser.ts";
+import { type CurveStyle, WHOLE_DISTANCES } from "./curve.ts";
+import { countOf, formatCount, formatLoss } from "./format.ts";
+import { type HeldOut, heldOutOf } from "./held-out.ts";
+import { Average, History } from "./history.ts";
+import { Pace } from "./pace.ts";
+import { Participation } from "./participation.ts";
+import { forgetPreferences, keepPreferences, type Preferences, readPreferences } from "./preferences.ts";
+import { type Situation, STATES, type StateName, stateOf } from "./states.ts";
+import { renderInvitation, renderTerms } from "./view/invitation.ts";
+import { renderPart } from "./view/part.ts";
+import { renderCredit, renderVolunteers } from "./view/people.ts";
+import { renderProgress, renderState } from "./view/progress.ts";
 
 const WATCH_INTERVAL = 2_000; // milliseconds between two looks at the coordinator
 const HIDDEN_INTERVAL = 15_000;
 const SMOOTHING = 0.95;
 
-const ENGINES: Readonly<Record<EngineChoice, string>> = {
-  auto: "Whichever is faster here",
-  webgpu: "Graphics card (WebGPU)",
-  wasm: "Processor (WebAssembly)",
+const LOSS: CurveStyle = {
+  colour: "--accent",
+  format: formatLoss,
+  formatX: formatCount,
+  distances: WHOLE_DISTANCES,
+  dots: false,
+  fromZero: false,
 };
 
-const STAGES: Readonly<Record<Progress["stage"], string>> = {
-  calibrate: "Calibrating",
-  train: "Training",
-  validate: "Measuring on held-out samples",
-  test: "Measuring on the test set",
-  done: "Done",
-};
+/** States in which the button is there to press. */
+const INVITES: ReadonlySet<StateName> = new Set(["open", "waiting", "deserted", "joining", "pausedBySession"]);
 
-const STATUSES: Readonly<Record<Progress["status"], string>> = {
-  waiting: "Waiting for volunteers",
-  running: "",
-  paused: "Paused by the session",
-  stopped: "Stopped by the session",
-  failed: "Stopped: something is wrong",
-  finished: "Finished",
-};
+const OVER: ReadonlySet<StateName> = new Set(["finished", "stopped", "failed", "deleted"]);
+
+/** States whose own words say what went wrong. */
+const SAYS_IT: ReadonlySet<StateName> = new Set(["deleted", "replaced", "disconnected"]);
 
 class SessionPage extends LitElement {
   static override properties = {
     info: { state: true },
     progress: { state: true },
-    handle: { state: true },
-    mine: { state: true },
-    joining: { state: true },
+    participation: { state: true },
+    preferences: { state: true },
+    engine: { state: true },
+    isJoining: { state: true },
+    isForgetting: { state: true },
+    thanksFor: { state: true },
     problem: { state: true },
-    validation: { state: true },
+    found: { state: true },
+    members: { state: true },
+    evaluations: { state: true },
+    isTrying: { state: true },
   };
 
   declare info: SessionInfo | null;
   declare progress: Progress | null;
-  declare handle: TrainingHandle | null;
-  /** What this tab did. */
-  declare mine: { samples: number; shards: number; paused: boolean; status: string };
-  declare joining: boolean;
+  /** This tab's part, also once it has ended; null before it joined and after it left. */
+  declare participation: Participation | null;
+  declare preferences: Preferences;
+  declare engine: EngineChoice;
+  declare isJoining: boolean;
+  declare isForgetting: boolean;
+  declare thanksFor: number;
   declare problem: string;
-  declare validation: readonly EvaluationMetric[];
+  declare found: Situation["found"];
+  /** Everyone whose work counted; empty before the end. */
+  declare members: readonly Member[];
+  declare evaluations: readonly EvaluationMetric[];
+  declare isTrying: boolean;
 
   readonly #id = location.pathname.split("/").filter(Boolean).at(-1) ?? "";
-  readonly #engine = engineFromAddress();
-  readonly #steps: number[] = [];
-  readonly #losses: number[] = [];
-  #curves: { loss: Curve; validation: Curve } | null = null;
+  readonly #missing = missingFeatures(globalThis);
+  readonly #pace = new Pace();
+  readonly #losses = new History();
+  readonly #smoothLoss = new Average(SMOOTHING);
+  /** Counts joins: one that was given up must not come back. */
+  #joins = 0;
+  /** The button that had the focus is about to go: the focus follows to what takes its place. */
+  #movesFocus = false;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
   constructor() {
     super();
     this.info = null;
     this.progress = null;
-    this.handle = null;
-    this.mine = { samples: 0, shards: 0, paused: false, status: "" };
-    this.joining = false;
+    this.participation = null;
+    const { engine, share } = wishesFromAddress();
+    this.preferences = { ...readPreferences(), ...(share === null ? {} : { share }) };
+    this.engine = engine;
+    this.isJoining = false;
+    this.isForgetting = false;
+    this.thanksFor = 0;
     this.problem = "";
-    this.validation = [];
+    this.found = "asking";
+    this.members = [];
+    this.evaluations = [];
+    this.isTrying = false;
   }
 
-  /** The page's own stylesheet applies: no shadow tree. */
+  /** The SDK's handle while this tab takes part, and after that until it leaves. */
+  get handle(): TrainingHandle | null {
+    return this.participation?.handle ?? null;
+  }
+
+  /** The page's own stylesheet applies: no shadow tree. What browsers without modules see goes. */
   protected override createRenderRoot(): HTMLElement {
+    this.replaceChildren();
     return this;
+  }
+
+  protected override async scheduleUpdate(): Promise<void> {
+    await this.#pace.turn();
+    super.scheduleUpdate();
   }
 
   override connectedCallback(): void {
@@ -92,9 +139,6 @@ class SessionPage extends LitElement {
     super.disconnectedCallback();
     document.removeEventListener("visibilitychange", this.#lookNow);
     clearTimeout(this.#timer);
-    this.#curves?.loss.dispose();
-    this.#curves?.validation.dispose();
-    this.#curves = null;
   }
 
   readonly #lookNow = (): void => {
@@ -105,264 +149,332 @@ class SessionPage extends LitElement {
   async #look(): Promise<void> {
     clearTimeout(this.#timer);
     try {
-      const info = await readSession(this.#id);
+      // While this tab takes part it hears of the progress itself, and sooner; the rest of the session never changes.
+      const isTold = this.participation?.isLive ?? false;
+      const info = isTold && this.info !== null ? this.info : await readSession(this.#id);
+      if (!isTold || this.progress === null) this.progress = info.progress;
+      const metrics = await readMetrics(this.#id, this.#losses.last?.x ?? -1);
       this.info = info;
-      if (this.handle === null || this.progress === null) this.progress = info.progress;
-      this.#take(await readMetrics(this.#id, this.#steps.at(-1) ?? -1));
-      this.problem = "";
+      for (const { step, loss } of metrics.steps) {
+        if (loss !== null && step > (this.#losses.last?.x ?? -1)) this.#losses.add(step, this.#smoothLoss.add(loss));
+      }
+      this.evaluations = metrics.evaluations;
+      this.members = metrics.result?.members ?? [];
+      this.found = "found";
       document.title = `${info.definition.title} · Commonweight`;
     } catch (error) {
-      this.problem = error instanceof Error ? error.message : String(error);
+      this.found = error instanceof UnknownSession ? "unknown" : "unreachable";
     }
-    const ended = this.progress?.stage === "done" && this.problem === "";
-    if (!ended) this.#timer = setTimeout(() => void this.#look(), document.hidden ? HIDDEN_INTERVAL : WATCH_INTERVAL);
+    const isOver = this.found === "unknown" || (this.found === "found" && this.members.length > 0);
+    if (!isOver) this.#timer = setTimeout(() => void this.#look(), document.hidden ? HIDDEN_INTERVAL : WATCH_INTERVAL);
   }
 
-  #take(metrics: SessionMetrics): void {
-    for (const { step, loss } of metrics.steps) {
-      if (step <= (this.#steps.at(-1) ?? -1)) continue;
-      this.#steps.push(step);
-      this.#losses.push(loss);
-    }
-    this.validation = metrics.evaluations;
+  /** A person did something: they see at once what came of it. */
+  #respond(): void {
+    this.#pace.hurry();
+    this.requestUpdate();
   }
-
-  protected override updated(): void {
-    const loss = this.querySelector<HTMLElement>("#loss-curve");
-    const held = this.querySelector<HTMLElement>("#validation-curve");
-    if (loss === null || held === null) return;
-    this.#curves ??= {
-      loss: new Curve(loss, { label: "loss", colour: "--accent", format: formatLoss, dots: false }),
-      validation: new Curve(held, { label: "held-out", colour: "--second", format: this.#formatHeldOut, dots: true }),
-    };
-    this.#curves.loss.draw(this.#steps, smooth(this.#losses, SMOOTHING));
-    const validations = this.#validations();
-    this.#curves.validation.draw(
-      validations.map(({ step }) => step),
-      validations.map((evaluation) => evaluation.metrics[this.#metric] ?? evaluation.loss),
-    );
-  }
-
-  #validations(): EvaluationMetric[] {
-    return this.validation.filter(({ work }) => work === "validate");
-  }
-
-  /** The held-out figure shown: accuracy if there is one. */
-  get #metric(): string {
-    return "correct" in (this.info?.definition.graph.outputs.metrics ?? {}) ? "correct" : "loss";
-  }
-
-  readonly #formatHeldOut = (value: number): string => formatMetric(this.#metric, value);
 
   readonly #join = async (): Promise<void> => {
-    this.joining = true;
+    if (this.isJoining) return;
+    const attempt = ++this.#joins;
+    this.isJoining = true;
+    this.participation = null;
     this.problem = "";
+    this.#respond();
     try {
-      // The SDK is only fetched by those who take part.
-      const { joinTraining } = await import("../index.ts");
-      const engine = this.querySelector<HTMLSelectElement>("[name=engine]")?.value as EngineChoice;
-      const handle = await joinTraining(this.#id, { server: location.origin, engine });
-      handle.on("progress", (progress) => {
-        this.progress = progress;
-      });
-      handle.on("status", ({ status, reason }) => {
-        this.mine = { ...this.mine, status: reason === "" ? status : `${status}: ${reason}` };
-      });
-      handle.on("receipt", ({ accepted, samples }) => {
-        if (accepted) this.mine = { ...this.mine, samples: this.mine.samples + samples, shards: this.mine.shards + 1 };
-      });
-      handle.on("error", ({ message }) => {
-        this.problem = message;
-      });
-      this.handle = handle;
+      const participation = await Participation.join(
+        this.#id,
+        { ...this.preferences, engine: this.engine },
+        {
+          onChange: (isNotable) => {
+            if (isNotable) this.#pace.hurry();
+            this.requestUpdate();
+          },
+          onProgress: (progress) => {
+            if (attempt === this.#joins) this.progress = progress;
+          },
+        },
+      );
+      this.participation = participation;
     } catch (error) {
       this.problem = error instanceof Error ? error.message : String(error);
     }
-    this.joining = false;
+    this.isJoining = false;
+    this.#movesFocus = true;
+    this.#respond();
   };
 
-  readonly #togglePause = (): void => {
-    const paused = !this.mine.paused;
-    if (paused) this.handle?.pause();
-    else this.handle?.resume();
-    this.mine = { ...this.mine, paused };
+  readonly #submit = (event: SubmitEvent): void => {
+    event.preventDefault();
+    void this.#join();
   };
 
   readonly #leave = async (): Promise<void> => {
-    const handle = this.handle;
-    this.handle = null;
-    this.mine = { ...this.mine, paused: false, status: "" };
-    await handle?.leave();
+    const { participation } = this;
+    this.#joins += 1;
+    this.participation = null;
+    this.problem = "";
+    this.thanksFor = participation?.part.samples ?? 0;
+    this.#movesFocus = true;
+    this.#respond();
+    await participation?.handle.leave();
     void this.#look();
   };
 
+  readonly #forget = async (): Promise<void> => {
+    const { participation } = this;
+    if (participation === null) return;
+    this.isForgetting = true;
+    this.#respond();
+    try {
+      await participation.handle.forget();
+      forgetPreferences();
+      this.preferences = readPreferences();
+      this.#joins += 1;
+      this.participation = null;
+      this.problem = "";
+    } catch (error) {
+      const why = error instanceof Error ? error.message : String(error);
+      this.problem = `You could not be forgotten: ${why}. Try again in a moment.`;
+    }
+    this.isForgetting = false;
+    this.#movesFocus = true;
+    this.#respond();
+  };
+
+  #prefer(change: Partial<Preferences>): void {
+    this.preferences = { ...this.preferences, ...change };
+    keepPreferences(this.preferences);
+    this.#respond();
+  }
+
+  readonly #setShare = (share: number): void => {
+    this.participation?.handle.setShare(share);
+    this.#prefer({ share });
+  };
+
+  readonly #setInBackground = (inBackground: boolean): void => {
+    this.participation?.setInBackground(inBackground);
+    this.#prefer({ inBackground });
+  };
+
+  readonly #pause = (): void => {
+    this.participation?.handle.pause();
+    this.#respond();
+  };
+
+  readonly #resume = (): void => {
+    this.participation?.handle.resume();
+    this.#respond();
+  };
+
+  readonly #ignore = (circumstance: Circumstance): void => {
+    this.participation?.ignore(circumstance);
+    this.#respond();
+  };
+
+  readonly #try = async (): Promise<void> => {
+    await import("./try/panel.ts");
+    this.isTrying = true;
+    this.#respond();
+  };
+
+  protected override willUpdate(_: PropertyValues): void {
+    this.participation?.note();
+  }
+
+  protected override updated(): void {
+    if (!this.#movesFocus) return;
+    this.#movesFocus = false;
+    const isLost = document.activeElement === null || document.activeElement === document.body;
+    if (isLost) this.querySelector<HTMLElement>("[data-place=mine]")?.focus({ preventScroll: true });
+  }
+
   protected override render(): TemplateResult {
     const { info } = this;
+    const name = this.#state();
+    const problem = SAYS_IT.has(name) ? "" : this.problem || (this.participation?.part.problem ?? "");
     return html`
-      <p class="brand">Commonweight: a neural network trained by everyone's browsers</p>
-      ${this.problem === "" ? nothing : html`<p class="alarm" role="alert">${this.problem}</p>`}
-      ${info === null ? html`<p class="quiet">Asking the coordinator…</p>` : this.#renderSession(info)}
+      <header>
+        <p class="brand">Commonweight: a neural network trained by everyone's browsers</p>
+        ${info === null ? nothing : renderTitle(info)}
+      </header>
+      <main>
+        ${renderState(STATES[name], this.#reason(name))}
+        ${problem === "" ? nothing : html`<p class="alarm" role="alert"><bdi>${problem}</bdi></p>`}
+        ${info === null || name === "unknown" ? nothing : this.#renderSession(info, name)}
+      </main>
     `;
   }
 
-  #renderSession(info: SessionInfo): TemplateResult {
-    const { definition } = info;
-    return html`
-      <h1>${definition.title}</h1>
-      <p class="quiet">${definition.description}</p>
-      ${this.#renderProgress(info)}
-      ${this.handle === null ? this.#renderInvitation(info) : this.#renderPart(this.handle)}
-      <div class="pair">
-        <section class="card">
-          <h2>Training loss</h2>
-          <div class="curve" id="loss-curve" aria-hidden="true"></div>
-          <p class="quiet">${this.#readLoss()}</p>
-        </section>
-        <section class="card">
-          <h2>${this.#metric === "correct" ? "Accuracy" : "Loss"} on held-out samples</h2>
-          <div class="curve" id="validation-curve" aria-hidden="true"></div>
-          <p class="quiet">${this.#readValidation()}</p>
-        </section>
-      </div>
-      ${this.#renderClients()}
-    `;
+  #state(): StateName {
+    const { found, progress, info, participation } = this;
+    const joining = this.isJoining ? ({ status: "joining", cause: null, code: null, assignment: null } as const) : null;
+    return stateOf({
+      found,
+      progress,
+      missing: this.#missing,
+      needsData: info?.definition.data.source === "local",
+      part: joining ?? participation?.part ?? null,
+    });
   }
 
-  #renderProgress(info: SessionInfo): TemplateResult {
+  /** The session's own word about its state, or what this browser lacks. */
+  #reason(name: StateName): string {
+    if (name === "unsupported") return `Missing here: ${this.#missing.join(", ")}.`;
+    return this.progress?.reason ?? "";
+  }
+
+  #renderSession(info: SessionInfo, name: StateName): TemplateResult {
     const progress = this.progress ?? info.progress;
-    const held = progress.validation;
-    const test = this.validation.find(({ work }) => work === "test");
-    const state = STATUSES[progress.status] || STAGES[progress.stage];
+    const isOver = OVER.has(name);
+    const heldOut = heldOutOf(info.definition);
+    const test = this.evaluations.find(({ work }) => work === "test");
     return html`
-      <section class="card" aria-label="Progress">
-        <progress max=${progress.totalSteps} value=${progress.step} aria-label="Steps done"></progress>
-        <dl class="figures">
-          <div><dt>state</dt><dd class="small" role="status">${state}</dd></div>
-          <div><dt>step</dt><dd>${formatCount(progress.step)} / ${formatCount(progress.totalSteps)}</dd></div>
-          <div><dt>epoch</dt><dd>${progress.epoch + 1} / ${info.definition.epochs}</dd></div>
-          <div><dt>loss</dt><dd>${progress.loss === null ? "–" : formatLoss(progress.loss)}</dd></div>
-          <div>
-            <dt>held-out ${this.#metric === "correct" ? "accuracy" : "loss"}</dt>
-            <dd>${held === null ? "–" : this.#formatHeldOut(held.metrics[this.#metric] ?? held.loss)}</dd>
-          </div>
-          ${
-            test === undefined
-              ? nothing
-              : html`<div>
-                  <dt>test ${this.#metric === "correct" ? "accuracy" : "loss"}</dt>
-                  <dd>${this.#formatHeldOut(test.metrics[this.#metric] ?? test.loss)}</dd>
-                </div>`
-          }
-          <div><dt>samples a second</dt><dd>${formatCount(progress.samplesPerSecond)}</dd></div>
-          <div><dt>volunteers now</dt><dd>${formatCount(progress.clientCount)}</dd></div>
-        </dl>
-        ${progress.reason === "" ? nothing : html`<p class="alarm">${progress.reason}</p>`}
-      </section>
+      ${renderProgress(info, progress, heldOut, test)}
+      ${this.#renderMine(info, name, progress)}
+      ${isOver ? this.#renderTry(name, progress) : nothing}
+      ${
+        this.#losses.count < 2
+          ? nothing
+          : html`<div class="pair">${this.#renderLoss()}${heldOut.isMeasured ? this.#renderHeldOut(heldOut) : nothing}</div>`
+      }
+      ${isOver ? nothing : this.#renderTry(name, progress)}
+      ${renderCredit(isOver ? this.members : progress.clients, isOver)}
+      ${isOver ? nothing : renderVolunteers(progress, this.handle?.clientId ?? "")}
+      ${this.participation === null && INVITES.has(name) ? nothing : renderAbout(info)}
     `;
   }
 
-  /** What taking part means, before anything computes. */
-  #renderInvitation(info: SessionInfo): TemplateResult {
-    if ((this.progress ?? info.progress).stage === "done") {
-      return html`<section class="card"><h2>This training is over</h2><p>Thank you to everyone who took part.</p></section>`;
+  /** The invitation, or what this tab does. */
+  #renderMine(info: SessionInfo, name: StateName, progress: Progress): TemplateResult | typeof nothing {
+    const { participation, preferences } = this;
+    if (participation === null) {
+      if (!INVITES.has(name) || this.#missing.length > 0 || info.definition.data.source === "local") return nothing;
+      return renderInvitation(
+        {
+          info,
+          preferences,
+          engine: this.engine,
+          isJoining: this.isJoining,
+          isInsecure: isInsecure(globalThis),
+          thanksFor: this.thanksFor,
+        },
+        {
+          onJoin: this.#submit,
+          onName: (chosen) => this.#prefer({ name: chosen.trim() }),
+          onShare: this.#setShare,
+          onEngine: (engine) => {
+            this.engine = engine;
+          },
+        },
+      );
     }
-    const weights = info.parameters * 4;
-    const data = info.manifest === null ? 0 : chunkLayout(info.manifest.columns, info.manifest.samples).bytes;
+    return renderPart(
+      {
+        participation,
+        part: participation.part,
+        share: preferences.share,
+        inBackground: preferences.inBackground,
+        isForgetting: this.isForgetting,
+        everyone: progress.clients.reduce((sum, { samples }) => sum + samples, 0),
+        isOver: OVER.has(name),
+      },
+      {
+        onPause: this.#pause,
+        onResume: this.#resume,
+        onLeave: this.#leave,
+        onForget: this.#forget,
+        onAgain: this.#join,
+        onShare: this.#setShare,
+        onBackground: this.#setInBackground,
+        onIgnore: this.#ignore,
+      },
+    );
+  }
+
+  /** Once there is something to try: weights that have learned at least a little, and are still there and finite. */
+  #renderTry(name: StateName, { step }: Progress): TemplateResult | typeof nothing {
+    if (step === 0 || name === "deleted" || name === "failed") return nothing;
     return html`
-      <section class="card" aria-label="Take part">
-        <h2>Take part</h2>
-        <p>
-          Your browser computes gradients of a network of ${formatCount(info.parameters)} parameters for as long as this
-          tab is open. Nothing is computed before you press the button; close the tab whenever you like.
+      <section class="card" aria-labelledby="try-title">
+        <h2 id="try-title">Try it</h2>
+        ${
+          this.isTrying
+            ? html`<commonweight-try .session=${this.#id} .isFinal=${OVER.has(name)}></commonweight-try>`
+            : html`
+                <p>See what the network has learned. It is fetched and runs on your machine; what you enter stays here.</p>
+                <div class="actions">
+                  <button type="button" class=${OVER.has(name) ? "primary" : ""} data-action="try" @click=${this.#try}>Try the network</button>
+                </div>
+              `
+        }
+      </section>
+    `;
+  }
+
+  #renderLoss(): TemplateResult {
+    const { first, last, count } = this.#losses;
+    return html`
+      <section class="card" aria-labelledby="loss-title">
+        <h2 id="loss-title">Training loss</h2>
+        <commonweight-curve .look=${LOSS} .points=${this.#losses.points()}></commonweight-curve>
+        <p class="quiet">
+          It started at ${formatLoss(first?.y ?? 0)} and is at about ${formatLoss(last?.y ?? 0)} after
+          ${countOf(count, "step")}.
         </p>
-        <ul class="plain">
-          <li>Download: up to ${formatBytes(data)} of training data once, then ${formatBytes(weights)} of weights each step.</li>
-          <li>Upload: about ${formatBytes(weights / (info.definition.codec === "fixed16" ? 2 : 1))} of gradients for each share of a step.</li>
-          <li>Stored about you: a random identity for this tab, the kind of engine, and how many samples it computed.</li>
-        </ul>
-        <div class="actions">
-          <button class="primary" data-action="join" ?disabled=${this.joining} @click=${this.#join}>
-            ${this.joining ? "Preparing…" : "Take part"}
-          </button>
-          <label>
-            Compute on
-            <select name="engine" ?disabled=${this.joining}>
-              ${Object.entries(ENGINES).map(
-                ([value, label]) => html`<option value=${value} ?selected=${value === this.#engine}>${label}</option>`,
-              )}
-            </select>
-          </label>
-        </div>
       </section>
     `;
   }
 
-  #renderPart(handle: TrainingHandle): TemplateResult {
-    const all = (this.progress?.clients ?? []).reduce((sum, { samples }) => sum + samples, 0);
+  #renderHeldOut(heldOut: HeldOut): TemplateResult {
+    const measured = this.evaluations.flatMap((evaluation) => {
+      const value = heldOut.of(evaluation);
+      return evaluation.work === "validate" && value !== null ? [{ step: evaluation.step, value }] : [];
+    });
+    const last = measured.at(-1);
+    const look: CurveStyle = { ...LOSS, colour: "--second", format: heldOut.format, dots: true };
+    const points = [measured.map(({ step }) => step), measured.map(({ value }) => value)];
     return html`
-      <section class="card" aria-label="Your part">
-        <h2>Your part</h2>
-        <dl class="figures">
-          <div><dt>state</dt><dd class="small" role="status" data-figure="status">${this.mine.status}</dd></div>
-          <div><dt>engine</dt><dd class="small" data-figure="engine">${handle.engine ?? "…"}</dd></div>
-          <div><dt>device</dt><dd class="small" data-figure="device">${handle.device ?? "…"}</dd></div>
-          <div><dt>samples computed</dt><dd data-figure="samples">${formatCount(this.mine.samples)}</dd></div>
-          <div><dt>shares accepted</dt><dd>${formatCount(this.mine.shards)}</dd></div>
-          <div><dt>of everyone's work</dt><dd>${all === 0 ? "–" : formatShare(Math.min(1, this.mine.samples / all))}</dd></div>
-        </dl>
-        <div class="actions">
-          <button data-action="pause" @click=${this.#togglePause}>${this.mine.paused ? "Resume" : "Pause"}</button>
-          <button data-action="leave" @click=${this.#leave}>Leave</button>
-        </div>
+      <section class="card" aria-labelledby="held-out-title">
+        <h2 id="held-out-title">${heldOut.name === "accuracy" ? "Accuracy" : "Loss"} on held-out samples</h2>
+        ${
+          last === undefined ? nothing : html`<commonweight-curve .look=${look} .points=${points}></commonweight-curve>`
+        }
+        <p class="quiet">
+          ${
+            last === undefined
+              ? "Measured after each epoch."
+              : `${heldOut.format(last.value)} after ${countOf(last.step, "step")}.`
+          }
+        </p>
       </section>
     `;
-  }
-
-  #renderClients(): TemplateResult | typeof nothing {
-    const clients = this.progress?.clients ?? [];
-    if (clients.length === 0) return nothing;
-    return html`
-      <section class="card">
-        <h2>Volunteers</h2>
-        <div class="scroll">
-          <table>
-            <thead>
-              <tr><th>who</th><th>engine</th><th>device</th><th>state</th><th class="number">samples</th></tr>
-            </thead>
-            <tbody>
-              ${clients.map(
-                (client) => html`<tr>
-                  <td>${client.id}${this.handle?.clientId?.startsWith(client.id) ? " (you)" : ""}</td>
-                  <td>${client.engine}</td>
-                  <td>${client.device}</td>
-                  <td>${client.state}</td>
-                  <td class="number">${formatCount(client.samples)}</td>
-                </tr>`,
-              )}
-            </tbody>
-          </table>
-        </div>
-      </section>
-    `;
-  }
-
-  #readLoss(): string {
-    const first = this.#losses[0];
-    const last = smooth(this.#losses, SMOOTHING).at(-1);
-    if (first === undefined || last === undefined) return "No step is done yet.";
-    return `Started at ${formatLoss(first)}; about ${formatLoss(last)} after ${formatCount(this.#losses.length)} steps.`;
-  }
-
-  #readValidation(): string {
-    const last = this.#validations().at(-1);
-    if (last === undefined) return "Measured after each epoch.";
-    return `${this.#formatHeldOut(last.metrics[this.#metric] ?? last.loss)} after ${formatCount(last.step)} steps.`;
   }
 }
 
-function engineFromAddress(): EngineChoice {
-  const wanted = new URLSearchParams(location.search).get("engine");
-  return wanted === "webgpu" || wanted === "wasm" ? wanted : "auto";
+/** For those who cannot or need not decide any more. */
+function renderAbout(info: SessionInfo): TemplateResult {
+  return html`<details class="card"><summary>About this session and your privacy</summary>${renderTerms(info)}</details>`;
+}
+
+function renderTitle({ definition: { title, description } }: SessionInfo): TemplateResult {
+  return html`
+    <h1><bdi>${title}</bdi></h1>
+    ${description === "" ? nothing : html`<p class="quiet description"><bdi>${description}</bdi></p>`}
+  `;
+}
+
+/** `?engine=webgpu|wasm` and `?share=<per cent>`: for links that know the machine they are for. */
+function wishesFromAddress(): { engine: EngineChoice; share: number | null } {
+  const wishes = new URLSearchParams(location.search);
+  const engine = wishes.get("engine");
+  const share = Number(wishes.get("share") ?? 0) / 100;
+  return {
+    engine: engine === "webgpu" || engine === "wasm" ? engine : "auto",
+    share: share > 0 && share <= 1 ? share : null,
+  };
 }
 
 customElements.define("commonweight-page", SessionPage);

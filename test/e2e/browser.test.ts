@@ -37,7 +37,7 @@ describe("volunteers in real browser tabs", () => {
     page.on("pageerror", (error) => {
       throw error;
     });
-    await page.goto(`${coordinator.url}/s/${id}?engine=${engine}`);
+    await page.goto(`${coordinator.url}/s/${id}?engine=${engine}&share=100`);
     await page.locator(JOIN).waitFor();
     return { page, requests };
   }

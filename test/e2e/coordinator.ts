@@ -13,6 +13,8 @@ import { mnistFiles } from "../fixtures/mnist.ts";
 export interface TestCoordinator {
   readonly api: CoordinatorApi;
   readonly url: string;
+  /** Of the admin routes. */
+  readonly secret: string;
   readonly folder: string;
   stop(): Promise<void>;
 }
@@ -30,6 +32,7 @@ export async function startTestCoordinator(): Promise<TestCoordinator> {
   return {
     api,
     url: coordinator.url,
+    secret: state.secret,
     folder,
     stop: async () => {
       await coordinator.stop();

@@ -71,7 +71,7 @@ export class ChromiumFleet implements Fleet {
   async start(link: string, name: string): Promise<FleetMember & { readonly tab: Tab }> {
     const profile = this.#profiles.get(name) ?? this.#browser.createProfile();
     this.#profiles.set(name, profile);
-    const tab = await (await profile).open(`${link}?engine=wasm`);
+    const tab = await (await profile).open(`${link}?engine=wasm&share=100`);
     await tab.click(JOIN, LOAD_TIMEOUT);
     return {
       tab,
