@@ -8,6 +8,8 @@ import { plain, plainJson } from "./foreign-text.ts";
 
 export interface ClientShare {
   readonly id: string;
+  /** Chosen by the volunteer; empty without one. */
+  readonly name: string;
   readonly engine: string;
   readonly device: string;
   readonly samples: number;
@@ -94,13 +96,21 @@ export function summaryLine({ progress, epochs, left }: Snapshot): string {
   return parts.filter((part) => part !== "").join(" · ");
 }
 
+/** What each client is called, all as long as the longest: the name it chose, else the beginning of its id. */
+export function clientLabels(clients: readonly ClientShare[]): string[] {
+  const labels = clients.map(({ id, name }) => plain(name, 20) || plain(id, 8));
+  const width = Math.max(0, ...labels.map((label) => label.length));
+  return labels.map((label) => label.padEnd(width));
+}
+
 function clientLines({ progress, clients }: Snapshot): string[] {
   const all = clients.reduce((sum, { samples }) => sum + samples, 0);
   const live = new Map(progress.clients.map(({ id, state }) => [id, state]));
-  return clients.map(({ id, engine, device, samples }) => {
+  const labels = clientLabels(clients);
+  return clients.map(({ id, engine, device, samples }, index) => {
     const share = all === 0 ? "" : `${((samples / all) * 100).toFixed(1).padStart(5)} %`;
     const state = plain(live.get(id) ?? "gone", 16);
-    return `  ${plain(id, 8)}  ${plain(engine, 16).padEnd(6)} ${share}  ${state.padEnd(7)}  ${plain(device)}`;
+    return `  ${labels[index]}  ${plain(engine, 16).padEnd(6)} ${share}  ${state.padEnd(7)}  ${plain(device)}`;
   });
 }
 

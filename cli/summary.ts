@@ -2,7 +2,7 @@
 
 import type { CoordinatorApi, SessionDescription } from "./api.ts";
 import { formatCost } from "./cost.ts";
-import type { Display } from "./display.ts";
+import { clientLabels, type Display } from "./display.ts";
 import { plain } from "./foreign-text.ts";
 import type { Ending } from "./watch.ts";
 
@@ -49,9 +49,10 @@ export async function summarize(
     display.say(`  ${name}: loss ${loss === null ? "–" : loss.toFixed(4)}${accuracy}`);
   }
   if (testAccuracy !== null) display.say(`test accuracy ${(testAccuracy * 100).toFixed(2)} %`);
-  for (const { id, engine, device, samples } of clients) {
+  const labels = clientLabels(clients);
+  for (const [index, { engine, device, samples }] of clients.entries()) {
     const share = all === 0 ? "" : `${((samples / all) * 100).toFixed(1).padStart(5)} %`;
-    display.say(`  ${plain(id, 8)}  ${plain(engine, 16).padEnd(6)} ${share}  ${samples} samples  ${plain(device)}`);
+    display.say(`  ${labels[index]}  ${plain(engine, 16).padEnd(6)} ${share}  ${samples} samples  ${plain(device)}`);
   }
   const trained = ending.engines.reduce((sum, { samples }) => sum + samples, 0);
   for (const { engine, steps, samples } of ending.engines) {

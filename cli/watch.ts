@@ -50,8 +50,8 @@ class Roll {
   readonly #clients = new Map<string, ClientShare>();
 
   take(progress: Progress): void {
-    for (const { id, engine, device, samples } of progress.clients)
-      this.#clients.set(id, { id, engine, device, samples });
+    for (const { id, name, engine, device, samples } of progress.clients)
+      this.#clients.set(id, { id, name, engine, device, samples });
   }
 
   list(): ClientShare[] {

@@ -68,6 +68,7 @@ it("the display shows hostile titles, devices and reasons as text, and redraws n
   const display = createDisplay({ json: false }, { stdout: screen, stderr: screen });
   const client = {
     id: HOSTILE,
+    name: HOSTILE,
     engine: "wasm",
     device: HOSTILE.repeat(50),
     samples: 1,
