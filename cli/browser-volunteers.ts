@@ -1,5 +1,6 @@
 /** Volunteers in browser tabs, which press the page's own button as a person would. */
 
+import { CIRCUMSTANCES } from "../client/core/governor.ts";
 import type { VolunteerEngine } from "./arguments.ts";
 import { BROWSER_FLAGS } from "./browser.ts";
 import { Chromium, type Tab } from "./devtools.ts";
@@ -23,13 +24,25 @@ const LOOK = `({
   canJoin: document.querySelector(${JSON.stringify(CAN_JOIN)}) !== null,
 })`;
 
+/**
+ * Whoever started the training wants it done: these tabs neither rest nor pause for a battery or a busy machine. False
+ * while the page has not joined yet.
+ */
+const INSIST = `(() => {
+  const { handle } = document.querySelector("commonweight-page");
+  handle?.setPolicies(${JSON.stringify(Object.fromEntries(CIRCUMSTANCES.map((name) => [name, "continue"])))});
+  return handle !== null;
+})()`;
+
 /** Resolves with the reason once the page that joined takes part no longer; empty if the training is over. */
 async function watchPage(tab: Tab): Promise<string> {
   let lastAlarm = "";
+  let hasInsisted = false;
   for (;;) {
     await new Promise((resolve) => setTimeout(resolve, WATCH_INTERVAL));
     const { alarm, status, canJoin } = await tab.evaluate<{ alarm: string; status: string; canJoin: boolean }>(LOOK);
     lastAlarm = alarm || lastAlarm;
+    if (!hasInsisted) hasInsisted = await tab.evaluate<boolean>(INSIST);
     if (status.startsWith("failed")) return status;
     if (status.startsWith("finished")) return "";
     // The invitation is back: what the page tried came to nothing.

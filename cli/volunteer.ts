@@ -6,12 +6,18 @@ import { plain } from "./foreign-text.ts";
 
 export interface VolunteerCommandOptions {
   readonly engine: "auto" | "wasm" | "native";
-  readonly workers: number | undefined;
+  readonly workers?: number;
+  /** Of the time, 0 < share ≤ 1. */
+  readonly share: number;
+  readonly name?: string;
   readonly quiet: boolean;
 }
 
 /** Takes part until the session ends or this process is asked to leave. Throws CliError if it has to give up. */
-export async function volunteer(url: string, { engine, workers, quiet }: VolunteerCommandOptions): Promise<void> {
+export async function volunteer(
+  url: string,
+  { engine, workers, share, name, quiet }: VolunteerCommandOptions,
+): Promise<void> {
   const controller = new AbortController();
   const leave = (): void => controller.abort();
   process.once("SIGINT", leave);
@@ -25,7 +31,11 @@ export async function volunteer(url: string, { engine, workers, quiet }: Volunte
     const handle = await joinTraining(url, {
       engine,
       signal: controller.signal,
+      share,
+      // Whoever gives all of a machine is not asked whether it is busy.
+      ...(share === 1 ? { policies: { slow: "continue" } } : {}),
       ...(workers === undefined ? {} : { workers }),
+      ...(name === undefined ? {} : { name }),
     });
     say(`taking part in ${plain(handle.session.title)} as ${handle.clientId.slice(0, 8)} (${handle.device})`);
     handle.on("status", ({ status, reason }) => {

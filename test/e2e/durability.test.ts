@@ -1,4 +1,4 @@
-import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -12,22 +12,19 @@ import { mnistFiles } from "../fixtures/mnist.ts";
 import { mnistSession, untilDone } from "./coordinator.ts";
 import { schedule } from "./exactness.ts";
 import { ChromiumFleet } from "./fleets.ts";
+import { findDescendants } from "./processes.ts";
 
 /** The page's own element, as an expression. */
 const PAGE = `document.querySelector("commonweight-page")`;
 
-const STEPS = 60;
+const STEPS = 100;
+/** Steps at most from one kill to the next: five of them, and what is done before each is seen, fit into the run. */
+const GAP = 12;
 const SEED = 7;
 const { trainImages: images, trainLabels: labels, testImages, testLabels } = mnistFiles;
 
-/** Process ids of a process's workerd children. */
-function workerdsOf(pid: number): number[] {
-  const lines = execFileSync("ps", ["-eo", "pid=,ppid=,comm="]).toString().trim().split("\n");
-  return lines
-    .map((line) => line.trim().split(/\s+/))
-    .filter(([, parent, name]) => Number(parent) === pid && name?.startsWith("workerd"))
-    .map(([child]) => Number(child));
-}
+/** The workerd processes of `commonweight dev`. */
+const workerdsOf = (dev: ChildProcess): number[] => findDescendants(dev.pid ?? -1, "workerd");
 
 const pause = (milliseconds: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
@@ -127,24 +124,28 @@ describe("a coordinator that is killed (I3)", () => {
     const id = await create();
     const tabs = [await watch(fleet, `${dev.url}/s/${id}`, "one"), await watch(fleet, `${dev.url}/s/${id}`, "two")];
     const random = schedule(SEED);
+    const readStep = async () => (await dev.api.readSession(id)).progress.step;
     for (let kill = 0; kill < 5; kill++) {
-      const delay = Math.round(100 + random() * 900);
+      const gap = Math.ceil(random() * GAP);
+      const delay = Math.round(random() * 50);
+      const from = await readStep();
+      await expect.poll(readStep, { timeout: 60_000, interval: 10 }).toBeGreaterThanOrEqual(from + gap);
       await pause(delay);
-      const { step } = (await dev.api.readSession(id)).progress;
-      console.log(`seed ${SEED}: workerd killed after ${delay} ms, at step ${step} of ${STEPS}`);
+      const step = await readStep();
+      console.log(`seed ${SEED}: workerd killed ${gap} steps on and ${delay} ms later, at step ${step} of ${STEPS}`);
       expect(step).toBeLessThan(STEPS);
-      const workerds = workerdsOf(dev.process.pid ?? -1);
+      const workerds = workerdsOf(dev.process);
       expect(workerds.length).toBeGreaterThan(0);
       for (const pid of workerds) process.kill(pid, "SIGKILL");
       // Up again by itself, with somebody back at work.
       await expect
         .poll(
           () =>
-            dev.api.readSession(id).then(
-              ({ progress }) => progress.step > step,
+            readStep().then(
+              (now) => now > step,
               () => false,
             ),
-          { timeout: 30_000 },
+          { timeout: 30_000, interval: 10 },
         )
         .toBe(true);
     }
@@ -156,7 +157,7 @@ describe("a coordinator that is killed (I3)", () => {
     const id = await create();
     const tab = await watch(fleet, `${dev.url}/s/${id}`, "one");
     await tab.until("heard.weights.at(-1)?.step > 10", 60_000, "step");
-    const tree = [...workerdsOf(dev.process.pid ?? -1), dev.process.pid ?? -1];
+    const tree = [...workerdsOf(dev.process), dev.process.pid ?? -1];
     for (const pid of tree) process.kill(pid, "SIGKILL");
     await pause(300);
     dev = await startDev(new URL(dev.url).port);

@@ -51,6 +51,8 @@ describe("volunteers with data of their own", () => {
       epochs: 2,
     });
     const { id } = await coordinator.api.createSession(definition);
+    // Nobody begins alone: what one of them learns first would depend on which machine is quicker.
+    await coordinator.api.control(id, "pause");
 
     const sent: Uint8Array[] = [];
     /** One volunteer with the first samples of the given digits; everything it sends is kept. */
@@ -87,6 +89,9 @@ describe("volunteers with data of their own", () => {
       return { volunteer: new Volunteer(options, platform, () => {}), samples };
     };
     const volunteers = [volunteerWith([0, 1, 2, 3, 4]), volunteerWith([5, 6, 7, 8, 9])];
+    const countClients = async () => (await coordinator.api.readSession(id)).progress.clientCount;
+    await expect.poll(countClients, { timeout: 30_000 }).toBe(volunteers.length);
+    await coordinator.api.control(id, "resume");
     await untilDone(coordinator.api, id);
 
     // The weights know all ten digits, those of either volunteer included.

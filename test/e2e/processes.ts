@@ -1,0 +1,24 @@
+/** The machine's processes, as /proc tells of them (Linux). */
+
+import { readdirSync, readFileSync } from "node:fs";
+
+/** Processes started by a process, or by one of those, whose command line holds the text. */
+export function findDescendants(ancestor: number, text: string): number[] {
+  const parents = new Map<number, number>();
+  const found: number[] = [];
+  for (const entry of readdirSync("/proc")) {
+    const pid = Number(entry);
+    if (!Number.isInteger(pid)) continue;
+    try {
+      // The name in brackets may hold anything; state and parent follow the last bracket.
+      const [, parent] = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ").at(-1)?.split(" ") ?? [];
+      parents.set(pid, Number(parent));
+      if (readFileSync(`/proc/${pid}/cmdline`, "utf8").includes(text)) found.push(pid);
+    } catch {
+      // It ended while it was being looked at.
+    }
+  }
+  const descends = (pid: number | undefined): boolean =>
+    pid !== undefined && pid > 1 && (parents.get(pid) === ancestor || descends(parents.get(pid)));
+  return found.filter(descends);
+}
