@@ -164,13 +164,6 @@ async function report(api: CoordinatorApi, id: string, reporter: Reporter): Prom
   }
 }
 
-/** Throws CliError for a state that nobody here can end. */
-function judge({ status, reason, step }: Progress): void {
-  if (status === "failed" || status === "stopped") {
-    throw new CliError(`the session ${status} at step ${step}${because(reason)}`);
-  }
-}
-
 const because = (reason: string): string => (reason === "" ? "" : `: ${plain(reason)}`);
 
 /** Says once, in words, what changed between two looks: who is there, and whether the session goes on. */
@@ -187,7 +180,7 @@ export class Narrator {
   take({ status, reason, step, clientCount, stage }: Progress): string[] {
     const lines: string[] = [];
     const isPresent = clientCount > 0;
-    const isOpen = stage !== "done" && status !== "failed";
+    const isOpen = stage !== "done" && status !== "failed" && status !== "stopped";
     if (isOpen && !isPresent && this.#wasPresent !== false) {
       lines.push(
         this.#everPresent || step > 0
@@ -261,10 +254,10 @@ export async function watchSession(options: WatchOptions): Promise<Ending> {
       elapsed: now / 1000,
       left,
     });
-    if (progress.stage === "done" && progress.status !== "failed") {
+    if (progress.status === "finished" || progress.status === "stopped") {
       return { status: progress.status, steps: progress.step, clients: roll.list(), engines: reporter.engines() };
     }
-    judge(progress);
+    if (status === "failed") throw new CliError(`the session failed at step ${step}${because(reason)}`);
     // Seen twice at the same step: the first look may have crossed the end on its way.
     const isAlone = volunteers !== null && volunteers.started > 0 && volunteers.alive === 0;
     const isDeserted = isAlone && progress.clientCount === 0;

@@ -14,7 +14,16 @@ import { buildWorkers } from "./build-worker.ts";
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), "..");
 const stamp = join(root, "build/stamp");
-const SOURCES = ["shared", "coordinator", "workers", "client", "scripts", "wrangler.toml", "package-lock.json"];
+const SOURCES = [
+  "shared",
+  "coordinator",
+  "workers",
+  "client",
+  "scripts",
+  "package.json",
+  "package-lock.json",
+  "wrangler.toml",
+];
 /** Folders that are compiled into dist/, each with its own runtime's types. */
 const PUBLISHED = ["client", "client/node", "cli"];
 

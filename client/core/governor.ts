@@ -23,6 +23,7 @@ export type Reaction = "continue" | "ease" | "pause";
 /** `pause` on battery only eases while at least 30 % are left. */
 export type Policies = Readonly<Record<Circumstance, Reaction>>;
 
+/** What is done where neither the caller nor the volunteer says otherwise. */
 export const DEFAULT_POLICIES: Policies = { hidden: "continue", battery: "pause", metered: "pause", slow: "ease" };
 
 /** What sensors say. A platform without a sensor says what is harmless. */

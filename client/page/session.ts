@@ -46,6 +46,9 @@ const LOSS: CurveStyle = {
 /** States in which the button is there to press. */
 const INVITES: ReadonlySet<StateName> = new Set(["open", "waiting", "deserted", "joining", "pausedBySession"]);
 
+/** After these nothing changes any more. */
+const ENDS: ReadonlySet<Progress["status"]> = new Set(["finished", "stopped", "failed"]);
+
 const OVER: ReadonlySet<StateName> = new Set(["finished", "stopped", "failed", "deleted"]);
 
 /** States whose own words say what went wrong. */
@@ -65,7 +68,7 @@ class SessionPage extends LitElement {
     found: { state: true },
     members: { state: true },
     evaluations: { state: true },
-    isTrying: { state: true },
+    tryPlace: { state: true },
   };
 
   declare info: SessionInfo | null;
@@ -82,7 +85,8 @@ class SessionPage extends LitElement {
   /** Everyone whose work counted; empty before the end. */
   declare members: readonly Member[];
   declare evaluations: readonly EvaluationMetric[];
-  declare isTrying: boolean;
+  /** Where the panel to try the network was opened; it stays there, for moved elsewhere it would lose the drawing. */
+  declare tryPlace: "above" | "below" | null;
 
   readonly #id = location.pathname.split("/").filter(Boolean).at(-1) ?? "";
   readonly #missing = missingFeatures(globalThis);
@@ -110,7 +114,7 @@ class SessionPage extends LitElement {
     this.found = "asking";
     this.members = [];
     this.evaluations = [];
-    this.isTrying = false;
+    this.tryPlace = null;
   }
 
   /** The SDK's handle while this tab takes part, and after that until it leaves. */
@@ -148,11 +152,14 @@ class SessionPage extends LitElement {
   /** Reads the session and its new metrics, and comes back later. */
   async #look(): Promise<void> {
     clearTimeout(this.#timer);
+    let isOver = false;
     try {
       // While this tab takes part it hears of the progress itself, and sooner; the rest of the session never changes.
       const isTold = this.participation?.isLive ?? false;
       const info = isTold && this.info !== null ? this.info : await readSession(this.#id);
       if (!isTold || this.progress === null) this.progress = info.progress;
+      // What is read from here on is then complete.
+      const { status } = this.progress;
       const metrics = await readMetrics(this.#id, this.#losses.last?.x ?? -1);
       this.info = info;
       for (const { step, loss } of metrics.steps) {
@@ -161,11 +168,12 @@ class SessionPage extends LitElement {
       this.evaluations = metrics.evaluations;
       this.members = metrics.result?.members ?? [];
       this.found = "found";
+      isOver = ENDS.has(status);
       document.title = `${info.definition.title} · Commonweight`;
     } catch (error) {
-      this.found = error instanceof UnknownSession ? "unknown" : "unreachable";
+      isOver = error instanceof UnknownSession;
+      this.found = isOver ? "unknown" : "unreachable";
     }
-    const isOver = this.found === "unknown" || (this.found === "found" && this.members.length > 0);
     if (!isOver) this.#timer = setTimeout(() => void this.#look(), document.hidden ? HIDDEN_INTERVAL : WATCH_INTERVAL);
   }
 
@@ -276,7 +284,7 @@ class SessionPage extends LitElement {
 
   readonly #try = async (): Promise<void> => {
     await import("./try/panel.ts");
-    this.isTrying = true;
+    this.tryPlace = OVER.has(this.#state()) ? "above" : "below";
     this.#respond();
   };
 
@@ -329,18 +337,19 @@ class SessionPage extends LitElement {
   #renderSession(info: SessionInfo, name: StateName): TemplateResult {
     const progress = this.progress ?? info.progress;
     const isOver = OVER.has(name);
+    const tryPlace = this.tryPlace ?? (isOver ? "above" : "below");
     const heldOut = heldOutOf(info.definition);
     const test = this.evaluations.find(({ work }) => work === "test");
     return html`
       ${renderProgress(info, progress, heldOut, test)}
       ${this.#renderMine(info, name, progress)}
-      ${isOver ? this.#renderTry(name, progress) : nothing}
+      ${tryPlace === "above" ? this.#renderTry(name, progress) : nothing}
       ${
         this.#losses.count < 2
           ? nothing
           : html`<div class="pair">${this.#renderLoss()}${heldOut.isMeasured ? this.#renderHeldOut(heldOut) : nothing}</div>`
       }
-      ${isOver ? nothing : this.#renderTry(name, progress)}
+      ${tryPlace === "below" ? this.#renderTry(name, progress) : nothing}
       ${renderCredit(isOver ? this.members : progress.clients, isOver)}
       ${isOver ? nothing : renderVolunteers(progress, this.handle?.clientId ?? "")}
       ${this.participation === null && INVITES.has(name) ? nothing : renderAbout(info)}
@@ -401,7 +410,7 @@ class SessionPage extends LitElement {
       <section class="card" aria-labelledby="try-title">
         <h2 id="try-title">Try it</h2>
         ${
-          this.isTrying
+          this.tryPlace !== null
             ? html`<commonweight-try .session=${this.#id} .isFinal=${OVER.has(name)}></commonweight-try>`
             : html`
                 <p>See what the network has learned. It is fetched and runs on your machine; what you enter stays here.</p>

@@ -187,7 +187,7 @@ describe("watch says plainly", () => {
     const watching = start("watch", link, "--json");
     await watching.printed('"status"');
     await api.control(id, "stop");
-    expect(await watching.ended).toBe(0);
+    expect(await watching.ended, watching.output.stderr).toBe(0);
     expect(linesOf(watching.output.stdout).some(({ status }) => status === "stopped")).toBe(true);
     await command.stop();
   });
