@@ -1,7 +1,9 @@
-/** Which coordinator a command talks to, and with which secret. */
+/** Which coordinator a command talks to, with which secret, and about which session. */
 
 import { CoordinatorApi } from "./api.ts";
+import { parseSession } from "./arguments.ts";
 import { DEFAULT_PORT } from "./coordinator.ts";
+import { CliError } from "./errors.ts";
 import { readState } from "./state.ts";
 
 export interface AccessOptions {
@@ -22,4 +24,22 @@ export function openApi({ server, data }: AccessOptions): CoordinatorApi {
   const isOwn = state !== null && Number(LOOPBACK.exec(url)?.[1]) === state.port;
   const given = process.env.COMMONWEIGHT_ADMIN_SECRET;
   return new CoordinatorApi(url, given || (isOwn ? state.secret : undefined));
+}
+
+/**
+ * The session that a link or an id names, and the coordinator that has it; without one, the coordinator's newest. Throws
+ * CliError for what is no session, and where there is none yet.
+ */
+export async function openSession(
+  link: string | undefined,
+  options: AccessOptions,
+): Promise<{ readonly api: CoordinatorApi; readonly id: string }> {
+  if (link !== undefined) {
+    const { server, id } = parseSession(link);
+    return { api: openApi({ ...options, server: server ?? options.server }), id };
+  }
+  const api = openApi(options);
+  const newest = (await api.listSessions()).sessions[0];
+  if (newest === undefined) throw new CliError(`${api.server} has no session yet`);
+  return { api, id: newest.id };
 }

@@ -29,13 +29,20 @@ export interface SessionFile {
   readonly onEpoch: ((report: EpochReport) => void) | null;
 }
 
-/** `commonweight/nn` in a session file is this package's own, wherever the file lies. */
+/**
+ * `commonweight/nn` in a session file is this package's own, wherever the file lies; and what its folder's package.json
+ * leaves open, as the one that npm writes does, is a module (not so in installed packages).
+ */
 function resolveOwnImports(): void {
   const source = join(packageRoot, "shared/nn/index.ts");
   const own = pathToFileURL(existsSync(source) ? source : join(packageRoot, "dist/shared/nn/index.js")).href;
   registerHooks({
-    resolve: (specifier, context, next) =>
-      specifier === "commonweight/nn" ? { url: own, shortCircuit: true } : next(specifier, context),
+    resolve: (specifier, context, next) => {
+      if (specifier === "commonweight/nn") return { url: own, shortCircuit: true };
+      const resolved = next(specifier, context);
+      const isOpen = (resolved.format ?? null) === null && /^(?!.*\/node_modules\/).*\.[jt]s$/.test(resolved.url);
+      return isOpen ? { ...resolved, format: resolved.url.endsWith(".ts") ? "module-typescript" : "module" } : resolved;
+    },
   });
 }
 

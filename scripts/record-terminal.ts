@@ -1,19 +1,22 @@
 /**
  * `npm run record -- <out.svg> <command> [<command> …]`: runs the commands one after another in a pseudo-terminal and
  * writes what a person sees as an animated SVG, which every browser plays and no player is needed for. Real time, but
- * that pauses longer than a second are cut.
+ * that pauses longer than a second are cut. A command that ends with & goes on beside those after it, as in a terminal of
+ * its own, of which only the first seconds are shown.
  */
 
-import { spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import xterm from "@xterm/headless";
 
-const COLUMNS = 96;
-const ROWS = 22;
+const COLUMNS = 112;
+const ROWS = 24;
 /** Milliseconds between two looks at the screen, the longest time that one picture stays, and how long the last one does. */
 const INTERVAL = 200;
 const LONGEST = 1_000;
 const LAST = 6_000;
+/** Milliseconds of a background command that are shown. */
+const BACKGROUND_SHOWN = 5_000;
 const FONT = { size: 13, width: 7.8, height: 18 } as const;
 
 interface Frame {
@@ -23,14 +26,29 @@ interface Frame {
 
 const escapeText = (text: string): string => text.replace(/[&<>]/g, (found) => `&#${found.charCodeAt(0)};`);
 
+/** Commands that go on until the recording ends. */
+const background: ChildProcess[] = [];
+
 /** Runs a command line in a pseudo-terminal of the recording's size; what it writes goes to the screen. */
 function play(command: string, write: (data: string) => void): Promise<void> {
+  const isBackground = command.endsWith("&");
+  const sized = `stty cols ${COLUMNS} rows ${ROWS}; ${command.replace(/&$/, "")}`;
+  const child = spawn("script", ["-qefc", sized, "/dev/null"], { stdio: ["ignore", "pipe", "inherit"] });
+  let isShown = true;
+  child.stdout.setEncoding("utf8").on("data", (data: string) => {
+    if (isShown) write(data);
+  });
   return new Promise((resolve, reject) => {
-    const sized = `stty cols ${COLUMNS} rows ${ROWS}; ${command}`;
-    const child = spawn("script", ["-qefc", sized, "/dev/null"], { stdio: ["ignore", "pipe", "inherit"] });
-    child.stdout.setEncoding("utf8").on("data", write);
     child.once("error", reject);
-    child.once("close", (code) => (code === 0 ? resolve() : reject(new Error(`${command} ended with ${code}`))));
+    if (!isBackground) {
+      child.once("close", (code) => (code === 0 ? resolve() : reject(new Error(`${command} ended with ${code}`))));
+      return;
+    }
+    background.push(child);
+    setTimeout(() => {
+      isShown = false;
+      resolve();
+    }, BACKGROUND_SHOWN);
   });
 }
 
@@ -93,6 +111,7 @@ if (out === undefined || commands.length === 0) {
   process.exit(2);
 }
 const frames = await record(commands);
+for (const child of background) child.kill();
 const svg = render(frames);
 writeFileSync(out, svg);
 console.log(`${out}: ${frames.length} pictures, ${Math.round(svg.length / 1000)} kB`);

@@ -1,9 +1,9 @@
 /** `commonweight delete`: a session and everything it holds. */
 
 import type { Command } from "commander";
-import { type AccessOptions, openApi } from "../access.ts";
+import { type AccessOptions, openSession } from "../access.ts";
 import type { SessionDescription } from "../api.ts";
-import { createCommand, dataOption, parseSession, serverOption, yesOption } from "../arguments.ts";
+import { createCommand, dataOption, serverOption, yesOption } from "../arguments.ts";
 import { confirm } from "../confirm.ts";
 import { plain } from "../foreign-text.ts";
 
@@ -17,8 +17,7 @@ function consequence({ progress }: SessionDescription): string {
 }
 
 async function deleteSession(link: string, options: AccessOptions & { readonly yes: boolean }): Promise<void> {
-  const { server, id } = parseSession(link);
-  const api = openApi({ server: server ?? options.server, data: options.data });
+  const { api, id } = await openSession(link, options);
   const session = await api.readSession(id);
   const { definition, progress } = session;
   const what = `“${plain(definition.title, 80)}” at step ${progress.step} of ${progress.totalSteps}`;

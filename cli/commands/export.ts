@@ -3,9 +3,9 @@
 import { mkdirSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { type Command, Option } from "commander";
-import { type AccessOptions, openApi } from "../access.ts";
+import { type AccessOptions, openSession } from "../access.ts";
 import type { CoordinatorApi, SessionDescription } from "../api.ts";
-import { createCommand, dataOption, parseSession, serverOption } from "../arguments.ts";
+import { createCommand, dataOption, serverOption } from "../arguments.ts";
 import { CliError, messageOf, RefusedError } from "../errors.ts";
 import { plain } from "../foreign-text.ts";
 import { encodeCsv, encodeJsonLines, type Measurement, readRecord } from "../metric-files.ts";
@@ -86,9 +86,8 @@ const FORMATS = {
 
 type Format = keyof typeof FORMATS;
 
-async function runExport(link: string, options: ExportOptions): Promise<void> {
-  const { server, id } = parseSession(link);
-  const api = openApi({ server: server ?? options.server, data: options.data });
+async function runExport(link: string | undefined, options: ExportOptions): Promise<void> {
+  const { api, id } = await openSession(link, options);
   const format = FORMATS[options.format];
   const session = await api.readSession(id);
   await format.run({ api, session, which: options.which, out: resolve(options.out ?? format.out) });
@@ -96,13 +95,14 @@ async function runExport(link: string, options: ExportOptions): Promise<void> {
 
 export function exportCommand(): Command {
   const examples = [
+    "export --format csv",
     "export http://127.0.0.1:8787/s/0123456789abcdef0123456789abcdef -o model.safetensors",
     "export 0123456789abcdef0123456789abcdef --which latest",
     "export 0123456789abcdef0123456789abcdef --format csv -o metrics.csv",
     "export 0123456789abcdef0123456789abcdef --format tensorboard -o runs/moons",
   ];
   return createCommand("export", "write a session's weights, or losses and metrics, to a file", examples)
-    .argument("<session>", "its link, https://host/s/<id>, or its id")
+    .argument("[session]", "its link, https://host/s/<id>, or its id; by default the coordinator's newest")
     .addOption(
       new Option(
         "--format <format>",

@@ -19,12 +19,12 @@ Or step by step. In one terminal, a coordinator that keeps running:
 In another:
   npx commonweight dataset push moons --csv moons.csv --target moon --mine
   npx commonweight train session.ts --server http://127.0.0.1:${DEFAULT_PORT}
-While it trains, with the link that train prints:
-  npx commonweight watch <link>
+While it trains (the link is what train prints):
+  npx commonweight watch
   npx commonweight volunteer <link>
 And then:
-  npx commonweight export <link> -o moons.safetensors
-  npx commonweight export <link> --format csv -o metrics.csv`;
+  npx commonweight export -o moons.safetensors
+  npx commonweight export --format csv -o metrics.csv`;
 }
 
 function init(folder: string, { force }: { readonly force: boolean }): void {

@@ -2,15 +2,14 @@
 
 import type { Command } from "commander";
 import { planRun } from "../../shared/session/plan.ts";
-import { type AccessOptions, openApi } from "../access.ts";
-import { createCommand, dataOption, parseSession, serverOption } from "../arguments.ts";
+import { type AccessOptions, openSession } from "../access.ts";
+import { createCommand, dataOption, serverOption } from "../arguments.ts";
 import { createDisplay } from "../display.ts";
 import { summarize } from "../summary.ts";
 import { watchSession } from "../watch.ts";
 
-async function watch(link: string, options: AccessOptions & { readonly json: boolean }): Promise<void> {
-  const { server, id } = parseSession(link);
-  const api = openApi({ server: server ?? options.server, data: options.data });
+async function watch(link: string | undefined, options: AccessOptions & { readonly json: boolean }): Promise<void> {
+  const { api, id } = await openSession(link, options);
   const session = await api.readSession(id);
   const display = createDisplay(options);
   try {
@@ -35,12 +34,13 @@ async function watch(link: string, options: AccessOptions & { readonly json: boo
 
 export function watchCommand(): Command {
   const examples = [
+    "watch",
     "watch http://127.0.0.1:8787/s/0123456789abcdef0123456789abcdef",
     "watch 0123456789abcdef0123456789abcdef",
     "watch https://host/s/0123456789abcdef0123456789abcdef --json | jq .loss",
   ];
   return createCommand("watch", "show how a session goes, until it ends", examples)
-    .argument("<session>", "its link, https://host/s/<id>, or its id")
+    .argument("[session]", "its link, https://host/s/<id>, or its id; by default the coordinator's newest")
     .option("--json", "one JSON object a line on standard output: session, status, step, epoch, finished", false)
     .addOption(serverOption())
     .addOption(dataOption())

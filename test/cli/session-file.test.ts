@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -125,6 +125,20 @@ describe("errors in a session file point at its line", () => {
       "error: l.ts: its default export must be defineSession({...})\n",
     );
   });
+});
+
+it("a folder whose package.json says nothing of modules, as npm writes it, is no reason for a warning", async () => {
+  const project = join(folder, "untyped");
+  mkdirSync(project);
+  writeFileSync(join(project, "package.json"), "{}");
+  writeFileSync(join(project, "layers.ts"), "export const layers: number = 3;\n");
+  const file = "untyped/session.ts";
+  // Warnings are printed a moment after their cause.
+  const source = `
+    import { layers } from "./layers.ts";
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    export default layers;`;
+  expect(await complaint(file, source)).toBe(`error: ${file}: its default export must be defineSession({...})\n`);
 });
 
 describe("init", () => {
