@@ -1,6 +1,7 @@
 /** What the page reads over HTTP: the session and its metrics. Both routes are documented in docs/protocol.md. */
 
 import type { Progress } from "../../shared/protocol/messages.ts";
+import type { SessionCost } from "../../shared/session/cost.ts";
 import type { DatasetManifest } from "../../shared/session/dataset.ts";
 import type { SessionDefinition } from "../../shared/session/definition.ts";
 
@@ -11,6 +12,8 @@ export interface SessionInfo {
   /** Number of parameters, padding included. */
   readonly parameters: number;
   readonly progress: Progress;
+  /** Of the coordinator, so far. */
+  readonly cost: SessionCost;
 }
 
 export interface StepMetric {

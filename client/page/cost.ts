@@ -26,7 +26,11 @@ const PARAMETER_COPIES = 5;
 /** A backward pass holds about twice the values of the forward pass it follows. */
 const PASSES = 3;
 
-export function costOf({ definition, manifest, parameters }: SessionInfo): Cost {
+export function costOf({
+  definition,
+  manifest,
+  parameters,
+}: Pick<SessionInfo, "definition" | "manifest" | "parameters">): Cost {
   const blocks = blockCount(parameters);
   const metrics = Object.keys(definition.graph.outputs.metrics).length;
   const bytesPerSum = definition.codec === "fixed16" ? 2 : 4;

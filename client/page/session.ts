@@ -25,6 +25,7 @@ import { Pace } from "./pace.ts";
 import { Participation } from "./participation.ts";
 import { forgetPreferences, keepPreferences, type Preferences, readPreferences } from "./preferences.ts";
 import { type Situation, STATES, type StateName, stateOf } from "./states.ts";
+import { renderCost } from "./view/cost.ts";
 import { renderInvitation, renderTerms } from "./view/invitation.ts";
 import { renderPart } from "./view/part.ts";
 import { renderCredit, renderVolunteers } from "./view/people.ts";
@@ -32,6 +33,8 @@ import { renderProgress, renderState } from "./view/progress.ts";
 
 const WATCH_INTERVAL = 2_000; // milliseconds between two looks at the coordinator
 const HIDDEN_INTERVAL = 15_000;
+/** How old what the session has cost may be, while this tab hears of the rest itself. */
+const COST_INTERVAL = 60_000;
 const SMOOTHING = 0.95;
 
 const LOSS: CurveStyle = {
@@ -97,6 +100,8 @@ class SessionPage extends LitElement {
   #joins = 0;
   /** The button that had the focus is about to go: the focus follows to what takes its place. */
   #movesFocus = false;
+  /** When the session was last read as a whole. */
+  #readAt = Number.NEGATIVE_INFINITY;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
   constructor() {
@@ -154,9 +159,11 @@ class SessionPage extends LitElement {
     clearTimeout(this.#timer);
     let isOver = false;
     try {
-      // While this tab takes part it hears of the progress itself, and sooner; the rest of the session never changes.
+      // While this tab takes part it hears of the progress itself, and sooner; the rest changes slowly or never.
       const isTold = this.participation?.isLive ?? false;
-      const info = isTold && this.info !== null ? this.info : await readSession(this.#id);
+      const isFresh = performance.now() - this.#readAt < COST_INTERVAL;
+      const info = isTold && isFresh && this.info !== null ? this.info : await readSession(this.#id);
+      if (info !== this.info) this.#readAt = performance.now();
       if (!isTold || this.progress === null) this.progress = info.progress;
       // What is read from here on is then complete.
       const { status } = this.progress;
@@ -352,6 +359,7 @@ class SessionPage extends LitElement {
       ${tryPlace === "below" ? this.#renderTry(name, progress) : nothing}
       ${renderCredit(isOver ? this.members : progress.clients, isOver)}
       ${isOver ? nothing : renderVolunteers(progress, this.handle?.clientId ?? "")}
+      ${name === "deleted" ? nothing : renderCost(info)}
       ${this.participation === null && INVITES.has(name) ? nothing : renderAbout(info)}
     `;
   }

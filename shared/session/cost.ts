@@ -110,3 +110,10 @@ export function costOf(usage: Usage): SessionCost {
     parts,
   };
 }
+
+/** Small sums keep two digits that say something. */
+export const formatDollars = (dollars: number): string =>
+  `$${dollars === 0 || dollars >= 1 ? dollars.toFixed(2) : dollars.toFixed(Math.min(8, 1 - Math.floor(Math.log10(dollars))))}`;
+
+/** Part of a free day, two digits of it. */
+export const formatFreeShare = (share: number): string => `${Number((share * 100).toPrecision(2))} % of a free day`;

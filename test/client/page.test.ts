@@ -174,8 +174,7 @@ describe("the cost that is told", () => {
     const parameters = 50_176 + 64 + 2_048 + 32 + 320 + 12;
     const blocks = Math.ceil(parameters / 256);
     const align = (bytes: number): number => Math.ceil(bytes / 16) * 16;
-    const info = { id: "", definition, manifest: null, parameters, progress: progress({}) };
-    const { dataBytes, bytesPerStep, bytesPerShare, memoryBytes } = costOf(info);
+    const { dataBytes, bytesPerStep, bytesPerShare, memoryBytes } = costOf({ definition, manifest: null, parameters });
     expect(dataBytes).toBe(0);
     expect(bytesPerStep).toBe(align(blocks) + parameters * 4);
     expect(bytesPerShare).toBe(16 + align(blocks) + parameters * 4);

@@ -159,6 +159,13 @@ describe("the session's page", () => {
     await says(page, "Nobody is here");
     await untilCount(id, 0);
     expect(await page.locator("form").innerText()).toContain("You have left. Thank you");
+    const cost = page.locator("details", { has: page.locator(figure("cost")) });
+    expect(await cost.locator("summary").innerText()).toMatch(
+      /^Its coordinator has cost \$0\.\d+ so far, .* of a free day$/,
+    );
+    await cost.locator("summary").click();
+    const written = cost.getByRole("row", { name: /^rows written/ }).locator("td");
+    expect(Number((await written.first().innerText()).replace(/\D/g, ""))).toBeGreaterThan(0);
     expect(await clientOf(page)).toBeNull();
   });
 
