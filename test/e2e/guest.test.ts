@@ -1,7 +1,10 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Tab } from "../../cli/devtools.ts";
+import { parseAddress } from "../../client/core/address.ts";
+import { Volunteer } from "../../client/core/volunteer.ts";
 import type { Usage } from "../../client/index.ts";
 import { joinTraining, type TrainingHandle } from "../../client/node/index.ts";
+import { nodePlatform } from "../../client/node/platform.ts";
 import { mnistSession, startTestCoordinator, type TestCoordinator, untilDone } from "./coordinator.ts";
 import { trainSteadily } from "./exactness.ts";
 import { ChromiumFleet, nodeFleet } from "./fleets.ts";
@@ -126,6 +129,39 @@ describe("a good guest", () => {
       },
     });
     await line.stop();
+  });
+
+  it("goes on after its wall clock jumped an hour ahead, and back again", async () => {
+    const id = await create();
+    let jump = 0; // milliseconds
+    const said: string[] = [];
+    const options = {
+      address: parseAddress(`${coordinator.url}/s/${id}`, undefined),
+      engine: "wasm",
+      workers: 1,
+      identity: undefined,
+      data: undefined,
+      budget: undefined,
+      name: undefined,
+      share: undefined,
+      policies: undefined,
+      graphHash: undefined,
+      minimumSamples: undefined,
+    } as const;
+    const platform = { ...nodePlatform, date: () => Date.now() + jump };
+    const volunteer = new Volunteer(options, platform, (event) => {
+      if (event.type === "status") said.push(event.detail.status);
+    });
+    for (const hour of [3_600_000, 0]) {
+      const { step } = await read(id);
+      await until(async () => (await read(id)).step >= step + 20, "steps");
+      jump = hour;
+    }
+    const { result } = await untilDone(coordinator.api, id);
+    await volunteer.finished;
+    expect(result?.weightsHash).toBe(undisturbed);
+    // Ahead looks like a sleep: it shook hands once more than at first. Back does not.
+    expect(said.filter((status) => status === "connecting")).toHaveLength(2);
   });
 
   it("takes the share of the time that was wanted", async () => {
