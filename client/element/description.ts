@@ -9,6 +9,9 @@ import { TrainingError } from "../core/errors.ts";
 /** Characters of a title that are shown; a coordinator accepts no longer ones. */
 const TITLE_LIMIT = 200;
 
+/** Statuses of a session after which nothing is left to compute. */
+export const ENDS: ReadonlySet<unknown> = new Set(["finished", "stopped", "failed"]);
+
 export interface SessionStanding {
   readonly step: number;
   readonly totalSteps: number;
@@ -32,18 +35,18 @@ const count = (value: unknown): number => (typeof value === "number" && value >=
 function parseDescription(reply: unknown): SessionDescription {
   const { definition, progress } = (reply ?? {}) as Untrusted<{ definition: unknown; progress: unknown }>;
   const { title } = (definition ?? {}) as Untrusted<{ title: string }>;
-  const { step, totalSteps, loss, stage } = (progress ?? {}) as Untrusted<{
+  const { step, totalSteps, loss, status } = (progress ?? {}) as Untrusted<{
     step: number;
     totalSteps: number;
     loss: number;
-    stage: string;
+    status: string;
   }>;
   return {
     title: typeof title === "string" ? title.slice(0, TITLE_LIMIT) : "",
     step: count(step),
     totalSteps: count(totalSteps),
     loss: typeof loss === "number" ? loss : null,
-    isOver: stage === "done",
+    isOver: ENDS.has(status),
   };
 }
 

@@ -21,7 +21,7 @@ import {
   type TrainingHandle,
   type VolunteerStatus,
 } from "../index.ts";
-import { NOTHING_YET, readDescription, type SessionDescription } from "./description.ts";
+import { ENDS, NOTHING_YET, readDescription, type SessionDescription } from "./description.ts";
 import { type Action, type Card, createView } from "./view.ts";
 
 export type { EngineChoice, TrainingError, TrainingEvents, TrainingHandle } from "../index.ts";
@@ -228,8 +228,8 @@ export class CommonweightSession extends HTMLElement {
         this.#session = { ...(this.#session ?? NOTHING_YET), title: event.detail.title };
         break;
       case "progress": {
-        const { step, totalSteps, loss, stage } = event.detail;
-        this.#session = { title: this.#session?.title ?? "", step, totalSteps, loss, isOver: stage === "done" };
+        const { step, totalSteps, loss, status } = event.detail;
+        this.#session = { title: this.#session?.title ?? "", step, totalSteps, loss, isOver: ENDS.has(status) };
         break;
       }
       case "finished":

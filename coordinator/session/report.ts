@@ -3,6 +3,7 @@
 import type { Progress } from "../../shared/protocol/messages.ts";
 import { epochOf, type RunPlan } from "../../shared/session/plan.ts";
 import type { MetricRow, RunState, SessionStore } from "../store/store.ts";
+import { isOver } from "./retention.ts";
 
 /** Members in a result: those that contributed most. */
 const MEMBERS_SHOWN = 200;
@@ -42,9 +43,9 @@ export function idleProgress(store: SessionStore, state: RunState, plan: RunPlan
   };
 }
 
-/** What came out, once everything is done; null before. */
+/** What came out, once it is over; null before. Hashes are of what was trained to its end. */
 export function describeResult(store: SessionStore, state: RunState) {
-  if (state.stage !== "done") return null;
+  if (!isOver(state)) return null;
   const test = store.lastMetric("test");
   return {
     testLoss: test?.loss ?? null,

@@ -2,7 +2,7 @@ import { evictDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { describe, expect, it } from "vitest";
 import type { Progress } from "../../shared/protocol/messages.ts";
-import { createSession, FakeClient, fakeResult, request, stubOf, type TestEnv, tinySession } from "./fleet.ts";
+import { asAdmin, createSession, FakeClient, fakeResult, request, stubOf, type TestEnv, tinySession } from "./fleet.ts";
 
 const definition = tinySession({ steps: 2 });
 
@@ -81,6 +81,19 @@ describe("names", () => {
       message.type === "progress" && message.clients.length === 2 ? message : undefined,
     );
     expect(namesOf(progress).sort()).toEqual(["", "Grace"]);
+  });
+
+  it("are credited in a session that was stopped, which has no final weights", async () => {
+    const id = await createSession(definition);
+    const client = await join(id, "Ada");
+    await workUpTo(client, 1); // so the first step is durable
+    expect((await readResult(id)).result).toBeNull();
+    await request(`/api/sessions/${id}/control`, asAdmin({ method: "POST", body: '{"action":"stop"}' }));
+    expect((await readResult(id)).result).toMatchObject({
+      weightsHash: null,
+      bestHash: null,
+      members: [{ name: "Ada" }],
+    });
   });
 
   it("taken back by an empty name are gone", async () => {

@@ -112,9 +112,9 @@ export function renderPart(
           <dd>${everyone === 0 ? "–" : formatShare(Math.min(1, part.samples / everyone))}</dd>
         </div>
         <div><dt>time computing</dt><dd>${formatDuration(usage.computeSeconds)}</dd></div>
-                <div><dt>busy lately</dt><dd data-figure="duty">${formatPercent(usage.dutyCycle)}</dd></div>
-                <div><dt>downloaded</dt><dd>${formatBytes(usage.bytesDown)}</dd></div>
-                <div><dt>uploaded</dt><dd>${formatBytes(usage.bytesUp)}</dd></div>
+        <div><dt>busy lately</dt><dd data-figure="duty">${formatPercent(usage.dutyCycle)}</dd></div>
+        <div><dt>downloaded</dt><dd>${formatBytes(usage.bytesDown)}</dd></div>
+        <div><dt>uploaded</dt><dd>${formatBytes(usage.bytesUp)}</dd></div>
         <div><dt>connection</dt><dd class="small" data-figure="status">${describeStatus(part)}</dd></div>
         <div><dt>engine</dt><dd class="small" data-figure="engine">${participation.handle.engine}</dd></div>
         <div><dt>device</dt><dd class="small" data-figure="device">${participation.handle.device}</dd></div>
