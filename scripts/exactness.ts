@@ -21,7 +21,7 @@ const coordinator = await startTestCoordinator();
 const fleet = values.fleet === "chromium" ? await ChromiumFleet.launch() : nodeFleet;
 let differences = 0;
 for (const seed of values.seeds.split(",").map(Number)) {
-  const run: Run = { coordinator, fleet, seed, steps };
+  const run: Run = { coordinator, fleet, seed, steps, lateResults: 2 };
   const reference = await trainSteadily({ ...run, fleet: nodeFleet }, 1);
   const outcomes = [];
   for (const clients of [1, 2, 5]) outcomes.push(await trainSteadily(run, clients));

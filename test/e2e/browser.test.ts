@@ -50,7 +50,7 @@ describe("volunteers in real browser tabs", () => {
     const steps = 60;
     const fleet = await ChromiumFleet.launch();
     onTestFinished(() => fleet.stop());
-    const run: Run = { coordinator, fleet, seed: 0, steps };
+    const run: Run = { coordinator, fleet, seed: 0, steps, lateResults: 1 };
     const node = await trainSteadily({ ...run, fleet: nodeFleet }, 1);
     expect(node.samples).toEqual(new Array(steps).fill(256));
     const tabs = await trainWithChurn(run, (line) => console.log(line));

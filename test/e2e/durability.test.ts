@@ -122,7 +122,10 @@ describe("a coordinator that is killed (I3)", () => {
 
   it("loses nothing when workerd dies five times: the tabs go on, and the bits are the calm run's", async () => {
     const id = await create();
+    // All of it lies before the kills, however long tabs take to open.
+    await dev.api.control(id, "pause");
     const tabs = [await watch(fleet, `${dev.url}/s/${id}`, "one"), await watch(fleet, `${dev.url}/s/${id}`, "two")];
+    await dev.api.control(id, "resume");
     const random = schedule(SEED);
     const readStep = async () => (await dev.api.readSession(id)).progress.step;
     for (let kill = 0; kill < 5; kill++) {

@@ -15,6 +15,8 @@ export interface Run {
   readonly fleet: Fleet;
   readonly seed: number;
   readonly steps: number;
+  /** How many results of the volunteer on the slow line come too late; each takes as long as a lease. */
+  readonly lateResults: number;
 }
 
 export interface Outcome {
@@ -26,18 +28,23 @@ export interface Outcome {
   readonly late: number;
 }
 
-async function create({ coordinator: { api }, seed, steps }: Run): Promise<string> {
+async function create({ coordinator: { api }, seed, steps }: Omit<Run, "lateResults">): Promise<string> {
   const definition = mnistSession({ seed, maxSteps: steps, epochs: Math.ceil(steps / 215) });
   return (await api.createSession(definition)).id;
 }
 
-async function outcomeOf({ coordinator: { api } }: Run, id: string, kills = 0, late = 0): Promise<Outcome> {
+async function outcomeOf(
+  { coordinator: { api } }: Pick<Run, "coordinator">,
+  id: string,
+  kills = 0,
+  late = 0,
+): Promise<Outcome> {
   const { result, steps } = await api.readMetrics(id, 0);
   return { weightsHash: result?.weightsHash ?? "", samples: steps.map(({ samples }) => samples), kills, late };
 }
 
 /** `clients` steady volunteers. */
-export async function trainSteadily(run: Run, clients: number): Promise<Outcome> {
+export async function trainSteadily(run: Omit<Run, "lateResults">, clients: number): Promise<Outcome> {
   const { coordinator, fleet } = run;
   const id = await create(run);
   const start = (_: unknown, index: number): Promise<FleetMember> =>
@@ -59,15 +66,12 @@ export function schedule(seed: number): () => number {
   };
 }
 
-/** How many results of the volunteer on the slow line come too late. */
-const LATE_RESULTS = 2;
-
 /**
  * Three volunteers that are killed and start again on a seeded schedule, and one whose results lie on a slow line until
  * their lease has expired and others have done their work.
  */
 export async function trainWithChurn(run: Run, say: (line: string) => void): Promise<Outcome> {
-  const { coordinator, fleet, seed } = run;
+  const { coordinator, fleet, seed, lateResults } = run;
   const { api, url } = coordinator;
   const id = await create(run);
   const random = schedule(seed);
@@ -98,13 +102,13 @@ export async function trainWithChurn(run: Run, say: (line: string) => void): Pro
   const line = await startSlowLine(url);
   const slow = await fleet.start(`${line.url}/s/${id}`, "slow volunteer");
   const delayResults = async (): Promise<void> => {
-    for (let count = 0; count < LATE_RESULTS && !isOver; count++) {
+    for (let count = 0; count < lateResults && !isOver; count++) {
       await Promise.race([line.held(), over.promise]);
       const { step } = (await api.readSession(id)).progress;
       // Only an expired lease lets the step end without it.
       while (!isOver && (await api.readSession(id)).progress.step <= step) await pause(50);
       if (!isOver) say(`seed ${seed}: a result for step ${step} arrives during a later one`);
-      if (count === LATE_RESULTS - 1) line.open();
+      if (count === lateResults - 1) line.open();
       else line.release();
     }
   };

@@ -11,7 +11,7 @@ import { ChromiumFleet, nodeFleet } from "./fleets.ts";
 import { startLine } from "./line.ts";
 import { findDescendants } from "./processes.ts";
 
-const STEPS = 150;
+const STEPS = 100;
 const SEED = 0;
 /** The page's handle (client/page). */
 const HANDLE = 'document.querySelector("commonweight-page").handle';
@@ -80,7 +80,7 @@ describe("a good guest", () => {
     const { step } = await read(id);
     await away(tab);
     await pause(6_000);
-    await until(async () => (await read(id)).step >= step + 15, "step without the tab");
+    await until(async () => (await read(id)).step >= step + 8, "step without the tab");
     await back(tab);
     const returned = performance.now();
     await other.leave();
