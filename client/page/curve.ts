@@ -47,6 +47,7 @@ export class CurveElement extends HTMLElement {
   #style = DEFAULT_STYLE;
   #points: [xs: number[], ys: number[]] = [[], []];
   #drawn = "";
+  #timer: ReturnType<typeof setTimeout> | undefined;
 
   /** Set once, before the first points. */
   set look(style: CurveStyle) {
@@ -60,7 +61,11 @@ export class CurveElement extends HTMLElement {
     const state = `${xs.length} ${xs.at(-1)} ${ys.at(-1)}`;
     if (state === this.#drawn) return;
     this.#drawn = state;
-    this.#plot?.setData(points);
+    // A task of its own for each curve: all of them at once could hold the page up.
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined;
+      this.#plot?.setData(this.#points);
+    });
   }
 
   connectedCallback(): void {
@@ -76,6 +81,8 @@ export class CurveElement extends HTMLElement {
   disconnectedCallback(): void {
     this.#observer?.disconnect();
     this.#scheme.removeEventListener("change", this.#redraw);
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
     this.#plot?.destroy();
     this.#plot = null;
   }
