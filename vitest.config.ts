@@ -37,7 +37,8 @@ export default defineConfig({
           include: ["test/{e2e,docs}/**/*.test.ts"],
           testTimeout: 300_000,
           hookTimeout: 120_000,
-          fileParallelism: false,
+          // They wait more than they compute.
+          maxWorkers: 2,
           sequence: { groupOrder: 2 },
         },
       },

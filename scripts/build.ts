@@ -1,6 +1,6 @@
 /**
- * `npm run build`: everything that is served, bundled or published. The parts that the command line and the tests need are
- * rebuilt only when a source changed (`ensureBuilt`).
+ * `npm run build`: everything that is served, bundled or published, each rebuilt only when a source changed. The command
+ * line needs what is served and bundled (`ensureBuilt`), the tests the package too.
  */
 
 import { spawnSync } from "node:child_process";
@@ -13,7 +13,7 @@ import { buildPages } from "./build-pages.ts";
 import { buildWorkers } from "./build-worker.ts";
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), "..");
-const stamp = join(root, "build/stamp");
+/** What is served and bundled is made of these, and the published package of some more. */
 const SOURCES = [
   "shared",
   "coordinator",
@@ -24,6 +24,7 @@ const SOURCES = [
   "package-lock.json",
   "wrangler.toml",
 ];
+const PACKAGE_SOURCES = [...SOURCES, "cli", "bin"];
 /** Folders that are compiled into dist/, each with its own runtime's types. */
 const PUBLISHED = ["client", "client/node", "cli"];
 
@@ -36,15 +37,34 @@ function* filesIn(path: string): Generator<string> {
   }
 }
 
-function hashSources(): string {
+function hashOf(sources: readonly string[]): string {
   const hash = createHash("sha256");
-  for (const source of SOURCES) {
+  for (const source of sources) {
     const path = join(root, source);
     for (const file of /\.\w+$/.test(source) ? [path] : filesIn(path)) {
       hash.update(relative(root, file)).update("\0").update(readFileSync(file)).update("\0");
     }
   }
   return hash.digest("hex");
+}
+
+interface Product {
+  /** Folder that it is in. */
+  readonly folder: string;
+  /** File in build/ that says from which state of the sources it was made. */
+  readonly stamp: string;
+  readonly sources: readonly string[];
+}
+
+/** Makes what is not there, or was made of other sources. */
+async function ensure({ folder, stamp, sources }: Product, make: () => Promise<void>): Promise<void> {
+  const file = join(root, "build", stamp);
+  const hash = hashOf(sources);
+  if (existsSync(join(root, folder)) && existsSync(file) && readFileSync(file, "utf8") === hash) return;
+  rmSync(file, { force: true });
+  await make();
+  mkdirSync(dirname(file), { recursive: true });
+  writeFileSync(file, hash);
 }
 
 /** Runs a tool of node_modules under this very Node; its output is shown only if it fails. */
@@ -65,17 +85,20 @@ function bundleWorker(): void {
 }
 
 /** Assets, the SDK's workers and the Worker's bundle, if any source changed since they were built. */
-export async function ensureBuilt(onStart: () => void = () => {}): Promise<void> {
-  const hash = hashSources();
-  if (existsSync(stamp) && readFileSync(stamp, "utf8") === hash) return;
-  onStart();
-  rmSync(stamp, { force: true });
-  await buildWorkers();
-  await buildPages();
-  rmSync(join(root, "build/worker"), { recursive: true, force: true });
-  bundleWorker();
-  mkdirSync(dirname(stamp), { recursive: true });
-  writeFileSync(stamp, hash);
+export function ensureBuilt(onStart: () => void = () => {}): Promise<void> {
+  return ensure({ folder: "build/assets", stamp: "stamp", sources: SOURCES }, async () => {
+    onStart();
+    await buildWorkers();
+    await buildPages();
+    rmSync(join(root, "build/worker"), { recursive: true, force: true });
+    bundleWorker();
+  });
+}
+
+/** All that is published, if any source changed since it was built. */
+export async function ensurePackage(onStart: () => void = () => {}): Promise<void> {
+  await ensureBuilt(onStart);
+  await ensure({ folder: "dist", stamp: "package-stamp", sources: PACKAGE_SOURCES }, compilePackage);
 }
 
 /** What is carried along inside other files, and so is no dependency of the published package. */
@@ -128,7 +151,6 @@ async function compilePackage(): Promise<void> {
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  await ensureBuilt(() => console.log("building pages, workers and the Worker's bundle"));
-  await compilePackage();
+  await ensurePackage(() => console.log("building pages, workers and the Worker's bundle"));
   console.log("built: build/assets, build/worker, dist");
 }

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { packageRoot } from "../../cli/root.ts";
-import { ensureBuilt } from "../../scripts/build.ts";
+import { ensurePackage } from "../../scripts/build.ts";
 import { type Block, type Language, PAGES, readPage } from "./blocks.ts";
 import { EXCEPTIONS, type Exception, exceptionFor } from "./exceptions.ts";
 import { checkExported, needsPyTorch } from "./exported.ts";
@@ -73,7 +73,7 @@ const RUNNERS: Readonly<Record<Language, (terminal: Terminal, block: Block) => P
 };
 
 describe("everything that the documentation says one can type", () => {
-  beforeAll(() => ensureBuilt());
+  beforeAll(() => ensurePackage());
   afterAll(() => browser.stop());
 
   it("has the right types", async () => {

@@ -174,21 +174,20 @@ describe("a good guest", () => {
     await tab.evaluate(`${HANDLE}.setShare(0.25)`);
     const usage = (): Promise<Usage> => tab.evaluate(`${HANDLE}.usage`);
     await until(async () => (await usage()).computeSeconds > 0.5, "computing");
-    await pause(31_000); // what is measured is the last half minute
-    const { dutyCycle, computeSeconds, activeSeconds, bytesDown, bytesUp, share } = await usage();
-    console.log(
-      `share 0.25: measured ${dutyCycle.toFixed(3)}, ${computeSeconds.toFixed(1)} s of ${activeSeconds.toFixed(1)} s`,
-    );
+    const before = await usage();
+    await pause(12_000);
+    const { computeSeconds, activeSeconds, bytesDown, bytesUp, share } = await usage();
+    const measured = (computeSeconds - before.computeSeconds) / (activeSeconds - before.activeSeconds);
+    console.log(`share 0.25: measured ${measured.toFixed(3)}`);
     expect(share).toBe(0.25);
-    expect(Math.abs(dutyCycle - 0.25)).toBeLessThan(0.1);
-    expect(computeSeconds).toBeLessThan(activeSeconds);
+    expect(Math.abs(measured - 0.25)).toBeLessThan(0.1);
     expect(bytesDown).toBeGreaterThan(10_000_000); // onnxruntime alone
     expect(bytesUp).toBeGreaterThan(100_000);
     await coordinator.api.deleteSession(id);
     await kill();
   });
 
-  it("heeds save-data and a low battery where the browser tells of them, and its volunteer's word above that", async () => {
+  it.concurrent("heeds save-data and a low battery where the browser tells of them, and its volunteer's word above that", async () => {
     const id = await create(20_000);
     const { tab, kill } = await fleet.start(`${coordinator.url}/s/${id}`, "sensors");
     await tab.until(`${HANDLE} !== null`, PATIENCE, "handle");
@@ -221,7 +220,7 @@ describe("a good guest", () => {
     await kill();
   });
 
-  it("keeps its identity when its tab is reloaded, and several tabs of one person are several clients", async () => {
+  it.concurrent("keeps its identity when its tab is reloaded, and several tabs of one person are several clients", async () => {
     const id = await create(20_000);
     const link = `${coordinator.url}/s/${id}`;
     const clientOf = (tab: Tab): Promise<string> => tab.until(`${HANDLE}?.clientId`, PATIENCE, "client");
@@ -247,7 +246,7 @@ describe("a good guest", () => {
     await Promise.all([first.kill(), second.kill()]);
   });
 
-  it("says what happens when nobody is there, the session pauses, all leave, and it is deleted", async () => {
+  it.concurrent("says what happens when nobody is there, the session pauses, all leave, and it is deleted", async () => {
     const id = await create(20_000);
     expect(await read(id)).toMatchObject({ status: "waiting", clientCount: 0, step: 0 });
 

@@ -5,6 +5,7 @@ import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { packageRoot } from "../../cli/root.ts";
+import { ensurePackage } from "../../scripts/build.ts";
 
 const run = promisify(execFile);
 const BUFFER = { maxBuffer: 16 * 2 ** 20 };
@@ -23,7 +24,7 @@ export interface Packed {
 
 /** Builds the package and packs it into `folder`. */
 export async function packPackage(folder: string): Promise<Packed> {
-  await run(process.execPath, [join(packageRoot, "scripts/build.ts")], { cwd: packageRoot, ...BUFFER });
+  await ensurePackage();
   const packing = ["pack", "--json", "--ignore-scripts", "--pack-destination", folder];
   const { stdout } = await run("npm", packing, { cwd: packageRoot, ...BUFFER });
   // npm 10 lists what it packed, npm 11 names it.

@@ -114,7 +114,7 @@ describe("a coordinator that is evicted at any event (I3)", () => {
   for (const webSockets of ["hibernate", "close"] as const) {
     // As many as any run of this size has; later ones find the run over and evict nothing.
     for (let at = 0; at < 72; at++) {
-      it(`recovers weights, moments, step and version bit for bit at event ${at}, sockets ${webSockets}`, async () => {
+      it.concurrent(`recovers weights, moments, step and version bit for bit at event ${at}, sockets ${webSockets}`, async () => {
         const { end } = await undisturbed;
         const disturbed = await train(at, webSockets);
         expect(bits(disturbed.end)).toMatchObject({
