@@ -25,7 +25,7 @@ for (const seed of values.seeds.split(",").map(Number)) {
   const reference = await trainSteadily({ ...run, fleet: nodeFleet }, 1);
   const outcomes = [];
   for (const clients of [1, 2, 5]) outcomes.push(await trainSteadily(run, clients));
-  const churned = await trainWithChurn(run, (line) => console.log(`  ${line}`));
+  const churned = await trainWithChurn(run, (reference.took * 60) / steps, (line) => console.log(`  ${line}`));
   outcomes.push(churned);
   const same = outcomes.every(
     ({ weightsHash, samples }) => weightsHash === reference.weightsHash && samples.join() === reference.samples.join(),

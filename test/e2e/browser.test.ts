@@ -53,7 +53,7 @@ describe("volunteers in real browser tabs", () => {
     const run: Run = { coordinator, fleet, seed: 0, steps, lateResults: 1 };
     const node = await trainSteadily({ ...run, fleet: nodeFleet }, 1);
     expect(node.samples).toEqual(new Array(steps).fill(256));
-    const tabs = await trainWithChurn(run, (line) => console.log(line));
+    const tabs = await trainWithChurn(run, node.took, (line) => console.log(line));
     expect(tabs.weightsHash).toBe(node.weightsHash);
     expect(tabs.samples).toEqual(node.samples);
     expect(tabs.kills).toBeGreaterThan(0);

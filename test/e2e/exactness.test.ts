@@ -25,7 +25,7 @@ describe("training over sockets into workerd is bit-identical (I1)", () => {
       expect(outcome.weightsHash, `${clients} volunteers`).toBe(one.weightsHash);
       expect(outcome.samples).toEqual(one.samples);
     }
-    const churned = await trainWithChurn(run, (line) => console.log(line));
+    const churned = await trainWithChurn(run, one.took, (line) => console.log(line));
     expect(churned.weightsHash, "with churn").toBe(one.weightsHash);
     expect(churned.samples).toEqual(one.samples);
     expect(churned.kills).toBeGreaterThan(0);

@@ -19,6 +19,9 @@ export interface Run {
   readonly lateResults: number;
 }
 
+/** Milliseconds of a calm training of 60 steps by one volunteer in Node, its start included, on an idle machine. */
+const CALM = 6_000;
+
 export interface Outcome {
   readonly weightsHash: string;
   /** Training samples that the coordinator counted, by step. */
@@ -26,6 +29,8 @@ export interface Outcome {
   readonly kills: number;
   /** Results that the coordinator dropped because they came too late. */
   readonly late: number;
+  /** Milliseconds from the first volunteer's start to the end. */
+  readonly took: number;
 }
 
 async function create({ coordinator: { api }, seed, steps }: Omit<Run, "lateResults">): Promise<string> {
@@ -36,11 +41,10 @@ async function create({ coordinator: { api }, seed, steps }: Omit<Run, "lateResu
 async function outcomeOf(
   { coordinator: { api } }: Pick<Run, "coordinator">,
   id: string,
-  kills = 0,
-  late = 0,
+  counts: Pick<Outcome, "kills" | "late" | "took">,
 ): Promise<Outcome> {
   const { result, steps } = await api.readMetrics(id, 0);
-  return { weightsHash: result?.weightsHash ?? "", samples: steps.map(({ samples }) => samples), kills, late };
+  return { weightsHash: result?.weightsHash ?? "", samples: steps.map(({ samples }) => samples), ...counts };
 }
 
 /** `clients` steady volunteers. */
@@ -49,10 +53,12 @@ export async function trainSteadily(run: Omit<Run, "lateResults">, clients: numb
   const id = await create(run);
   const start = (_: unknown, index: number): Promise<FleetMember> =>
     fleet.start(`${coordinator.url}/s/${id}`, `volunteer ${index + 1}`);
+  const began = performance.now();
   const members = await Promise.all(Array.from({ length: clients }, start));
   await untilDone(coordinator.api, id, LIMIT);
+  const took = performance.now() - began;
   await Promise.all(members.map((member) => member.kill()));
-  return outcomeOf(run, id);
+  return outcomeOf(run, id, { kills: 0, late: 0, took });
 }
 
 const pause = (milliseconds: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, milliseconds));
@@ -69,8 +75,9 @@ export function schedule(seed: number): () => number {
 /**
  * Three volunteers that are killed and start again on a seeded schedule, and one whose results lie on a slow line until
  * their lease has expired and others have done their work.
+ * @param calm milliseconds that 60 steps took one volunteer in Node: where all is slower, volunteers live longer
  */
-export async function trainWithChurn(run: Run, say: (line: string) => void): Promise<Outcome> {
+export async function trainWithChurn(run: Run, calm: number, say: (line: string) => void): Promise<Outcome> {
   const { coordinator, fleet, seed, lateResults } = run;
   const { api, url } = coordinator;
   const id = await create(run);
@@ -78,6 +85,7 @@ export async function trainWithChurn(run: Run, say: (line: string) => void): Pro
   const over = Promise.withResolvers<void>();
   let isOver = false;
   let kills = 0;
+  const began = performance.now();
 
   const live = async (name: string): Promise<void> => {
     while (!isOver) {
@@ -89,7 +97,7 @@ export async function trainWithChurn(run: Run, say: (line: string) => void): Pro
         return;
       }
       const [least, most] = fleet.lifetime;
-      const delay = least + Math.round(random() * (most - least));
+      const delay = Math.round(Math.max(1, calm / CALM) * (least + random() * (most - least)));
       const lives = await Promise.race([member.ended, over.promise, pause(delay).then(() => true)]);
       if (lives === true && !isOver) {
         kills += 1;
@@ -115,10 +123,11 @@ export async function trainWithChurn(run: Run, say: (line: string) => void): Pro
   const delays = delayResults();
   const lives = ["volunteer 1", "volunteer 2", "volunteer 3"].map(live);
   await untilDone(api, id, LIMIT);
+  const took = performance.now() - began;
   const { results } = await api.readDiagnostics(id);
   isOver = true;
   over.resolve();
   await Promise.all([...lives, delays, slow.kill()]);
   await line.stop();
-  return outcomeOf(run, id, kills, results.stale);
+  return outcomeOf(run, id, { kills, late: results.stale, took });
 }
