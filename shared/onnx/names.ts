@@ -5,14 +5,7 @@
  */
 
 import { sameShape } from "../graph/tensor.ts";
-
-export interface NamedTensor {
-  readonly shape: readonly number[];
-  readonly values: ArrayLike<number>;
-}
-
-/** Tensors by name, such as a state_dict. */
-export type NamedTensors = ReadonlyMap<string, NamedTensor>;
+import type { NamedTensor, NamedTensors } from "../nn/weights.ts";
 
 export interface Renamed {
   readonly name: string;

@@ -2,7 +2,7 @@
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import type { NamedTensors } from "../../../shared/onnx/names.ts";
+import type { NamedTensors } from "../../../shared/nn/index.ts";
 
 const folder = join(import.meta.dirname, "../../fixtures/onnx");
 
