@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { ModelWriter } from "../../../client/engine/onnx/model.ts";
 import {
   differentiate,
   type Graph,
@@ -90,6 +91,31 @@ describe("models that PyTorch exported", () => {
     const names = graph.parameters.map(({ name }) => name);
     expect(names).toContain("leave.weight");
     expect(names.some((name) => name.startsWith("onnx::MatMul_"))).toBe(true);
+  });
+
+  it("keep samples apart where a batch of 1 went through the middle of a shape", () => {
+    // As attention is written: [N, 6] → [2, N, 3] → [2, 3] → [2, N, 3] → [N, 6].
+    const to = new ModelWriter();
+    to.input("x", "float32", [1, 6]);
+    to.initializer(
+      Float32Array.from({ length: 36 }, (_, at) => (at % 7 === 0 ? 1 : 0)),
+      [6, 6],
+      "identity",
+    );
+    const reshape = (from: string, shape: readonly number[], name: string) =>
+      to.node("Reshape", [from, to.integers(shape)], name);
+    to.node("MatMul", ["x", "identity"], "a");
+    reshape("a", [1, 2, 3], "b");
+    to.node("Transpose", ["b"], "c", { perm: { ints: [1, 0, 2] } });
+    reshape("c", [2, 3], "d");
+    reshape("d", [2, 1, 3], "e");
+    to.node("Transpose", ["e"], "f", { perm: { ints: [1, 0, 2] } });
+    reshape("f", [1, -1], "y");
+    to.output("y", "float32", [1, 6]);
+    const graph = buildGraph({ model: onnxModule(to.finish()), loss: loss.mse(), input: [6] });
+    const x = Array.from({ length: 24 }, (_, at) => at);
+    const values = runReference(graph, 4, { x }, givenWeights(graph)!);
+    expect([...values[graph.outputs.prediction]!]).toEqual(x);
   });
 
   it("are refused where the input does not fit", () => {
