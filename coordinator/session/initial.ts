@@ -27,7 +27,11 @@ export async function firstWeights(
   // No blob is larger than what an upload may have (shared/session/manifest.ts).
   const body = await object.arrayBuffer();
   if (body.byteLength !== expected) {
-    return refuse(422, "weights-size", `the initial weights have ${body.byteLength} bytes, the graph needs ${expected}`);
+    return refuse(
+      422,
+      "weights-size",
+      `the initial weights have ${body.byteLength} bytes, the graph needs ${expected}`,
+    );
   }
   const given = new Float32Array(body);
   try {
