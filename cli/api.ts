@@ -126,6 +126,12 @@ export class CoordinatorApi {
     return this.#json("DELETE", `/api/datasets/${encodeURIComponent(name)}${force ? "?force=true" : ""}`);
   }
 
+  /** Uploads a blob, unless it is held already. */
+  async pushChunk({ hash, bytes }: Chunk): Promise<void> {
+    const held = await this.#send("HEAD", `/api/chunks/${hash}`);
+    if (!held.ok) await this.#parse(await this.#send("PUT", `/api/chunks/${hash}`, bytes));
+  }
+
   /** Uploads what is missing, then the manifest. Calls back after each chunk. */
   async pushDataset(
     manifest: DatasetManifest,
@@ -136,9 +142,7 @@ export class CoordinatorApi {
     let done = 0;
     const upload = async (): Promise<void> => {
       for (let chunk = waiting.pop(); chunk !== undefined; chunk = waiting.pop()) {
-        const { hash, bytes } = chunk;
-        const held = await this.#send("HEAD", `/api/chunks/${hash}`);
-        if (!held.ok) await this.#parse(await this.#send("PUT", `/api/chunks/${hash}`, bytes));
+        await this.pushChunk(chunk);
         done += 1;
         onChunk(done);
       }

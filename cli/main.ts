@@ -8,6 +8,7 @@ import { deleteCommand } from "./commands/delete.ts";
 import { deployCommand } from "./commands/deploy.ts";
 import { devCommand } from "./commands/dev.ts";
 import { exportCommand } from "./commands/export.ts";
+import { importCommand } from "./commands/import.ts";
 import { initCommand } from "./commands/init.ts";
 import { sessionsCommand } from "./commands/sessions.ts";
 import { trainCommand } from "./commands/train.ts";
@@ -27,6 +28,7 @@ export function createProgram(): Command {
     .version(version)
     .commandsGroup("Train:")
     .addCommand(initCommand())
+    .addCommand(importCommand())
     .addCommand(trainCommand())
     .addCommand(watchCommand())
     .addCommand(exportCommand())

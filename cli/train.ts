@@ -98,7 +98,7 @@ async function run(path: string, options: TrainOptions, display: Display, cleanu
   const api = await connect(state, options, say, cleanup);
   const manifest = await provideDataset(api, definition, file, options, say);
   if (manifest !== null) check(file, () => checkDataset(definition, manifest));
-  const { session, isNew } = await openSession(api, state, definition, manifest, options);
+  const { session, isNew } = await openSession(api, state, { ...file, definition }, manifest, options);
   const url = `${api.server}/s/${session.id}`;
   display.emit({
     type: "session",
@@ -215,7 +215,7 @@ async function provideDataset(
 async function openSession(
   api: CoordinatorApi,
   state: StateFolder,
-  definition: SessionDefinition,
+  { definition, initialWeights }: SessionFile,
   manifest: DatasetManifest | null,
   { server, fresh }: TrainOptions,
 ): Promise<{ session: SessionDescription; isNew: boolean }> {
@@ -226,6 +226,7 @@ async function openSession(
   const before = fresh ? undefined : book.find(key);
   const session = before === undefined ? null : await readUnfinished(api, before);
   if (session !== null) return { session, isNew: false };
+  if (initialWeights !== null) await api.pushChunk(initialWeights);
   const { id } = await api.createSession(definition);
   book.keep(key, id);
   return { session: await api.readSession(id), isNew: true };

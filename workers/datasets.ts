@@ -1,6 +1,7 @@
 /** Data sets in R2: chunks by the SHA-256 of their bytes, and manifests by name. Only an admin writes. */
 
 import { Hono } from "hono";
+import { chunkKey } from "../coordinator/store/chunks.ts";
 import { isUnfinished, readListing } from "../coordinator/store/listing.ts";
 import { chunkLayout, type DatasetManifest } from "../shared/session/dataset.ts";
 import { datasetBytes, MAX_CHUNK_BYTES, parseManifest, samplesOfChunk } from "../shared/session/manifest.ts";
@@ -16,7 +17,6 @@ const PARALLEL = 16;
 /** R2 deletes at most so many objects a call. */
 const DELETED_AT_ONCE = 1_000;
 
-export const chunkKey = (hash: string): string => `chunks/${hash}`;
 const manifestKey = (name: string): string => `datasets/${name}`;
 
 function requireHash(hash: string): string {

@@ -2,6 +2,7 @@
 
 import { type Context, Hono } from "hono";
 import type { Answer } from "../coordinator/session/answer.ts";
+import { chunkKey } from "../coordinator/store/chunks.ts";
 import { isUnfinished, readListing, unlistSession } from "../coordinator/store/listing.ts";
 import { canonicalJson } from "../shared/session/canonical.ts";
 import type { DatasetManifest } from "../shared/session/dataset.ts";
@@ -9,7 +10,7 @@ import { SESSION_LIMITS, type SessionDefinition } from "../shared/session/defini
 import { checkDataset, parseDefinition } from "../shared/session/validate.ts";
 import { checkAdmin, requireAdmin } from "./admin.ts";
 import { readJson } from "./body.ts";
-import { chunkKey, readManifest } from "./datasets.ts";
+import { readManifest } from "./datasets.ts";
 import type { AppTypes, Env } from "./env.ts";
 import { HttpError } from "./errors.ts";
 import { coordinatorBudget } from "./limits.ts";

@@ -9,7 +9,7 @@ import { createCommand, dataOption, serverOption } from "../arguments.ts";
 import { CliError, messageOf, RefusedError } from "../errors.ts";
 import { plain } from "../foreign-text.ts";
 import { encodeCsv, encodeJsonLines, type Measurement, readRecord } from "../metric-files.ts";
-import { writeModel } from "../model.ts";
+import { type MODEL_FORMATS, writeModel } from "../model.ts";
 import { writeWhole } from "../state.ts";
 import { encodeEvents, eventFileName } from "../tensorboard.ts";
 
@@ -36,20 +36,22 @@ function makeFolder(folder: string): void {
   }
 }
 
-async function exportModel({ api, session, which, out }: Target): Promise<void> {
-  makeFolder(dirname(out));
-  let written = which;
-  try {
-    await writeModel(api, session, which, out);
-  } catch (error) {
-    if (!(error instanceof RefusedError) || error.code !== "no-best") throw error;
-    written = "latest";
-    console.error("nothing was measured on held-out samples yet: these are the latest weights");
-    await writeModel(api, session, written, out);
-  }
-  const { graph, title } = session.definition;
-  const tensors = graph.parameters.map(({ name, shape }) => `  ${plain(name)} [${shape.join(", ")}]`);
-  console.log([`${out}: ${written} weights of ${plain(title)}`, ...tensors].join("\n"));
+function exportModel(format: keyof typeof MODEL_FORMATS): (target: Target) => Promise<void> {
+  return async ({ api, session, which, out }) => {
+    makeFolder(dirname(out));
+    let written = which;
+    try {
+      await writeModel(api, session, which, out, format);
+    } catch (error) {
+      if (!(error instanceof RefusedError) || error.code !== "no-best") throw error;
+      written = "latest";
+      console.error("nothing was measured on held-out samples yet: these are the latest weights");
+      await writeModel(api, session, written, out, format);
+    }
+    const { graph, title } = session.definition;
+    const tensors = graph.parameters.map(({ name, shape }) => `  ${plain(name)} [${shape.join(", ")}]`);
+    console.log([`${out}: ${written} weights of ${plain(title)}`, ...tensors].join("\n"));
+  };
 }
 
 /** Throws CliError where there is nothing to write yet. */
@@ -78,7 +80,8 @@ async function exportEvents(target: Target): Promise<void> {
 }
 
 const FORMATS = {
-  safetensors: { out: "model.safetensors", run: exportModel },
+  safetensors: { out: "model.safetensors", run: exportModel("safetensors") },
+  onnx: { out: "model.onnx", run: exportModel("onnx") },
   csv: { out: "metrics.csv", run: exportText(encodeCsv) },
   jsonl: { out: "metrics.jsonl", run: exportText(encodeJsonLines) },
   tensorboard: { out: "runs", run: exportEvents },
@@ -96,6 +99,7 @@ async function runExport(link: string | undefined, options: ExportOptions): Prom
 export function exportCommand(): Command {
   const examples = [
     "export --format csv",
+    "export --format onnx -o model.onnx",
     "export http://127.0.0.1:8787/s/0123456789abcdef0123456789abcdef -o model.safetensors",
     "export 0123456789abcdef0123456789abcdef --which latest",
     "export 0123456789abcdef0123456789abcdef --format csv -o metrics.csv",
@@ -106,7 +110,7 @@ export function exportCommand(): Command {
     .addOption(
       new Option(
         "--format <format>",
-        "safetensors are weights that PyTorch can load; the others are losses and metrics",
+        "safetensors are weights that PyTorch can load, onnx a model that onnxruntime can run; the others are losses and metrics",
       )
         .choices(Object.keys(FORMATS))
         .default("safetensors"),
@@ -118,7 +122,7 @@ export function exportCommand(): Command {
     )
     .option(
       "-o, --out <file>",
-      "the file to write, for tensorboard the folder (default: model.safetensors, metrics.csv, metrics.jsonl, runs)",
+      "the file to write, for tensorboard the folder (default: model.safetensors, model.onnx, metrics.csv, metrics.jsonl, runs)",
     )
     .addOption(serverOption())
     .addOption(dataOption())

@@ -7,7 +7,6 @@
  */
 
 import { DurableObject } from "cloudflare:workers";
-import { initialize } from "../../shared/graph/initialize.ts";
 import { parameterLength } from "../../shared/graph/parameters.ts";
 import { weightsLayout } from "../../shared/protocol/frames.ts";
 import { SUBPROTOCOL } from "../../shared/protocol/messages.ts";
@@ -21,6 +20,7 @@ import { writeAttachment } from "./attachment.ts";
 import { Downloads } from "./downloads.ts";
 import type { SessionEnv } from "./env.ts";
 import { sha256Hex } from "./identity.ts";
+import { firstWeights } from "./initial.ts";
 import { Ledger } from "./ledger.ts";
 import { Live } from "./live.ts";
 import { describeResult, idleProgress } from "./report.ts";
@@ -59,7 +59,11 @@ export class TrainingSession extends DurableObject<SessionEnv> {
     if (manifest !== null) this.#store.meter.count("r2Reads");
     const parsed = JSON.parse(definition) as SessionDefinition;
     const definitionHash = await sha256Hex(definition);
-    const weights = initialize(parsed.graph, parsed.seed);
+    if (parsed.initialWeights !== undefined) this.#store.meter.count("r2Reads");
+    const weights = await firstWeights(this.env.BUCKET, parsed);
+    if (!(weights instanceof Float32Array)) return weights;
+    // Others may have come while the bucket answered.
+    if (this.#session !== null) return refuse(409, "session-exists", "this id is taken");
     const zeros = new Float32Array(weights.length);
     const session: SessionRecord = { id, definition, definitionHash, manifest, createdAt: Date.now() };
     const state: RunState = {

@@ -1,6 +1,7 @@
 export { estimateCost, type GraphCost } from "./cost.ts";
 export { differentiate } from "./differentiate.ts";
 export { GraphError, type GraphErrorCode } from "./error.ts";
+export { given, givenWeights, needsGiven, requireFinite } from "./given.ts";
 export { initialize } from "./initialize.ts";
 export type * from "./ir.ts";
 export { IR_VERSION } from "./ir.ts";

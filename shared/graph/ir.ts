@@ -31,7 +31,9 @@ export interface GraphInput {
 export type Initializer =
   | { readonly kind: "uniform"; readonly bound: number }
   | { readonly kind: "normal"; readonly std: number }
-  | { readonly kind: "constant"; readonly value: number };
+  | { readonly kind: "constant"; readonly value: number }
+  /** Not from the seed: the values travel beside the graph (see `given.ts`). */
+  | { readonly kind: "given" };
 
 export interface Parameter {
   /** PyTorch `state_dict` name, such as `0.weight`. */

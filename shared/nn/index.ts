@@ -7,3 +7,4 @@ export * as loss from "./losses.ts";
 export type { Module } from "./module.ts";
 export * as optim from "./optimizers.ts";
 export { dataset, defineSession, type InputSource, localData, type SessionOptions } from "./session.ts";
+export type { NamedTensor, NamedTensors } from "./weights.ts";

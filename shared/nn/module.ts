@@ -15,6 +15,8 @@ export interface GraphWriter {
   constant(value: number): ValueId;
   /** A trainable parameter, named after the module's path. */
   parameter(name: string, shape: readonly number[], init: Parameter["init"]): ValueId;
+  /** A value that goes along with the parameters and is not trained, such as a running mean. */
+  buffer(name: string, shape: readonly number[], init: Parameter["init"]): ValueId;
   /** Shape with the micro-batch size bound to `TRACE_BATCH`. */
   shapeOf(id: ValueId): readonly number[];
   /** A number of its own for each dropout layer. */
@@ -80,8 +82,16 @@ export class Tracer implements GraphWriter {
   }
 
   parameter(name: string, shape: readonly number[], init: Parameter["init"]): ValueId {
+    return this.#hold(name, shape, init, true);
+  }
+
+  buffer(name: string, shape: readonly number[], init: Parameter["init"]): ValueId {
+    return this.#hold(name, shape, init, false);
+  }
+
+  #hold(name: string, shape: readonly number[], init: Parameter["init"], trainable: boolean): ValueId {
     const full = [...this.#path, name].join(".");
-    this.parameters.push({ name: full, shape, offset: this.#end, trainable: true, init });
+    this.parameters.push({ name: full, shape, offset: this.#end, trainable, init });
     this.#end = alignUp(this.#end + sizeOf(shape));
     const id = PARAMETER + this.parameters.length - 1;
     this.#types.set(id, { dtype: "float32", shape });

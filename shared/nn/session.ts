@@ -11,6 +11,7 @@ import type {
   SessionDefinition,
 } from "../session/definition.ts";
 import { buildGraph, type ModelDescription } from "./build.ts";
+import { type NamedTensors, startFrom } from "./weights.ts";
 
 /** Where an input comes from: a column's name, or with a scale and an offset (value = stored × scale + offset). */
 export type InputSource = string | { readonly column: string; readonly scale?: number; readonly offset?: number };
@@ -61,6 +62,8 @@ export interface SessionOptions extends ModelDescription {
   readonly epochs: number;
   readonly maxSteps?: number | null;
   readonly seed?: number;
+  /** First values by name instead of the seed's, such as a `state_dict`: exactly the model's parameters. */
+  readonly weights?: NamedTensors;
   readonly codec?: GradientCodec;
   readonly visibility?: "public" | "private";
 }
@@ -77,7 +80,7 @@ export function defineSession(options: SessionOptions): SessionDefinition {
     contact,
     dataLicence,
     modelLicence,
-    graph: buildGraph(options),
+    graph: options.weights === undefined ? buildGraph(options) : startFrom(buildGraph(options), options.weights),
     optimizer,
     data,
     batchSize,

@@ -82,6 +82,11 @@ export interface SessionDefinition {
   readonly maxSteps: number | null;
   /** Unsigned 32-bit integer. */
   readonly seed: number;
+  /**
+   * Hex SHA-256 of the first values of the parameters whose initializer is `given`: the flat parameter space in float32,
+   * uploaded as a chunk. Absent where all first values follow from the seed.
+   */
+  readonly initialWeights?: string;
   readonly codec: GradientCodec;
   /** Sessions are listed only if `public`; a private one is served with `private` caching. */
   readonly visibility: "public" | "private";

@@ -61,6 +61,7 @@ const definitionSchema = v.strictObject({
   epochs: positive,
   maxSteps: v.nullable(positive),
   seed: uint32,
+  initialWeights: v.exactOptional(v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/, "not a hex SHA-256"))),
   codec: v.picklist(["fixed32", "fixed16"]),
   visibility: v.picklist(["public", "private"]),
 });
@@ -91,6 +92,7 @@ export function parseDefinition(value: unknown, budget: GraphBudget): SessionDef
   const plan = planRun(definition);
   limit("micro-batches in a step", microBatchesPerStep(plan), SESSION_LIMITS.microBatchesPerStep);
   limit("steps", plan.totalSteps, 0xffffff);
+  checkInitialWeights(definition);
   checkBindings(definition);
   if (data.source === "local") checkColumns(definition, data.columns);
   return definition;
@@ -138,6 +140,18 @@ function requireDisjoint(splits: Readonly<Record<string, readonly [number, numbe
       }
     }
   }
+}
+
+/** Given first values come from somewhere, and none are sent that nothing asks for. */
+function checkInitialWeights({ graph, initialWeights }: SessionDefinition): void {
+  const parameter = graph.parameters.find(({ init }) => init.kind === "given");
+  if ((parameter === undefined) === (initialWeights === undefined)) return;
+  throw new SessionError(
+    "bad-definition",
+    parameter === undefined
+      ? "initialWeights: every parameter starts from the seed"
+      : `initialWeights: parameter ${parameter.name} starts from given values, which the definition does not name`,
+  );
 }
 
 /** Every input of the graph is fed by exactly one binding, except `weight`, which the clients make themselves. */

@@ -20,7 +20,7 @@ import {
 import { metricNames } from "../../../shared/graph/parameters.ts";
 import { type AttributeValue, ModelWriter } from "./model.ts";
 
-interface LoweringArguments<Op extends OpName> {
+export interface LoweringArguments<Op extends OpName> {
   readonly to: ModelWriter;
   readonly inputs: readonly string[];
   readonly types: readonly TensorType[];
@@ -30,7 +30,7 @@ interface LoweringArguments<Op extends OpName> {
   readonly attributes: OpAttributes[Op];
 }
 
-type Lowering<Op extends OpName> = (args: LoweringArguments<Op>) => void;
+export type Lowering<Op extends OpName> = (args: LoweringArguments<Op>) => void;
 
 /** An ONNX op of the same name and meaning. */
 const same =
@@ -171,7 +171,7 @@ function lower(
   };
 }
 
-function lowerNode(node: Node, context: Omit<LoweringArguments<OpName>, "attributes">): void {
+export function lowerNode(node: Node, context: Omit<LoweringArguments<OpName>, "attributes">): void {
   (ONNX_OPS[node.op] as Lowering<OpName>)({ ...context, attributes: node.attributes });
 }
 

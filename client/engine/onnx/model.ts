@@ -7,7 +7,7 @@
 const ELEMENT_TYPES = { float32: 1, int32: 6, int64: 7 } as const;
 
 const IR_VERSION = 8;
-const OPSET = 17;
+export const OPSET = 17;
 
 /** Attribute types of AttributeProto. */
 const ATTRIBUTE = { float: 1, int: 2, ints: 7 } as const;
@@ -18,12 +18,31 @@ export type AttributeValue =
   | { readonly int: number }
   | { readonly ints: readonly number[] };
 
+/** A size of a value of the model: of the batch where it is left open, by name. */
+export type ModelDimension = number | "N";
+
+/** Parts of at least so many bytes are kept as they are rather than copied into the message around them. */
+const COPIED = 64;
+
 /** One protobuf message under construction: fields are appended. */
 class Message {
-  readonly #bytes: number[] = [];
+  /** Finished pieces, and the bytes after them. */
+  readonly #pieces: Uint8Array[] = [];
+  #bytes: number[] = [];
+  #length = 0;
 
-  get bytes(): readonly number[] {
-    return this.#bytes;
+  get length(): number {
+    return this.#length + this.#bytes.length;
+  }
+
+  /** Writes the message into `target` from `offset` on. */
+  copyTo(target: Uint8Array, offset: number): void {
+    let at = offset;
+    for (const piece of this.#pieces) {
+      target.set(piece, at);
+      at += piece.length;
+    }
+    target.set(this.#bytes, at);
   }
 
   integer(field: number, value: number): this {
@@ -39,16 +58,26 @@ class Message {
 
   /** A nested message, a string (ASCII) or raw bytes. */
   part(field: number, value: Message | string | Uint8Array): this {
-    const bytes =
-      typeof value === "string"
-        ? Array.from(value, (character) => character.charCodeAt(0))
-        : value instanceof Message
-          ? value.bytes
-          : value;
     this.#varint((field << 3) | 2);
-    this.#varint(bytes.length);
-    for (const byte of bytes) this.#bytes.push(byte);
+    this.#varint(value.length);
+    if (value instanceof Message) this.#append(value);
+    else if (typeof value !== "string") this.#keep(value);
+    else for (let at = 0; at < value.length; at++) this.#bytes.push(value.charCodeAt(at));
     return this;
+  }
+
+  #append(message: Message): void {
+    if (message.#pieces.length === 0 && message.length < COPIED) this.#bytes.push(...message.#bytes);
+    else {
+      for (const piece of message.#pieces) this.#keep(piece);
+      this.#keep(Uint8Array.from(message.#bytes));
+    }
+  }
+
+  #keep(piece: Uint8Array): void {
+    this.#pieces.push(Uint8Array.from(this.#bytes), piece);
+    this.#length += this.#bytes.length + piece.length;
+    this.#bytes = [];
   }
 
   /** Non-negative below 2⁵³, or negative as ten bytes of two's complement. */
@@ -63,9 +92,11 @@ class Message {
   }
 }
 
-function valueInfo(name: string, type: ElementType, shape: readonly number[]): Message {
+function valueInfo(name: string, type: ElementType, shape: readonly ModelDimension[]): Message {
   const dimensions = new Message();
-  for (const size of shape) dimensions.part(1, new Message().integer(1, size));
+  for (const size of shape) {
+    dimensions.part(1, size === "N" ? new Message().part(2, size) : new Message().integer(1, size));
+  }
   const tensor = new Message().integer(1, ELEMENT_TYPES[type]).part(2, dimensions);
   return new Message().part(1, name).part(2, new Message().part(1, tensor));
 }
@@ -107,8 +138,7 @@ export class ModelWriter {
   }
 
   /** A constant tensor; returns its name. */
-  initializer(values: Values, shape: readonly number[]): string {
-    const name = this.fresh();
+  initializer(values: Values, shape: readonly number[], name = this.fresh()): string {
     const message = new Message();
     for (const size of shape) message.integer(1, size);
     const raw = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
@@ -121,17 +151,20 @@ export class ModelWriter {
     return this.initializer(BigInt64Array.from(values, BigInt), [values.length]);
   }
 
-  input(name: string, type: ElementType, shape: readonly number[]): void {
+  input(name: string, type: ElementType, shape: readonly ModelDimension[]): void {
     this.#graph.part(11, valueInfo(name, type, shape));
   }
 
-  output(name: string, type: ElementType, shape: readonly number[]): void {
+  output(name: string, type: ElementType, shape: readonly ModelDimension[]): void {
     this.#graph.part(12, valueInfo(name, type, shape));
   }
 
   finish(): Uint8Array<ArrayBuffer> {
     this.#graph.part(2, "commonweight");
     const opset = new Message().integer(2, OPSET);
-    return Uint8Array.from(new Message().integer(1, IR_VERSION).part(7, this.#graph).part(8, opset).bytes);
+    const model = new Message().integer(1, IR_VERSION).part(2, "commonweight").part(7, this.#graph).part(8, opset);
+    const bytes = new Uint8Array(model.length);
+    model.copyTo(bytes, 0);
+    return bytes;
   }
 }

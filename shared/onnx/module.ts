@@ -1,0 +1,286 @@
+/**
+ * An ONNX model as a module: it stands wherever a layer does, with its weights. Initializers become parameters, each at its
+ * first use; an `Identity` of one is a parameter of its own, because exporters merge tensors that merely began equal. What
+ * the graph computes of shapes alone is computed here; every other node becomes nodes of the IR.
+ */
+
+import { GraphError } from "../graph/error.ts";
+import { given } from "../graph/given.ts";
+import type { ValueId } from "../graph/ir.ts";
+import { sameShape } from "../graph/tensor.ts";
+import { type GraphWriter, type Module, TRACE_BATCH } from "../nn/module.ts";
+import type { NamedTensors } from "../nn/weights.ts";
+import { FOLDS, integerList, isBatch, scalar } from "./folding.ts";
+import { type OnnxModel, type OnnxNode, parseModel } from "./model.ts";
+import { Names } from "./names.ts";
+import { type Matrix, OPERATIONS, type Operands } from "./operations.ts";
+import { expandAttribute, reshapeAttribute, reshapedTo } from "./reshape.ts";
+import type { Constant } from "./tensor.ts";
+
+export interface OnnxOptions {
+  /** The output that is the prediction, by name; the first one if absent. */
+  readonly output?: string;
+  /** A state_dict whose names take the place of made-up ones, by equal values. */
+  readonly stateDict?: NamedTensors;
+  /** Names of parameters that are not trained, or their beginnings: `"encoder."`. */
+  readonly frozen?: readonly string[];
+}
+
+/** What a name of the file stands for while the graph is read. */
+type Held =
+  | { readonly kind: "value"; readonly id: ValueId }
+  | { readonly kind: "constant"; readonly constant: Constant }
+  /** An initializer: a parameter once something reads it. */
+  | { readonly kind: "weights"; readonly name: string; readonly constant: Constant; made: Matrix | null };
+
+/** Numbers of all folded constants of one graph. */
+const MAX_FOLDED_IN_ALL = 16_000_000;
+/** Ops that are named where several are not supported. */
+const SHOWN = 8;
+
+/** Single numbers by a name that an exporter made up: constants, which nobody meant to train. */
+const isMadeUp = (name: string): boolean => /^(\/|onnx::|\d+$)/.test(name);
+
+const describeNode = ({ op, domain, name, outputs }: OnnxNode): string =>
+  `${domain === "" ? "" : `${domain}.`}${op} (node ${name || "without a name"}, which makes ${outputs[0] ?? "nothing"})`;
+
+/** Whether shapes alone are computed by this node, whatever its inputs. */
+const readsShape = (op: string): boolean => op === "Shape" || op === "Size";
+
+/** Throws GraphError `unknown-op` naming every op that neither is an operation here nor can be folded. */
+function requireKnown(nodes: readonly OnnxNode[]): void {
+  const unknown = nodes.filter(
+    ({ op, domain }) =>
+      domain !== "" ||
+      !(Object.hasOwn(OPERATIONS, op) || Object.hasOwn(FOLDS, op) || op === "Constant" || readsShape(op)),
+  );
+  if (unknown.length === 0) return;
+  const more = unknown.length > SHOWN ? `, and ${unknown.length - SHOWN} more` : "";
+  throw new GraphError(
+    "unknown-op",
+    `ops that are not supported: ${unknown.slice(0, SHOWN).map(describeNode).join("; ")}${more}`,
+  );
+}
+
+/** Reads one graph into a writer. */
+class Importer {
+  readonly #model: OnnxModel;
+  readonly #options: OnnxOptions;
+  readonly #to: GraphWriter;
+  readonly #names: Names;
+  readonly #held = new Map<string, Held>();
+  /** The fixed batch of the export, null where it was left open. */
+  readonly #exported: number | null;
+  #folded = 0;
+
+  constructor(model: OnnxModel, options: OnnxOptions, to: GraphWriter, input: ValueId) {
+    this.#model = model;
+    this.#options = options;
+    this.#to = to;
+    const aliases = model.nodes.filter(({ op }) => op === "Identity").flatMap(({ outputs }) => outputs);
+    this.#names = new Names(options.stateDict ?? null, [...model.initializers.map(({ name }) => name), ...aliases]);
+    for (const constant of model.initializers) {
+      const { name, dtype, data } = constant;
+      const isWeights = dtype === "float" && !(data.length === 1 && isMadeUp(name));
+      this.#held.set(
+        name,
+        isWeights ? { kind: "weights", name, constant, made: null } : { kind: "constant", constant },
+      );
+    }
+    this.#exported = this.#feed(input);
+  }
+
+  /** Binds the model's input, checks its shape, and answers the batch it was exported with. */
+  #feed(id: ValueId): number | null {
+    const [first, ...others] = this.#model.inputs;
+    if (first === undefined) throw new GraphError("structure", "the ONNX model has no input");
+    if (others.length > 0) {
+      const names = this.#model.inputs.map(({ name }) => name).join(", ");
+      throw new GraphError("structure", `the ONNX model has the inputs ${names}; one is supported`);
+    }
+    const shape = this.#to.shapeOf(id);
+    const declared = first.shape;
+    if (
+      declared !== null &&
+      (declared.length !== shape.length ||
+        declared.some((size, axis) => axis > 0 && size !== null && size !== shape[axis]))
+    ) {
+      const wanted = declared.map((size, axis) => (axis === 0 ? "N" : (size ?? "?"))).join(", ");
+      throw new GraphError(
+        "shape",
+        `the ONNX model takes ${first.name} [${wanted}], got [N, ${shape.slice(1).join(", ")}]`,
+      );
+    }
+    this.#held.set(first.name, { kind: "value", id });
+    return declared?.[0] ?? null;
+  }
+
+  run(): ValueId {
+    for (const node of this.#model.nodes) {
+      try {
+        this.#node(node);
+      } catch (error) {
+        if (!(error instanceof GraphError)) throw error;
+        throw new GraphError(error.code, `ONNX op ${describeNode(node)}: ${error.message}`);
+      }
+    }
+    const { outputs } = this.#model;
+    const wanted = this.#options.output ?? outputs[0]?.name;
+    const held = wanted === undefined ? undefined : this.#held.get(wanted);
+    if (held?.kind !== "value" || !outputs.some(({ name }) => name === wanted)) {
+      const there = outputs.map(({ name }) => name).join(", ");
+      throw new GraphError("structure", `the ONNX model computes no output ${wanted ?? ""}; its outputs are ${there}`);
+    }
+    return held.id;
+  }
+
+  #node(node: OnnxNode): void {
+    const [output] = node.outputs;
+    if (output === undefined) return;
+    const inputs = node.inputs.map((name) => this.#find(name));
+    const [first] = inputs;
+    if (node.op === "Identity" && first?.kind === "weights") {
+      this.#held.set(output, { ...first, name: output, made: null });
+      return;
+    }
+    const constant = this.#fold(node, inputs);
+    if (constant !== null) {
+      this.#folded += constant.data.length;
+      if (this.#folded > MAX_FOLDED_IN_ALL) throw new GraphError("budget", "the graph's constants are too large");
+      this.#held.set(output, { kind: "constant", constant });
+      return;
+    }
+    if (!Object.hasOwn(OPERATIONS, node.op)) {
+      throw new GraphError("unknown-op", "it is supported for shapes and constants, and here it is given values");
+    }
+    const id = OPERATIONS[node.op](this.#operands(node, inputs));
+    this.#held.set(output, { kind: "value", id });
+  }
+
+  /** Undefined for an optional input that is left out. */
+  #find(name: string): Held | undefined {
+    if (name === "") return undefined;
+    const held = this.#held.get(name);
+    if (held === undefined) throw new GraphError("structure", `it reads ${name}, which nothing before it makes`);
+    return held;
+  }
+
+  /** What a node makes if that is known already, or null. */
+  #fold({ op, attributes }: OnnxNode, inputs: readonly (Held | undefined)[]): Constant | null {
+    if (op === "Constant") return constantOf(attributes);
+    const [first] = inputs;
+    if (readsShape(op) && first !== undefined) {
+      const shape = first.kind === "value" ? this.#to.shapeOf(first.id) : first.constant.shape;
+      if (op === "Size") return scalar(shape.reduce((size, next) => size * next, 1));
+      const [start, end] = ["start", "end"].map((name) => attributes.get(name));
+      return integerList(
+        shape.slice(start?.kind === "int" ? start.value : 0, end?.kind === "int" ? end.value : undefined),
+      );
+    }
+    if (!Object.hasOwn(FOLDS, op) || inputs.length === 0) return null;
+    const constants = inputs.map((held) => (held?.kind === "constant" ? held.constant : undefined));
+    if (inputs.some((held, index) => held !== undefined && constants[index] === undefined)) return null;
+    return FOLDS[op]({ inputs: constants, attributes });
+  }
+
+  #operands({ attributes, inputs: names }: OnnxNode, inputs: readonly (Held | undefined)[]): Operands {
+    const to = this.#to;
+    const require = (index: number): Held => {
+      const held = inputs[index];
+      if (held === undefined) throw new GraphError("structure", `input ${index} is left out`);
+      return held;
+    };
+    return {
+      to,
+      attributes,
+      count: names.length,
+      has: (index) => inputs[index] !== undefined,
+      value: (index) => this.#value(require(index)),
+      buffer: (index) => this.#value(require(index), false),
+      matrix: (index) => this.#matrix(require(index), true),
+      known: (index) => {
+        const held = inputs[index];
+        if (held?.kind === "value") throw new GraphError("unknown-op", `input ${index} is computed, and must be known`);
+        return held?.constant;
+      },
+      reshape: (id, list, allowZero = false) => {
+        const from = to.shapeOf(id);
+        const shape = reshapedTo(from, list, allowZero, this.#exported);
+        return sameShape(from, shape) ? id : to.emit("Reshape", [id], { shape: reshapeAttribute(from, shape) });
+      },
+      expand: (id, list) => {
+        const shape = expandAttribute(to.shapeOf(id), list, this.#exported);
+        const bound = shape.map((size) => (size === "N" ? TRACE_BATCH : size));
+        return sameShape(to.shapeOf(id), bound) ? id : to.emit("Expand", [id], { shape });
+      },
+    };
+  }
+
+  #value(held: Held, trainable = true): ValueId {
+    const { id, isTransposed } = this.#matrix(held, trainable);
+    return isTransposed ? this.#to.emit("Transpose", [id], { perm: [1, 0] }) : id;
+  }
+
+  #matrix(held: Held, trainable: boolean): Matrix {
+    if (held.kind === "value") return { id: held.id, isTransposed: false };
+    if (held.kind === "constant") return { id: this.#constant(held.constant), isTransposed: false };
+    held.made ??= this.#parameter(held.name, held.constant, trainable);
+    return held.made;
+  }
+
+  #parameter(own: string, { shape, data }: Constant, trainable: boolean): Matrix {
+    if (shape.some((size) => size === 0)) throw new GraphError("shape", `${own} has no numbers`);
+    const { name, isTransposed } = this.#names.give(own, { shape, values: data });
+    const [rows, columns] = shape;
+    const values = Float32Array.from(data, (value, at) =>
+      isTransposed ? data[(at % rows) * columns + Math.floor(at / rows)] : value,
+    );
+    const frozen = this.#options.frozen?.some((start) => name.startsWith(start)) ?? false;
+    const add = trainable && !frozen ? "parameter" : "buffer";
+    return { id: this.#to[add](name, isTransposed ? [columns, rows] : shape, given(values)), isTransposed };
+  }
+
+  /** A known number, or a table of them that goes along with the weights and is not trained. */
+  #constant({ dtype, shape, data }: Constant): ValueId {
+    if (dtype !== "float") throw new GraphError("shape", "integers are used as numbers");
+    const to = this.#to;
+    const first = data[0];
+    if (first === undefined) throw new GraphError("shape", "a constant has no numbers");
+    if (!data.every((value) => Math.abs(value) <= 3.4e38)) {
+      throw new GraphError("attribute", "a constant is not finite in float32");
+    }
+    const isUniform = data.every((value) => value === first);
+    if (isUniform && shape.length <= 1 && data.length === 1) return to.constant(first);
+    if (isUniform && shape.every((size) => !isBatch(size) || size === TRACE_BATCH)) {
+      const sizes = shape.map((size) => (isBatch(size) ? ("N" as const) : size));
+      return to.emit("Expand", [to.constant(first)], { shape: sizes });
+    }
+    if (shape.some(isBatch)) throw new GraphError("shape", "a constant would be as long as the batch");
+    return this.#parameter("constant", { dtype, shape, data }, false).id;
+  }
+}
+
+function constantOf(attributes: OnnxNode["attributes"]): Constant {
+  for (const [name, attribute] of attributes) {
+    if (name === "value" && attribute.kind === "tensor") return attribute.value;
+    if (name === "value_float" && attribute.kind === "float")
+      return { dtype: "float", shape: [], data: Float64Array.of(attribute.value) };
+    if (name === "value_int" && attribute.kind === "int") return scalar(attribute.value);
+    if (name === "value_ints" && attribute.kind === "ints") return integerList(attribute.value);
+    if (name === "value_floats" && attribute.kind === "floats")
+      return { dtype: "float", shape: [attribute.value.length], data: Float64Array.from(attribute.value) };
+  }
+  throw new GraphError("attribute", "a constant of strings or of nothing is not read");
+}
+
+/**
+ * The module of an ONNX file as `torch.onnx.export` writes it: opset 13 to 18, one input [N, …], weights inside.
+ * @param bytes the file
+ * Throws GraphError: `structure` and `budget` for a file that is malformed or too much, `unknown-op` naming every op that is
+ * not supported and where it occurs; and where it is built, `shape` for an input that does not fit.
+ */
+export function onnxModule(bytes: Uint8Array, options: OnnxOptions = {}): Module & { readonly model: OnnxModel } {
+  const model = parseModel(bytes);
+  requireKnown(model.nodes);
+  return { kind: "onnx", model, build: (to, input) => new Importer(model, options, to, input).run() };
+}
