@@ -273,7 +273,7 @@ export class Run {
 
   /** The row of the piece that is complete. Its step counts the updates done, a training step's own included. */
   #metric(work: MetricRow["work"], gains: readonly MemberGain[]): MetricRow {
-    const means = this.#aggregate.means();
+    const means = this.#aggregate.means(this.#metricNames);
     const engines: Record<string, number> = {};
     for (const { engine, samples } of gains) engines[engine] = (engines[engine] ?? 0) + samples;
     const { step } = this.#state;
@@ -282,7 +282,7 @@ export class Run {
       step: work === "train" ? step + 1 : step,
       epoch: work === "train" ? epochOf(this.plan, step) : epochOf(this.plan, Math.max(0, step - 1)),
       loss: means?.loss ?? null,
-      metrics: Object.fromEntries(this.#metricNames.map((name, index) => [name, means?.metrics[index] ?? 0])),
+      metrics: means?.metrics ?? {},
       samples: this.#aggregate.samples,
       engines,
       clamped: this.#aggregate.clamped,
