@@ -13,6 +13,7 @@ import {
 } from "../../shared/codec/index.ts";
 import { metricNames, parameterLength } from "../../shared/graph/parameters.ts";
 import type { SessionDefinition } from "../../shared/session/definition.ts";
+import { judge } from "../../shared/session/early-stopping.ts";
 import {
   epochOf,
   evaluatesAfter,
@@ -206,12 +207,14 @@ export class Run {
   async #validated(time: number, gains: readonly MemberGain[]): Promise<void> {
     const { step, version, best } = this.#state;
     const metric = this.#metric("validate", gains);
-    const isBest = metric.loss !== null && (best === null || metric.loss < best.loss);
+    const { earlyStopping } = this.#definition;
+    const { isBest, stops } = judge([...this.#store.validations(), metric], earlyStopping);
     const newBest = isBest ? { step, version, loss: metric.loss ?? 0 } : best;
     const weights = this.#shard.weights();
-    const isLast = step === this.plan.totalSteps;
+    const isLast = step === this.plan.totalSteps || stops;
     if (isLast && this.#state.weightsHash === null) await this.#hashWeights(time);
-    const restores = isLast && newBest !== null && newBest.step !== step;
+    const isBehind = newBest !== null && newBest.step !== step;
+    const restores = isLast && isBehind && earlyStopping?.restoreBest !== false;
     const stage = isLast ? this.#stageAfterTraining() : "train";
     const state: RunState = {
       ...this.#state,
@@ -231,9 +234,12 @@ export class Run {
     this.#state = state;
     if (restores) this.#store.readPart("best", "weights", weights);
     if (isLast) {
-      const bestHash = await sha256Hex(new Uint8Array(weights.slice().buffer));
+      const best = weights.slice();
+      if (isBehind && !restores) this.#store.readPart("best", "weights", best);
+      const bestHash = await sha256Hex(new Uint8Array(best.buffer));
       this.#state = { ...this.#state, bestHash };
-      this.#store.setState(this.#state, time, "best", `step ${newBest?.step ?? step}`);
+      const early = step === this.plan.totalSteps ? "" : `, stopped early after step ${step}`;
+      this.#store.setState(this.#state, time, "best", `step ${newBest?.step ?? step}${early}`);
     }
   }
 

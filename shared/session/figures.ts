@@ -43,3 +43,14 @@ export function figuresOf(sums: Sums, weight: number): Record<string, number> {
     .map(([name, sum]): [string, number] => [name, sum / counted]);
   return Object.fromEntries([...means, ...made].filter(([, value]) => Number.isFinite(value)));
 }
+
+/** Names of the figures that sums of these names give. */
+export const figureNames = (sums: readonly string[]): string[] =>
+  Object.keys(figuresOf(Object.fromEntries(sums.map((name) => [name, 1])), 2));
+
+/** Figures of which more is better; of the loss and of all others, less is. */
+const GAINS = /^(correct|r2|top\d+)$/;
+
+/** Whether a figure is better than another by more than `change`. */
+export const isBetter = (name: string, value: number, than: number, change: number): boolean =>
+  GAINS.test(name) ? value > than + change : value < than - change;
