@@ -74,6 +74,12 @@ const STAGES: Readonly<Record<Progress["stage"], string>> = {
   done: "done",
 };
 
+/** A figure (shared/session/figures.ts) with its name for people: shares of samples as per cents. */
+export function formatFigure(name: string, value: number): string {
+  const isShare = name === "correct" || /^top\d+$/.test(name);
+  return `${name === "correct" ? "accuracy" : plain(name)} ${isShare ? percent(value) : value.toFixed(4)}`;
+}
+
 /** Held-out accuracy, or loss where the session has no accuracy. */
 function heldOut({ validation }: Progress): string {
   if (validation === null) return "–";

@@ -2,7 +2,7 @@
 
 import type { CoordinatorApi, SessionDescription } from "./api.ts";
 import { formatCost } from "./cost.ts";
-import { clientLabels, type Display } from "./display.ts";
+import { clientLabels, type Display, formatFigure } from "./display.ts";
 import { plain } from "./foreign-text.ts";
 import type { Ending } from "./watch.ts";
 
@@ -44,9 +44,9 @@ export async function summarize(
     display.say(`  ${earlier} earlier evaluations: commonweight export ${session.id} --format csv has them all`);
   }
   for (const { work, step, loss, metrics } of shown) {
-    const accuracy = metrics.correct === undefined ? "" : `, accuracy ${(metrics.correct * 100).toFixed(2)} %`;
+    const figures = Object.entries(metrics).map(([name, value]) => `, ${formatFigure(name, value)}`);
     const name = work === "test" ? "test, once, at the best weights" : `validation after step ${step}`;
-    display.say(`  ${name}: loss ${loss === null ? "–" : loss.toFixed(4)}${accuracy}`);
+    display.say(`  ${name}: loss ${loss === null ? "–" : loss.toFixed(4)}${figures.join("")}`);
   }
   if (testAccuracy !== null) display.say(`test accuracy ${(testAccuracy * 100).toFixed(2)} %`);
   const labels = clientLabels(clients);

@@ -455,7 +455,7 @@ class SessionPage extends LitElement {
     const points = [measured.map(({ step }) => step), measured.map(({ value }) => value)];
     return html`
       <section class="card" aria-labelledby="held-out-title">
-        <h2 id="held-out-title">${heldOut.name === "accuracy" ? "Accuracy" : "Loss"} on held-out samples</h2>
+        <h2 id="held-out-title">${heldOut.name.charAt(0).toUpperCase()}${heldOut.name.slice(1)} on held-out samples</h2>
         ${
           last === undefined ? nothing : html`<commonweight-curve .look=${look} .points=${points}></commonweight-curve>`
         }

@@ -5,6 +5,7 @@
  */
 
 import { SCALAR_UNIT, scalarValue } from "../../shared/codec/index.ts";
+import { figuresOf } from "../../shared/session/figures.ts";
 
 /** One client's result for one lease, its sizes checked. */
 export interface Contribution {
@@ -49,11 +50,12 @@ export class StepAggregate {
     }
   }
 
-  /** Loss per unit of weight, and each metric likewise; null where the denominator is zero. */
-  means(): { loss: number; metrics: number[] } | null {
+  /** Loss per unit of weight, and the figures of the metrics' sums by their sorted names; null where the denominator is zero. */
+  means(names: readonly string[] = []): { loss: number; metrics: Record<string, number> } | null {
     if (this.weight <= 0n) return null;
     const weight = scalarValue(this.weight);
-    return { loss: scalarValue(this.loss) / weight, metrics: this.metrics.map((sum) => scalarValue(sum) / weight) };
+    const sums = Object.fromEntries(names.map((name, index) => [name, scalarValue(this.metrics[index])]));
+    return { loss: scalarValue(this.loss) / weight, metrics: figuresOf(sums, weight) };
   }
 
   reset(): void {

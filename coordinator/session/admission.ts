@@ -25,7 +25,7 @@ export class Admission {
   readonly #definition: SessionDefinition;
   readonly #plan: RunPlan;
   readonly #sizes: { metrics: number; blocks: number; parameters: number; bytesPerSum: number };
-  /** Largest denominator of one sample: the elements of its target. */
+  /** Largest denominator of one sample: what the graph says, or the elements of its target. */
   readonly #perSample: number;
 
   constructor(definition: SessionDefinition, plan: RunPlan) {
@@ -40,7 +40,8 @@ export class Admission {
       bytesPerSum: codec === "fixed32" ? 4 : 2,
     };
     const target = graph.inputs.find(({ role }) => role === "target");
-    this.#perSample = (target?.shape.slice(1) ?? []).reduce<number>((size, dimension) => size * Number(dimension), 1);
+    const elements = (target?.shape.slice(1) ?? []).reduce<number>((size, dimension) => size * Number(dimension), 1);
+    this.#perSample = graph.outputs.largestWeight ?? elements;
   }
 
   /** Throws ProtocolError `bad-frame` or `tensor-size` unless a frame can belong to the lease's result. */

@@ -13,6 +13,7 @@ import {
 } from "../../shared/codec/index.ts";
 import { metricNames, parameterLength } from "../../shared/graph/parameters.ts";
 import type { SessionDefinition } from "../../shared/session/definition.ts";
+import { judge } from "../../shared/session/early-stopping.ts";
 import {
   epochOf,
   evaluatesAfter,
@@ -206,12 +207,14 @@ export class Run {
   async #validated(time: number, gains: readonly MemberGain[]): Promise<void> {
     const { step, version, best } = this.#state;
     const metric = this.#metric("validate", gains);
-    const isBest = metric.loss !== null && (best === null || metric.loss < best.loss);
+    const { earlyStopping } = this.#definition;
+    const { isBest, stops } = judge([...this.#store.validations(), metric], earlyStopping);
     const newBest = isBest ? { step, version, loss: metric.loss ?? 0 } : best;
     const weights = this.#shard.weights();
-    const isLast = step === this.plan.totalSteps;
+    const isLast = step === this.plan.totalSteps || stops;
     if (isLast && this.#state.weightsHash === null) await this.#hashWeights(time);
-    const restores = isLast && newBest !== null && newBest.step !== step;
+    const isBehind = newBest !== null && newBest.step !== step;
+    const restores = isLast && isBehind && earlyStopping?.restoreBest !== false;
     const stage = isLast ? this.#stageAfterTraining() : "train";
     const state: RunState = {
       ...this.#state,
@@ -231,9 +234,12 @@ export class Run {
     this.#state = state;
     if (restores) this.#store.readPart("best", "weights", weights);
     if (isLast) {
-      const bestHash = await sha256Hex(new Uint8Array(weights.slice().buffer));
+      const best = weights.slice();
+      if (isBehind && !restores) this.#store.readPart("best", "weights", best);
+      const bestHash = await sha256Hex(new Uint8Array(best.buffer));
       this.#state = { ...this.#state, bestHash };
-      this.#store.setState(this.#state, time, "best", `step ${newBest?.step ?? step}`);
+      const early = step === this.plan.totalSteps ? "" : `, stopped early after step ${step}`;
+      this.#store.setState(this.#state, time, "best", `step ${newBest?.step ?? step}${early}`);
     }
   }
 
@@ -273,7 +279,7 @@ export class Run {
 
   /** The row of the piece that is complete. Its step counts the updates done, a training step's own included. */
   #metric(work: MetricRow["work"], gains: readonly MemberGain[]): MetricRow {
-    const means = this.#aggregate.means();
+    const means = this.#aggregate.means(this.#metricNames);
     const engines: Record<string, number> = {};
     for (const { engine, samples } of gains) engines[engine] = (engines[engine] ?? 0) + samples;
     const { step } = this.#state;
@@ -282,7 +288,7 @@ export class Run {
       step: work === "train" ? step + 1 : step,
       epoch: work === "train" ? epochOf(this.plan, step) : epochOf(this.plan, Math.max(0, step - 1)),
       loss: means?.loss ?? null,
-      metrics: Object.fromEntries(this.#metricNames.map((name, index) => [name, means?.metrics[index] ?? 0])),
+      metrics: means?.metrics ?? {},
       samples: this.#aggregate.samples,
       engines,
       clamped: this.#aggregate.clamped,

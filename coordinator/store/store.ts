@@ -333,6 +333,11 @@ export class SessionStore {
     };
   }
 
+  /** Evaluations on the samples held out for validation, oldest first. */
+  validations(): MetricRow[] {
+    return this.metrics(Number.MAX_SAFE_INTEGER, 0).evaluations.filter(({ work }) => work === "validate");
+  }
+
   lastMetric(work: MetricRow["work"]): MetricRow | null {
     const [row] = this.#sql
       .exec<{ step: number }>("SELECT MAX(step) AS step FROM metric WHERE work = ? HAVING step IS NOT NULL", work)

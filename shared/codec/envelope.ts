@@ -25,10 +25,14 @@ export function advanceEnvelope(envelope: Uint8Array, maxima: Uint8Array, step: 
   });
 }
 
+/** What is taken for the largest exponent while no gradient was seen at all, as when all targets are ignored: |value| < 2. */
+const UNSEEN = 127;
+
 /** Exponents to announce. A block never seen different from zero gets the coarsest grid of all, so that its first values fit. */
 export function announce(envelope: Uint8Array): Uint8Array {
   let coarsest = 0;
   for (const held of envelope) if (held > coarsest) coarsest = held;
+  if (coarsest === 0) coarsest = UNSEEN;
   const { least, most } = ANNOUNCED_RANGE;
   return envelope.map((held) => Math.min(Math.max((held === 0 ? coarsest : held) + HEADROOM, least), most));
 }

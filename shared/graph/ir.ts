@@ -54,6 +54,8 @@ export interface Parameter {
 export interface OpAttributes {
   /** A float32 scalar of shape []. */
   Constant: { readonly value: number };
+  /** A float32 vector of shape [values.length]: ONNX's Constant of `value_floats`. */
+  ConstantVector: { readonly values: readonly number[] };
   /** Inverted-dropout mask [N, ...shape]: 0 with `probability`, else 1/(1−probability). Not an ONNX op: see shared/random. */
   DropoutMask: { readonly probability: number; readonly layer: number; readonly shape: readonly number[] };
   /** A·B, or with three inputs A·B + C; C of shape [columns] is broadcast over the rows. */
@@ -105,8 +107,10 @@ export interface GraphOutputs {
   readonly loss: ValueId;
   /** Σ of the weights, the loss's denominator: a scalar []. The coordinator divides once. */
   readonly weight: ValueId;
-  /** Further scalar sums by name, such as `correct`; the value shown is sum ÷ denominator. Sorted by name on the wire. */
+  /** Further scalar sums by name, such as `correct`; what is shown follows from them. Sorted by name on the wire. */
   readonly metrics: Readonly<Record<string, ValueId>>;
+  /** Most that one sample can add to the weight; the number of its targets if absent. */
+  readonly largestWeight?: number;
 }
 
 export interface Graph {

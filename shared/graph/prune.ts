@@ -34,7 +34,7 @@ const outputsOf = ({ outputs }: Graph): ValueId[] => [
 function renumberOutputs({ outputs }: Graph, renumber: (id: ValueId) => ValueId): Graph["outputs"] {
   const metrics = Object.fromEntries(Object.entries(outputs.metrics).map(([name, id]) => [name, renumber(id)]));
   const { prediction, loss, weight } = outputs;
-  return { prediction: renumber(prediction), loss: renumber(loss), weight: renumber(weight), metrics };
+  return { ...outputs, prediction: renumber(prediction), loss: renumber(loss), weight: renumber(weight), metrics };
 }
 
 /** The same graph without nodes that none of its outputs needs. */

@@ -75,6 +75,7 @@ const graphSchema = v.strictObject({
       v.record(name, id),
       v.check((metrics) => Object.keys(metrics).length <= 16, "there are at most 16 metrics"),
     ),
+    largestWeight: v.exactOptional(v.pipe(float, v.minValue(0))),
   }),
 });
 

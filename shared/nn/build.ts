@@ -4,7 +4,7 @@ import type { Graph, GraphInput, Node } from "../graph/ir.ts";
 import { IR_VERSION } from "../graph/ir.ts";
 import { pruneGraph } from "../graph/prune.ts";
 import { bindShape } from "../graph/shapes.ts";
-import type { Loss } from "./losses.ts";
+import type { Loss } from "./losses/index.ts";
 import { type Module, TRACE_BATCH, Tracer } from "./module.ts";
 
 export interface ModelDescription {
@@ -47,6 +47,7 @@ export function buildGraph({ model, loss, input }: ModelDescription): Graph {
       loss: number(values.loss),
       weight: number(values.weight),
       metrics: Object.fromEntries(Object.entries(values.metrics).map(([name, id]) => [name, number(id)])),
+      ...(values.largestWeight === undefined ? {} : { largestWeight: values.largestWeight }),
     },
   });
 }

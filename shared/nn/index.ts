@@ -2,8 +2,8 @@
 
 export { buildGraph, type ModelDescription } from "./build.ts";
 export * as nn from "./layers.ts";
-export type { Loss } from "./losses.ts";
-export * as loss from "./losses.ts";
+export type { Loss } from "./losses/index.ts";
+export * as loss from "./losses/index.ts";
 export type { Module } from "./module.ts";
 export * as optim from "./optimizers.ts";
 export { dataset, defineSession, type InputSource, localData, type SessionOptions } from "./session.ts";

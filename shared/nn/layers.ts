@@ -2,6 +2,7 @@
 
 import { GraphError } from "../graph/error.ts";
 import type { OpName, ValueId } from "../graph/ir.ts";
+import { geluByTanh } from "./activations.ts";
 import type { GraphWriter, Module } from "./module.ts";
 
 function requireSize(what: string, size: number): void {
@@ -60,11 +61,15 @@ export function leakyRelu(negativeSlope = 0.01): Module {
   return { kind: "leakyRelu", build: (to, input) => to.emit("LeakyRelu", [input], { alpha: negativeSlope }) };
 }
 
-/** x·Φ(x) with the normal distribution's Φ(x) = ½(1 + erf(x/√2)), exact and not by the tanh shortcut (arXiv 1606.08415). */
-export function gelu(): Module {
+/**
+ * x·Φ(x) with the normal distribution's Φ(x) = ½(1 + erf(x/√2)) (arXiv 1606.08415): exact, unless the tanh shortcut is asked for.
+ * https://pytorch.org/docs/stable/generated/torch.nn.GELU.html
+ */
+export function gelu({ approximate = "none" }: { approximate?: "none" | "tanh" } = {}): Module {
   return {
     kind: "gelu",
     build(to, input) {
+      if (approximate === "tanh") return geluByTanh(to, input);
       const erf = to.emit("Erf", [to.emit("Mul", [input, to.constant(Math.SQRT1_2)], {})], {});
       const phi = to.emit("Mul", [to.emit("Add", [erf, to.constant(1)], {}), to.constant(0.5)], {});
       return to.emit("Mul", [input, phi], {});
@@ -127,3 +132,5 @@ export function residual(module: Module): Module {
 
 const buildChild = (to: GraphWriter, module: Module, name: string, input: ValueId): ValueId =>
   to.within(name, () => module.build(to, input));
+
+export { elu, logSoftmax, silu, softmax, softplus } from "./activations.ts";

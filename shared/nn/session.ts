@@ -2,6 +2,7 @@
 
 import type {
   ColumnSpec,
+  EarlyStopping,
   GradientCodec,
   HostedData,
   InputBinding,
@@ -48,6 +49,8 @@ export function localData(options: {
   return { source: "local", columns, inputs: { x: bind(x), y: bind(y) }, samplesPerEpoch };
 }
 
+const PATIENT: Omit<EarlyStopping, "patience"> = { metric: "loss", minimumChange: 0, restoreBest: true };
+
 export interface SessionOptions extends ModelDescription {
   readonly title: string;
   readonly description?: string;
@@ -61,6 +64,8 @@ export interface SessionOptions extends ModelDescription {
   readonly microBatch?: number;
   readonly epochs: number;
   readonly maxSteps?: number | null;
+  /** Stops when the held-out loss, or another figure, has not got better for `patience` epochs; ends with the best weights. */
+  readonly earlyStopping?: Partial<EarlyStopping> & Pick<EarlyStopping, "patience">;
   readonly seed?: number;
   /** First values by name instead of the seed's, such as a `state_dict`: exactly the model's parameters. */
   readonly weights?: NamedTensors;
@@ -71,7 +76,7 @@ export interface SessionOptions extends ModelDescription {
 /** A whole session as one serialisable value. Throws GraphError where model, input and loss do not fit together. */
 export function defineSession(options: SessionOptions): SessionDefinition {
   const { title, description = "", contact = "", dataLicence = "", modelLicence = "" } = options;
-  const { optimizer, data, batchSize, epochs } = options;
+  const { optimizer, data, batchSize, epochs, earlyStopping } = options;
   const { microBatch = 32, maxSteps = null, seed = 0, codec = "fixed32", visibility = "public" } = options;
   return {
     format: 1,
@@ -87,6 +92,7 @@ export function defineSession(options: SessionOptions): SessionDefinition {
     microBatch,
     epochs,
     maxSteps,
+    ...(earlyStopping === undefined ? {} : { earlyStopping: { ...PATIENT, ...earlyStopping } }),
     seed,
     codec,
     visibility,

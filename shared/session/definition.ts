@@ -61,6 +61,18 @@ export interface LocalData {
 
 export type SessionData = HostedData | LocalData;
 
+/** Ends the training when held-out samples no longer gain anything. Looked at after each evaluation, that is each epoch. */
+export interface EarlyStopping {
+  /** What decides, and which weights are best: `loss`, or a figure of the session's such as `correct`. */
+  readonly metric: string;
+  /** Evaluations without a change for the better after which it stops. */
+  readonly patience: number;
+  /** Changes up to this size do not count. */
+  readonly minimumChange: number;
+  /** Whether it ends with the best weights; otherwise with the last ones. */
+  readonly restoreBest: boolean;
+}
+
 export interface SessionDefinition {
   readonly format: 1;
   readonly title: string;
@@ -80,6 +92,8 @@ export interface SessionDefinition {
   readonly epochs: number;
   /** Stops after so many steps even inside an epoch; null for no such limit. */
   readonly maxSteps: number | null;
+  /** Absent where only epochs and steps end the training; it then ends with the weights of the least held-out loss. */
+  readonly earlyStopping?: EarlyStopping;
   /** Unsigned 32-bit integer. */
   readonly seed: number;
   /**

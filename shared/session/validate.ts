@@ -5,14 +5,16 @@
 
 import * as v from "valibot";
 import type { Graph } from "../graph/ir.ts";
+import { metricNames } from "../graph/parameters.ts";
 import { type GraphBudget, GraphError, validateGraph } from "../graph/validate.ts";
 import type { DatasetManifest } from "./dataset.ts";
 import { sampleBytes } from "./dataset.ts";
 import type { ColumnSpec, InputBinding, SessionDefinition } from "./definition.ts";
 import { SESSION_LIMITS } from "./definition.ts";
 import { SessionError } from "./errors.ts";
+import { figureNames } from "./figures.ts";
 import { requireDistinct } from "./manifest.ts";
-import { microBatchesPerStep, planRun } from "./plan.ts";
+import { microBatchesPerStep, planRun, type RunPlan } from "./plan.ts";
 import { binding, column, count, datasetName, describeIssue, finite, range } from "./schemas.ts";
 
 const positive = v.pipe(count, v.minValue(1));
@@ -60,6 +62,14 @@ const definitionSchema = v.strictObject({
   microBatch: positive,
   epochs: positive,
   maxSteps: v.nullable(positive),
+  earlyStopping: v.exactOptional(
+    v.strictObject({
+      metric: v.pipe(v.string(), v.maxLength(128)),
+      patience: positive,
+      minimumChange: rate,
+      restoreBest: v.boolean(),
+    }),
+  ),
   seed: uint32,
   initialWeights: v.exactOptional(v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/, "not a hex SHA-256"))),
   codec: v.picklist(["fixed32", "fixed16"]),
@@ -94,6 +104,7 @@ export function parseDefinition(value: unknown, budget: GraphBudget): SessionDef
   limit("steps", plan.totalSteps, 0xffffff);
   checkInitialWeights(definition);
   checkBindings(definition);
+  checkEarlyStopping(definition, plan);
   if (data.source === "local") checkColumns(definition, data.columns);
   return definition;
 }
@@ -167,6 +178,22 @@ function checkBindings({ graph, data }: SessionDefinition): void {
   const [unknown] = bound;
   if (unknown !== undefined) {
     throw new SessionError("bad-definition", `data.inputs.${unknown}: the graph has no such input`);
+  }
+}
+
+/** Early stopping looks at something that is measured. */
+function checkEarlyStopping({ earlyStopping, graph }: SessionDefinition, { validationSamples }: RunPlan): void {
+  if (earlyStopping === undefined) return;
+  if (validationSamples === 0) {
+    throw new SessionError("bad-definition", "earlyStopping: no samples are held out, give data.validation a range");
+  }
+  const known = ["loss", ...figureNames(metricNames(graph))];
+  if (!known.includes(earlyStopping.metric)) {
+    const { metric } = earlyStopping;
+    throw new SessionError(
+      "bad-definition",
+      `earlyStopping.metric: no figure ${metric}; there are ${known.join(", ")}`,
+    );
   }
 }
 

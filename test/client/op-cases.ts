@@ -151,6 +151,10 @@ const reshapes = (
 /** At least one case by op: an op without any is a type error here. */
 export const CASES: { readonly [Op in OpName]: readonly Case<Op>[] } = {
   Constant: [0, 0.1, -3.5, 1e-30, 3e38, 1.1754943508222875e-38].map((value) => ({ shapes: [], attributes: { value } })),
+  ConstantVector: [1, 2, 5, 8, 33, 300].map((length) => ({
+    shapes: [],
+    attributes: { values: Array.from({ length }, (_, at) => Math.sin(at * 7 + length)) },
+  })),
   DropoutMask: [[5], [4, 8], [7, 3], []].map((shape, layer) => ({
     shapes: [],
     attributes: { probability: 0.3, layer, shape },

@@ -8,7 +8,7 @@ import { env, exports } from "cloudflare:workers";
 import type { TrainingSession } from "../../coordinator/session/session.ts";
 import { blockCount, encodeSums } from "../../shared/codec/index.ts";
 import { metricNames, parameterLength } from "../../shared/graph/index.ts";
-import { defineSession, localData, loss, nn, optim } from "../../shared/nn/index.ts";
+import { defineSession, type Loss, localData, loss, nn, optim } from "../../shared/nn/index.ts";
 import { cutBody, decodeFrame, upwardLayout } from "../../shared/protocol/frames.ts";
 import {
   type ClientMessage,
@@ -42,12 +42,12 @@ export const asAdmin = (init: RequestInit = {}): RequestInit => ({
 });
 
 /** A tiny session of 10 steps, each of 6 micro-batches. */
-export function tinySession(options: { steps?: number } = {}): SessionDefinition {
+export function tinySession(options: { steps?: number; loss?: Loss } = {}): SessionDefinition {
   return defineSession({
     title: "Tiny",
     model: nn.sequential(nn.linear(30, 12), nn.relu(), nn.linear(12, 3)),
     input: [30],
-    loss: loss.crossEntropy(),
+    loss: options.loss ?? loss.crossEntropy(),
     optimizer: optim.adam({ lr: 1e-2 }),
     data: localData({
       x: "x",
@@ -78,10 +78,20 @@ function fakeValue(step: number, microBatch: number, parameter: number): number 
   return (Math.imul(step * 31 + microBatch * 7 + 1, parameter * 2654435761 + 97) >> 12) % 100_000;
 }
 
-type Assign = Extract<CoordinatorMessage, { type: "assign" }>;
+export type Assign = Extract<CoordinatorMessage, { type: "assign" }>;
+
+/** What each sample of a made-up result adds, in multiples of 2⁻²⁴; 2 and 1 if absent. */
+export interface FakeSample {
+  readonly loss?: number;
+  readonly weight?: number;
+}
 
 /** The frames of the made-up result of a lease. */
-export function* fakeResult(definition: SessionDefinition, assign: Assign): Generator<Uint8Array<ArrayBuffer>> {
+export function* fakeResult(
+  definition: SessionDefinition,
+  assign: Assign,
+  sample: FakeSample = {},
+): Generator<Uint8Array<ArrayBuffer>> {
   const parameters = parameterLength(definition.graph);
   const sizes = {
     metrics: metricNames(definition.graph).length,
@@ -102,9 +112,10 @@ export function* fakeResult(definition: SessionDefinition, assign: Assign): Gene
   }
   const { version, step, lease } = assign;
   const count = BigInt(assign.to - assign.from);
-  const weight = count * 4n * 2n ** 24n;
+  const sum = (value: number): bigint => count * 4n * BigInt(value * 2 ** 24);
+  const [loss, weight] = [sum(sample.loss ?? 2), sum(sample.weight ?? 1)];
   const codec = kind === "gradient" ? definition.codec : "none";
-  yield* cutBody({ kind, codec, version, step, lease, clamped: 0, loss: weight * 2n, weight }, body);
+  yield* cutBody({ kind, codec, version, step, lease, clamped: 0, loss, weight }, body);
 }
 
 export class FakeClient {
@@ -202,8 +213,15 @@ export class FakeClient {
   }
 }
 
-/** Takes part as long as there is something to do: joins, answers every lease after `rest` ms, ends with its socket. */
-export async function takePart(client: FakeClient, rest = 0): Promise<void> {
+/**
+ * Takes part as long as there is something to do: joins, answers every lease after `rest` ms, ends with its socket.
+ * @param sampleOf what `fakeResult` makes up, by lease
+ */
+export async function takePart(
+  client: FakeClient,
+  rest = 0,
+  sampleOf: (assign: Assign) => FakeSample | Promise<FakeSample> = () => ({}),
+): Promise<void> {
   await client.connect();
   client.hello();
   while (client.closed === null || client.received.length > 0) {
@@ -211,9 +229,10 @@ export async function takePart(client: FakeClient, rest = 0): Promise<void> {
     if (message === undefined) await client.changed();
     else if (message.type === "assign") {
       if (rest > 0) await new Promise((resolve) => setTimeout(resolve, rest));
+      const sample = await sampleOf(message);
       // Its socket may have closed meanwhile.
       if (client.closed !== null) continue;
-      for (const frame of fakeResult(client.definition, message)) client.sendBytes(frame);
+      for (const frame of fakeResult(client.definition, message, sample)) client.sendBytes(frame);
     } else if (message.type === "welcome" || message.type === "weights") {
       client.version = message.version;
       client.send({ type: "ready", version: message.version });

@@ -43,6 +43,8 @@ const flag = (value: boolean): AttributeValue => ({ int: value ? 1 : 0 });
 export const ONNX_OPS: { readonly [Op in OpName]: Lowering<Op> } = {
   Constant: ({ to, output, attributes: { value } }) =>
     to.node("Identity", [to.initializer(Float32Array.of(value), [])], output),
+  ConstantVector: ({ to, output, attributes: { values } }) =>
+    to.node("Identity", [to.initializer(Float32Array.from(values), [values.length])], output),
   // Computed outside: the mask is an input of the model.
   DropoutMask: ({ to, output, type }) => to.input(output, "float32", type.shape),
   Gemm: ({ to, inputs, output, attributes: { transA, transB } }) =>

@@ -46,8 +46,22 @@ const fold =
 
 const squeezed = (shape: Shape): Shape => [...shape, 1];
 
+/** The value at a coordinate among those from `first` on, by halving: nesting stays far below what shader compilers bear. */
+function chosen(values: readonly number[], at: string, first = 0): string {
+  if (values.length === 1) return literal(values[0]);
+  const half = Math.ceil(values.length / 2);
+  const [low, high] = [chosen(values.slice(0, half), at, first), chosen(values.slice(half), at, first + half)];
+  return low === high ? low : `select(${low}, ${high}, ${at} >= ${literal(first + half)})`;
+}
+
 export const WGSL_OPS: { readonly [Op in OpName]: Lower<Op> } = {
   Constant: (to, _, { value }) => to.map(`constant ${value}`, [], [], () => literal(value)),
+  // Read from memory: to choose again for each use would be slow.
+  ConstantVector(to, _, { values }, { shape }) {
+    const vector = to.map(`constants ${values}`, shape, [to.coordinate(shape, 0)], (at) => chosen(values, at));
+    to.exact.add(vector);
+    return vector;
+  },
   DropoutMask: (to, _, { probability, layer }, { shape }) =>
     to.mask(shape, layer, dropoutThreshold(probability), dropoutScale(probability)),
   Gemm(to, [a, b, c], { transA, transB }, { shape }) {

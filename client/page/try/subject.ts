@@ -74,7 +74,7 @@ export type Reading =
   /** Numbers in the targets' unit. */
   | "numbers";
 
-/** Follows from the loss that the graph was built with (shared/nn/losses.ts). */
+/** Follows from the loss that the graph was built with (shared/nn/losses). */
 export function readingOf(graph: Graph): Reading {
   if (graph.inputs.some(({ role, dtype }) => role === "target" && dtype === "int32")) return "classes";
   const { prediction } = graph.outputs;

@@ -5,11 +5,26 @@ import { fillDropoutMask } from "../../random/index.ts";
 import { sizeOf } from "../tensor.ts";
 import type { OpDefinition } from "./definition.ts";
 
+const constantValue = v.pipe(v.number(), v.finite(), v.minValue(-3.4e38), v.maxValue(3.4e38));
+
 const constant: OpDefinition<"Constant"> = {
   arity: [0, 0],
-  attributes: v.strictObject({ value: v.pipe(v.number(), v.finite(), v.minValue(-3.4e38), v.maxValue(3.4e38)) }),
+  attributes: v.strictObject({ value: constantValue }),
   infer: () => ({ dtype: "float32", shape: [] }),
   forward: (_, { value }) => Float64Array.of(value),
+  vjp: () => [],
+};
+
+/** Classes that a constant can have a number for: it is written out in generated shaders. */
+const LONGEST_VECTOR = 1_024;
+
+const constantVector: OpDefinition<"ConstantVector"> = {
+  arity: [0, 0],
+  attributes: v.strictObject({
+    values: v.pipe(v.array(constantValue), v.minLength(1), v.maxLength(LONGEST_VECTOR)),
+  }),
+  infer: (_, { values }) => ({ dtype: "float32", shape: [values.length] }),
+  forward: (_, { values }) => Float64Array.from(values),
   vjp: () => [],
 };
 
@@ -29,4 +44,4 @@ const dropoutMask: OpDefinition<"DropoutMask"> = {
   vjp: () => [],
 };
 
-export const source = { Constant: constant, DropoutMask: dropoutMask } as const;
+export const source = { Constant: constant, ConstantVector: constantVector, DropoutMask: dropoutMask } as const;

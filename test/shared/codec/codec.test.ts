@@ -115,6 +115,15 @@ describe("the grid of the next step", () => {
     expect([...announce(createEnvelope(Uint8Array.of(120, 100)))]).toEqual([122, 102]);
   });
 
+  it("expects ordinary gradients where none was seen yet, so that the first ones are not clamped away", () => {
+    const announced = announce(createEnvelope(Uint8Array.of(0, 0)));
+    expect([...announced]).toEqual([129, 129]);
+    const gradient = new Float32Array(512).fill(1.5);
+    const sums = new Int32Array(512);
+    expect(accumulateFixed(gradient, announced, 24, sums, new Uint8Array(2))).toBe(0);
+    expect(sums[0] * 2 ** -(24 - 3)).toBe(1.5);
+  });
+
   it("gives blocks never seen different from zero the coarsest grid", () => {
     expect([...announce(createEnvelope(Uint8Array.of(0, 120)))]).toEqual([122, 122]);
   });
