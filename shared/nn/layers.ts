@@ -127,3 +127,7 @@ export function residual(module: Module): Module {
 
 const buildChild = (to: GraphWriter, module: Module, name: string, input: ValueId): ValueId =>
   to.within(name, () => module.build(to, input));
+
+export { conv1d, conv2d, convTranspose2d } from "./convolution.ts";
+export { parallel, permute, reshape, slice } from "./parts.ts";
+export { adaptiveAvgPool2d, avgPool1d, avgPool2d, maxPool1d, maxPool2d } from "./pooling.ts";
