@@ -6,13 +6,14 @@ import { lowerTraining } from "../../client/engine/onnx/lowering.ts";
 import {
   differentiate,
   inferShapes,
+  initialize,
   parameterLength,
   runReference,
   type TrainingGraph,
 } from "../../shared/graph/index.ts";
 import { buildGraph, loss, type Module, nn } from "../../shared/nn/index.ts";
 import { openDevice } from "./webgpu-device.ts";
-import { type Inputs, relativeError, runOnGpu } from "./webgpu-run.ts";
+import { type Inputs, numbers, relativeError, runOnGpu } from "./webgpu-run.ts";
 
 /** One layer as test/fixtures/windows.py ran it. */
 interface Fixture {
@@ -129,6 +130,41 @@ describe("layers with windows agree with PyTorch: outputs and all gradients", ()
       expect(relativeError(reference[id], numbers), `${what}, float64`).toBeLessThanOrEqual(1e-10);
       expect(relativeError(onGpu.get(id)!, numbers), `${what}, WGSL`).toBeLessThanOrEqual(1e-5);
       expect(relativeError(onOnnx.get(id)!, numbers), `${what}, ONNX`).toBeLessThanOrEqual(1e-5);
+    }
+  });
+});
+
+describe("a whole network of them", () => {
+  it("has the reference's output and gradients on WGSL and ONNX", async () => {
+    const model = nn.sequential(
+      nn.conv2d(2, 6, 3, { padding: 1 }), // [N, 6, 9, 8]
+      nn.tanh(),
+      nn.maxPool2d(3, { stride: 2, padding: 1 }), // [N, 6, 5, 4]
+      nn.parallel(
+        nn.conv2d(6, 6, 3, { padding: 1, groups: 6 }),
+        nn.conv2d(6, 3, 1),
+        nn.avgPool2d(3, { stride: 1, padding: 1 }),
+      ),
+      nn.sigmoid(),
+      nn.convTranspose2d(15, 4, 3, { stride: 2 }), // [N, 4, 11, 9]
+      nn.adaptiveAvgPool2d([4, 3]),
+      nn.slice(1, 0, 4, 2), // [N, 2, 4, 3]
+      nn.permute(0, 2, 3, 1),
+      nn.flatten(),
+      nn.linear(24, 5),
+    );
+    const batch = 3;
+    const graph = differentiate(buildGraph({ model, loss: loss.mse(), input: [2, 9, 8] }), batch);
+    const weights = initialize(graph, 2);
+    const inputs = { x: numbers(3, batch * 144), y: numbers(4, batch * 5), weight: [1, 0, 0.5] };
+    const reference = runReference(graph, batch, inputs, weights);
+    const ids = [graph.outputs.prediction, ...graph.gradients.filter((id) => id !== null)];
+    expect(ids).toHaveLength(11);
+    const onGpu = await runOnGpu(gpu, graph, ids, { microBatch: batch, inputs, weights });
+    const onOnnx = await runOnOnnx(graph, batch, inputs, weights);
+    for (const id of ids) {
+      expect(relativeError(onGpu.get(id)!, reference[id]), `value ${id}, WGSL`).toBeLessThanOrEqual(1e-5);
+      expect(relativeError(onOnnx.get(id)!, reference[id]), `value ${id}, ONNX`).toBeLessThanOrEqual(1e-5);
     }
   });
 });
