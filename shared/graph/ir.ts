@@ -91,6 +91,40 @@ export interface OpAttributes {
   Transpose: { readonly perm: readonly number[] };
   /** Broadcast to `shape`; "N" is the micro-batch. */
   Expand: { readonly shape: readonly Dimension[] };
+  /** Inputs [N, C, …], weights [M, C/group, …kernel] and perhaps bias [M] → [N, M, …]; over one or two spatial axes. */
+  Conv: WindowAttributes & { readonly group: number };
+  /** The adjoint of Conv: inputs [N, C, …], weights [C, M/group, …kernel] and perhaps bias [M] → [N, M, …]. */
+  ConvTranspose: WindowAttributes & { readonly group: number; readonly output_padding: readonly number[] };
+  /** The largest of each window; padding never is. */
+  MaxPool: PoolAttributes;
+  /**
+   * Not an ONNX op: inputs of MaxPool and the cotangent of its output → the cotangent of its input. Each window gives
+   * to the first of its largest elements in row-major order, as in PyTorch.
+   */
+  MaxPoolGrad: PoolAttributes;
+  /** The mean of each window: of all its elements, or of those that are no padding. No dilations. */
+  AveragePool: Omit<PoolAttributes, "dilations"> & { readonly count_include_pad: boolean };
+  /** By axis from `starts` to before `ends`, every `steps`-th; all of them within the input. */
+  Slice: {
+    readonly starts: readonly number[];
+    readonly ends: readonly number[];
+    readonly axes: readonly number[];
+    readonly steps: readonly number[];
+  };
+  /** Zeros before and after, for every axis: first all begins, then all ends. */
+  Pad: { readonly pads: readonly number[] };
+  Concat: { readonly axis: number };
+}
+
+/** How windows lie over spatial axes; `pads` has first all begins, then all ends. */
+export interface WindowAttributes {
+  readonly strides: readonly number[];
+  readonly pads: readonly number[];
+  readonly dilations: readonly number[];
+}
+
+export interface PoolAttributes extends WindowAttributes {
+  readonly kernel_shape: readonly number[];
 }
 
 export type OpName = keyof OpAttributes;

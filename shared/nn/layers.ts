@@ -134,3 +134,6 @@ const buildChild = (to: GraphWriter, module: Module, name: string, input: ValueI
   to.within(name, () => module.build(to, input));
 
 export { elu, logSoftmax, silu, softmax, softplus } from "./activations.ts";
+export { conv1d, conv2d, convTranspose2d } from "./convolution.ts";
+export { parallel, permute, reshape, slice } from "./parts.ts";
+export { adaptiveAvgPool2d, avgPool1d, avgPool2d, maxPool1d, maxPool2d } from "./pooling.ts";

@@ -8,6 +8,7 @@ import {
   type OpName,
   type TrainingGraph,
 } from "../../shared/graph/index.ts";
+import { WINDOW_CASES } from "./window-cases.ts";
 
 type Shape = readonly number[];
 
@@ -222,6 +223,7 @@ export const CASES: { readonly [Op in OpName]: readonly Case<Op>[] } = {
       [[4], [2, 4]],
     ] as const
   ).map(([from, shape]) => ({ shapes: [from], attributes: { shape } })),
+  ...WINDOW_CASES,
 };
 
 export const describeCase = (op: OpName, { shapes, attributes, values }: Case<OpName>): string =>

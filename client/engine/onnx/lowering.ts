@@ -38,6 +38,10 @@ const same =
   ({ to, inputs, output }) =>
     to.node(op, inputs, output);
 
+/** Lists of integers as attributes. */
+const lists = (given: Readonly<Record<string, readonly number[]>>): Record<string, AttributeValue> =>
+  Object.fromEntries(Object.entries(given).map(([name, ints]) => [name, { ints }]));
+
 const flag = (value: boolean): AttributeValue => ({ int: value ? 1 : 0 });
 
 export const ONNX_OPS: { readonly [Op in OpName]: Lowering<Op> } = {
@@ -102,6 +106,46 @@ export const ONNX_OPS: { readonly [Op in OpName]: Lowering<Op> } = {
   Transpose: ({ to, inputs, output, attributes: { perm } }) =>
     to.node("Transpose", inputs, output, { perm: { ints: perm } }),
   Expand: ({ to, inputs: [x], output, type }) => to.node("Expand", [x, to.integers(type.shape)], output),
+  Conv: ({ to, inputs, output, attributes: { group, ...windows } }) =>
+    to.node("Conv", inputs, output, { ...lists(windows), group: { int: group } }),
+  // onnxruntime takes output_padding below the stride only: more than that is less padding, and zeros after what is left.
+  ConvTranspose({ to, inputs: [x, w, bias], output, attributes: { group, output_padding, ...windows } }) {
+    const { pads, strides } = windows;
+    const options = { ...lists(windows), group: { int: group } };
+    if (output_padding.every((size, axis) => size < strides[axis])) {
+      const operands = bias === undefined ? [x, w] : [x, w, bias];
+      return to.node("ConvTranspose", operands, output, { ...options, ...lists({ output_padding }) });
+    }
+    const axes = output_padding.length;
+    const cropped = pads.map((size, at) => (at < axes ? size : Math.max(0, size - output_padding[at - axes])));
+    const zeros = output_padding.map((size, axis) => Math.max(0, size - pads[axis + axes]));
+    const inner = to.fresh();
+    const whole = bias === undefined ? output : to.fresh();
+    to.node("ConvTranspose", [x, w], inner, { ...options, ...lists({ pads: cropped }) });
+    to.node("Pad", [inner, to.integers([0, 0, ...zeros.map(() => 0), 0, 0, ...zeros])], whole);
+    if (bias === undefined) return;
+    const column = to.fresh();
+    to.node("Reshape", [bias, to.integers([-1, ...zeros.map(() => 1)])], column);
+    to.node("Add", [whole, column], output);
+  },
+  MaxPool: ({ to, inputs, output, attributes }) => to.node("MaxPool", inputs, output, lists({ ...attributes })),
+  // The index of a window's first largest element comes with MaxPool; windows overlap, so that what they give is added up.
+  MaxPoolGrad({ to, inputs: [x, dy], types: [{ shape }], output, attributes }) {
+    const size = sizeOf(shape);
+    const [largest, indices, row, gradient, zeros, sums] = Array.from({ length: 6 }, () => to.fresh());
+    to.node("MaxPool", [x], [largest, indices], lists({ ...attributes }));
+    to.node("Reshape", [indices, to.integers([-1])], row);
+    to.node("Reshape", [dy, to.integers([-1])], gradient);
+    to.node("Expand", [to.initializer(Float32Array.of(0), [1]), to.integers([size])], zeros);
+    to.node("ScatterElements", [zeros, row, gradient], sums, { axis: { int: 0 }, reduction: { text: "add" } });
+    to.node("Reshape", [sums, to.integers(shape)], output);
+  },
+  AveragePool: ({ to, inputs, output, attributes: { count_include_pad, ...windows } }) =>
+    to.node("AveragePool", inputs, output, { ...lists(windows), count_include_pad: flag(count_include_pad) }),
+  Slice: ({ to, inputs: [x], output, attributes: { starts, ends, axes, steps } }) =>
+    to.node("Slice", [x, ...[starts, ends, axes, steps].map((numbers) => to.integers(numbers))], output),
+  Pad: ({ to, inputs: [x], output, attributes: { pads } }) => to.node("Pad", [x, to.integers(pads)], output),
+  Concat: ({ to, inputs, output, attributes: { axis } }) => to.node("Concat", inputs, output, { axis: { int: axis } }),
 };
 
 /** Where a dropout mask goes, and what it depends on. */

@@ -10,12 +10,13 @@ const IR_VERSION = 8;
 export const OPSET = 17;
 
 /** Attribute types of AttributeProto. */
-const ATTRIBUTE = { float: 1, int: 2, ints: 7 } as const;
+const ATTRIBUTE = { float: 1, int: 2, text: 3, ints: 7 } as const;
 
 export type ElementType = keyof typeof ELEMENT_TYPES;
 export type AttributeValue =
   | { readonly float: number }
   | { readonly int: number }
+  | { readonly text: string }
   | { readonly ints: readonly number[] };
 
 /** A size of a value of the model: of the batch where it is left open, by name. */
@@ -105,6 +106,7 @@ function attribute(name: string, value: AttributeValue): Message {
   const message = new Message().part(1, name);
   if ("float" in value) return message.float(2, value.float).integer(20, ATTRIBUTE.float);
   if ("int" in value) return message.integer(3, value.int).integer(20, ATTRIBUTE.int);
+  if ("text" in value) return message.part(4, value.text).integer(20, ATTRIBUTE.text);
   for (const item of value.ints) message.integer(8, item);
   return message.integer(20, ATTRIBUTE.ints);
 }
@@ -127,12 +129,14 @@ export class ModelWriter {
   node(
     op: string,
     inputs: readonly string[],
-    output: string,
+    /** Several, where an op has as many. */
+    output: string | readonly string[],
     attributes: Readonly<Record<string, AttributeValue>> = {},
   ): void {
     const message = new Message();
     for (const input of inputs) message.part(1, input);
-    message.part(2, output).part(4, op);
+    for (const name of typeof output === "string" ? [output] : output) message.part(2, name);
+    message.part(4, op);
     for (const [name, value] of Object.entries(attributes)) message.part(5, attribute(name, value));
     this.#graph.part(1, message);
   }

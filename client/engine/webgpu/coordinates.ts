@@ -76,3 +76,9 @@ export function reshapeCoordinates(
 
 export const sameCoordinates = (a: readonly Coordinate[], b: readonly Coordinate[]): boolean =>
   a.length === b.length && a.every(({ text }, axis) => text === b[axis].text);
+
+/** Text of a coordinate that is to be moved: four lanes would not stay together. */
+export function single({ text, lanes }: Coordinate): string {
+  if (lanes) throw new Misfit();
+  return text;
+}

@@ -5,7 +5,7 @@
 
 import { address, type Coordinate, Misfit, ZERO } from "./coordinates.ts";
 import { HEADER } from "./layout.ts";
-import type { MaskValue, Shape, Value } from "./values.ts";
+import type { GatherValue, MaskValue, Shape, Value } from "./values.ts";
 
 export type Width = 1 | 4;
 
@@ -33,6 +33,8 @@ export class Expressions {
   readonly #resolve: Resolve;
   readonly #prefix: string;
   readonly #written = new Map<string, string>();
+  /** Names of variables that hold positions, by their text. */
+  readonly #positions = new Map<string, string>();
 
   /** @param prefix starts the names of variables, so that scopes within one function stay apart */
   constructor(width: Width, resolve: Resolve, prefix = "v") {
@@ -63,6 +65,8 @@ export class Expressions {
         );
       case "view":
         return this.at(value.input, value.remap(coordinates));
+      case "gather":
+        return this.#gather(value, coordinates);
       case "coordinate":
         return this.#number(coordinates[value.axis]);
       case "mask":
@@ -75,6 +79,35 @@ export class Expressions {
       default:
         return value satisfies never;
     }
+  }
+
+  /** Coordinates stay within the input, so that nothing is read from elsewhere and then thrown away. */
+  #gather({ input, positions, outside }: GatherValue, coordinates: readonly Coordinate[]): string {
+    const conditions: string[] = [];
+    const places = positions(coordinates).map((position, axis): Coordinate => {
+      if ("lanes" in position) return position;
+      const { text, divisor, inside } = position;
+      const name = this.#position(text);
+      if (inside) return { text: `u32(${name})`, lanes: false };
+      const size = input.shape[axis];
+      conditions.push(`${name} >= 0`, `${name} < ${size * divisor}`);
+      if (divisor > 1) conditions.push(`${name} % ${divisor} == 0`);
+      const last = size * divisor - 1;
+      const within = `u32(clamp(${name}, 0, ${last}))`;
+      if (size === 1) return ZERO;
+      return { text: divisor > 1 ? `(${within} / ${divisor}u)` : within, lanes: false };
+    });
+    const value = this.at(input, places);
+    return conditions.length === 0 ? value : `select(T(${outside}), ${value}, ${conditions.join(" && ")})`;
+  }
+
+  #position(text: string): string {
+    const held = this.#positions.get(text);
+    if (held !== undefined) return held;
+    const name = `${this.#prefix}p${this.#positions.size}`;
+    this.lines.push(`let ${name} = ${text};`);
+    this.#positions.set(text, name);
+    return name;
   }
 
   #number({ text, lanes }: Coordinate): string {

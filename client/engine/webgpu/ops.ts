@@ -6,9 +6,11 @@
 import type { OpAttributes, OpName } from "../../../shared/graph/ir.ts";
 import type { TensorType } from "../../../shared/graph/tensor.ts";
 import { dropoutScale, dropoutThreshold } from "../../../shared/random/dropout.ts";
+import { pad, slice } from "./parts.ts";
 import type { Lowering, Shape, Value } from "./values.ts";
+import { averagePool, conv, convTranspose, maxPool, maxPoolGrad } from "./windows.ts";
 
-type Lower<Op extends OpName> = (
+export type Lower<Op extends OpName> = (
   to: Lowering,
   inputs: readonly Value[],
   attributes: OpAttributes[Op],
@@ -128,6 +130,23 @@ export const WGSL_OPS: { readonly [Op in OpName]: Lower<Op> } = {
   Reshape: (to, [x], _, { shape }) => to.reshape(x, shape),
   Transpose: (to, [x], { perm }) => to.transpose(x, perm),
   Expand: (to, [x], _, { shape }) => to.expand(x, shape),
+  Conv: conv,
+  ConvTranspose: convTranspose,
+  MaxPool: maxPool,
+  MaxPoolGrad: maxPoolGrad,
+  AveragePool: averagePool,
+  Slice: slice,
+  Pad: (to, [x], { pads }, { shape }) => pad(to, x, shape, pads),
+  // The sum of all of them, each padded to the whole: of every element all terms but one are 0.
+  Concat(to, inputs, { axis }, { shape }) {
+    let start = 0;
+    const padded = inputs.map((input) => {
+      const pads = shape.map((_, at) => (at === axis ? start : 0));
+      start += input.shape[axis];
+      return pad(to, input, shape, pads);
+    });
+    return padded.length === 1 ? padded[0] : to.map("Concat", shape, padded, (...terms) => terms.join(" + "));
+  },
 };
 
 /** Lowers one node. The table is keyed by op, so the attributes that go with it are of the right type. */

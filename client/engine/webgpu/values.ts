@@ -1,5 +1,5 @@
 /**
- * What a graph is lowered to before kernels are formed: values of six kinds, of which only products and reductions need a
+ * What a graph is lowered to before kernels are formed: values of a few kinds, of which only products and reductions need a
  * kernel of their own. All others are functions of coordinates, so that they can be computed wherever they are needed.
  *
  * Equal values are made once. All numbers are f32; class indices and tokens too, exact up to 2²⁴.
@@ -46,6 +46,24 @@ export interface ViewValue extends Base {
   readonly transposed: boolean;
 }
 
+/** A place along an axis of the input, or outside of it. */
+export interface Position {
+  /** WGSL of type i32: `divisor` times the coordinate. What it does not divide is outside, too. */
+  readonly text: string;
+  readonly divisor: number;
+  /** Whether it is never outside. */
+  readonly inside: boolean;
+}
+
+/** Elements under coordinates that may be moved; what lies outside of the input reads as `outside`. */
+export interface GatherValue extends Base {
+  readonly kind: "gather";
+  readonly input: Value;
+  readonly positions: (coordinates: readonly Coordinate[]) => readonly (Coordinate | Position)[];
+  /** A float32 literal. */
+  readonly outside: string;
+}
+
 /** The coordinate along one axis, as a number. */
 export interface CoordinateValue extends Base {
   readonly kind: "coordinate";
@@ -77,7 +95,15 @@ export interface ReduceValue extends Base {
   readonly fold: Fold;
 }
 
-export type Value = StoredValue | MapValue | ViewValue | CoordinateValue | MaskValue | ProductValue | ReduceValue;
+export type Value =
+  | StoredValue
+  | MapValue
+  | ViewValue
+  | GatherValue
+  | CoordinateValue
+  | MaskValue
+  | ProductValue
+  | ReduceValue;
 
 /** `Omit` over each member of the union. */
 type Fields<V extends Value> = V extends Value ? Omit<V, "id"> : never;
@@ -88,6 +114,7 @@ export function operandsOf(value: Value): readonly Value[] {
     case "map":
       return value.inputs;
     case "view":
+    case "gather":
     case "reduce":
       return [value.input];
     case "product":
@@ -103,7 +130,10 @@ export function operandsOf(value: Value): readonly Value[] {
 
 export class Lowering {
   readonly values: Value[] = [];
-  /** Values that must be computed once and read from memory, because two computations need not give the same bits. */
+  /**
+   * Values that must be computed once and read from memory, because two computations need not give the same bits, or
+   * because each element is read many times.
+   */
   readonly exact = new Set<Value>();
   readonly #held = new Map<string, Value>();
   /** Word of the input buffer where the key of a dropout layer is. */
@@ -168,6 +198,18 @@ export class Lowering {
       input.shape.map((size, axis) => (size === 1 ? ZERO : coordinates[axis + missing]));
     const fields = { kind: "view", shape, input, remap, linear: false, transposed: false } as const;
     return this.#make(`expand ${shape} ${input.id}`, fields);
+  }
+
+  /** @param name says which function `positions` is */
+  gather(
+    name: string,
+    input: Value,
+    shape: Shape,
+    positions: GatherValue["positions"],
+    outside: GatherValue["outside"] = "0f",
+  ): Value {
+    const fields = { kind: "gather", shape, input, positions, outside } as const;
+    return this.#make(`gather ${name} ${shape} ${outside} ${input.id}`, fields);
   }
 
   product(a: Value, b: Value, transA: boolean, transB: boolean): Value {

@@ -49,6 +49,14 @@ export interface OpDefinition<Op extends OpName> {
   forward(inputs: readonly Tensor[], attributes: OpAttributes[Op], type: TensorType, context: RunContext): Float64Array;
   /** One cotangent per input; null where there is none (integers, masks, piecewise constants). */
   vjp(args: VjpArguments<Op>): readonly (ValueId | null)[];
+  /** What it costs, if that is not one operation an element; `scratch` is the elements an engine may hold meanwhile. */
+  cost?(inputs: readonly TensorType[], attributes: OpAttributes[Op], type: TensorType): OpCost;
+}
+
+export interface OpCost {
+  /** A multiply-add counts as two. */
+  readonly flops: number;
+  readonly scratch: number;
 }
 
 export const shapeError = (message: string): GraphError => new GraphError("shape", message);

@@ -1,10 +1,13 @@
 /** The op table: adding an op is one entry here, and the type checker lists the lowerings it then lacks. */
 
 import type { OpName } from "../ir.ts";
+import { convolution } from "./convolution.ts";
 import type { OpDefinition } from "./definition.ts";
 import { elementwise } from "./elementwise.ts";
 import { layout } from "./layout.ts";
 import { matrix } from "./matrix.ts";
+import { parts } from "./parts.ts";
+import { pooling } from "./pooling.ts";
 import { reduction } from "./reduction.ts";
 import { source } from "./source.ts";
 
@@ -14,6 +17,9 @@ export const OPS: { readonly [Op in OpName]: OpDefinition<Op> } = {
   ...elementwise,
   ...reduction,
   ...layout,
+  ...parts,
+  ...convolution,
+  ...pooling,
 };
 
 /** The entry of an op whose name is not known to the type checker. Attributes belong to the same node as the name. */
