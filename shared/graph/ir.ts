@@ -31,7 +31,9 @@ export interface GraphInput {
 export type Initializer =
   | { readonly kind: "uniform"; readonly bound: number }
   | { readonly kind: "normal"; readonly std: number }
-  | { readonly kind: "constant"; readonly value: number };
+  | { readonly kind: "constant"; readonly value: number }
+  /** sin and cos in turn along the last axis, for positions along the first: see `sinusoidalPositions`. */
+  | { readonly kind: "sinusoidal" };
 
 export interface Parameter {
   /** PyTorch `state_dict` name, such as `0.weight`. */
@@ -87,6 +89,15 @@ export interface OpAttributes {
   Transpose: { readonly perm: readonly number[] };
   /** Broadcast to `shape`; "N" is the micro-batch. */
   Expand: { readonly shape: readonly Dimension[] };
+  /** A·B of the last two axes; the axes before them broadcast as in NumPy. Both operands have at least two axes. */
+  MatMul: Record<never, never>;
+  Sqrt: Record<never, never>;
+  /** The last two axes' triangle, the diagonal with it; zeros elsewhere. */
+  Trilu: { readonly upper: boolean };
+  /** Rows of a table [depth, …rest] by int32 indices [...]: [..., …rest]. An index outside [0, depth) gives zeros. */
+  Gather: Record<never, never>;
+  /** Not an ONNX op, Gather's adjoint: int32 indices [...] and rows [..., …rest] → their sums by index, [depth, …rest]. */
+  GatherGrad: { readonly depth: number };
 }
 
 export type OpName = keyof OpAttributes;

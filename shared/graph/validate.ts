@@ -34,6 +34,7 @@ const initializer = v.variant("kind", [
   v.strictObject({ kind: v.literal("uniform"), bound: float }),
   v.strictObject({ kind: v.literal("normal"), std: float }),
   v.strictObject({ kind: v.literal("constant"), value: float }),
+  v.strictObject({ kind: v.literal("sinusoidal") }),
 ]);
 
 const graphSchema = v.strictObject({

@@ -10,12 +10,13 @@ const IR_VERSION = 8;
 const OPSET = 17;
 
 /** Attribute types of AttributeProto. */
-const ATTRIBUTE = { float: 1, int: 2, ints: 7 } as const;
+const ATTRIBUTE = { float: 1, int: 2, string: 3, ints: 7 } as const;
 
 export type ElementType = keyof typeof ELEMENT_TYPES;
 export type AttributeValue =
   | { readonly float: number }
   | { readonly int: number }
+  | { readonly string: string }
   | { readonly ints: readonly number[] };
 
 /** One protobuf message under construction: fields are appended. */
@@ -73,6 +74,7 @@ function valueInfo(name: string, type: ElementType, shape: readonly number[]): M
 function attribute(name: string, value: AttributeValue): Message {
   const message = new Message().part(1, name);
   if ("float" in value) return message.float(2, value.float).integer(20, ATTRIBUTE.float);
+  if ("string" in value) return message.part(4, value.string).integer(20, ATTRIBUTE.string);
   if ("int" in value) return message.integer(3, value.int).integer(20, ATTRIBUTE.int);
   for (const item of value.ints) message.integer(8, item);
   return message.integer(20, ATTRIBUTE.ints);

@@ -1,11 +1,11 @@
 /**
- * What a graph is lowered to before kernels are formed: values of six kinds, of which only products and reductions need a
+ * What a graph is lowered to before kernels are formed: values of eight kinds, of which only products and reductions need a
  * kernel of their own. All others are functions of coordinates, so that they can be computed wherever they are needed.
  *
  * Equal values are made once. All numbers are f32; class indices and tokens too, exact up to 2²⁴.
  */
 
-import { sameShape, sizeOf } from "../../../shared/graph/tensor.ts";
+import { broadcast, sameShape, sizeOf } from "../../../shared/graph/tensor.ts";
 import type { Coordinate } from "./coordinates.ts";
 import { reshapeCoordinates, ZERO } from "./coordinates.ts";
 
@@ -42,7 +42,7 @@ export interface ViewValue extends Base {
   readonly remap: (coordinates: readonly Coordinate[]) => readonly Coordinate[];
   /** Whether elements keep their row-major order: then it needs no storage of its own. */
   readonly linear: boolean;
-  /** Whether it is the transpose of a matrix, which products can read as it is. */
+  /** Whether it is the transpose of each matrix of a stack, which products can read as it is. */
   readonly transposed: boolean;
 }
 
@@ -60,7 +60,7 @@ export interface MaskValue extends Base {
   readonly scale: number;
 }
 
-/** A′·B′: [rows, columns]. */
+/** A′·B′: [..., rows, columns]; an operand has the same leading axes, or is one matrix that goes with all of them. */
 export interface ProductValue extends Base {
   readonly kind: "product";
   readonly a: Value;
@@ -77,7 +77,22 @@ export interface ReduceValue extends Base {
   readonly fold: Fold;
 }
 
-export type Value = StoredValue | MapValue | ViewValue | CoordinateValue | MaskValue | ProductValue | ReduceValue;
+/** Rows of a table [depth, …rest] in memory, by indices [...]: [..., …rest]; zeros where there is no such row. */
+export interface GatherValue extends Base {
+  readonly kind: "gather";
+  readonly table: Value;
+  readonly indices: Value;
+}
+
+export type Value =
+  | GatherValue
+  | StoredValue
+  | MapValue
+  | ViewValue
+  | CoordinateValue
+  | MaskValue
+  | ProductValue
+  | ReduceValue;
 
 /** `Omit` over each member of the union. */
 type Fields<V extends Value> = V extends Value ? Omit<V, "id"> : never;
@@ -92,6 +107,8 @@ export function operandsOf(value: Value): readonly Value[] {
       return [value.input];
     case "product":
       return [value.a, value.b];
+    case "gather":
+      return [value.table, value.indices];
     case "stored":
     case "coordinate":
     case "mask":
@@ -150,7 +167,12 @@ export class Lowering {
   transpose(input: Value, perm: readonly number[]): Value {
     const shape = perm.map((axis) => input.shape[axis]);
     const remap = (coordinates: readonly Coordinate[]) => input.shape.map((_, axis) => coordinates[perm.indexOf(axis)]);
-    const transposed = perm.length === 2 && perm[0] === 1;
+    const rank = perm.length;
+    const transposed =
+      rank >= 2 &&
+      perm[rank - 1] === rank - 2 &&
+      perm[rank - 2] === rank - 1 &&
+      perm.slice(0, -2).every((from, axis) => from === axis);
     return this.#make(`transpose ${perm} ${input.id}`, {
       kind: "view",
       shape,
@@ -173,8 +195,28 @@ export class Lowering {
   product(a: Value, b: Value, transA: boolean, transB: boolean): Value {
     if (a.kind === "view" && a.transposed) return this.product(a.input, b, !transA, transB);
     if (b.kind === "view" && b.transposed) return this.product(a, b.input, transA, !transB);
-    const shape = [a.shape[transA ? 1 : 0], b.shape[transB ? 0 : 1]];
+    const [aRank, bRank] = [a.shape.length, b.shape.length];
+    const lead = broadcast(a.shape.slice(0, -2), b.shape.slice(0, -2)) ?? [];
+    const [aStack, bStack, stack] = [a.shape.slice(0, -2), b.shape.slice(0, -2), lead].map(sizeOf);
+    if (aStack !== stack && aStack !== 1) return this.product(this.#stacked(a, lead), b, transA, transB);
+    if (bStack !== stack && bStack !== 1) return this.product(a, this.#stacked(b, lead), transA, transB);
+    const shape = [...lead, a.shape[aRank - (transA ? 1 : 2)], b.shape[bRank - (transB ? 2 : 1)]];
+    // Rows of many matrices that meet the same B are rows of one.
+    if (stack > 1 && bStack === 1 && !transA) {
+      const rows = this.reshape(a, [stack * a.shape[aRank - 2], a.shape[aRank - 1]]);
+      return this.reshape(this.product(rows, this.reshape(b, b.shape.slice(-2)), false, transB), shape);
+    }
     return this.#make(`product ${a.id} ${b.id} ${transA} ${transB}`, { kind: "product", shape, a, b, transA, transB });
+  }
+
+  /** A stack of matrices repeated along further leading axes. */
+  #stacked(matrices: Value, lead: Shape): Value {
+    return this.expand(matrices, [...lead, ...matrices.shape.slice(-2)]);
+  }
+
+  gather(table: Value, indices: Value): Value {
+    const shape = [...indices.shape, ...table.shape.slice(1)];
+    return this.#make(`gather ${table.id} ${indices.id}`, { kind: "gather", shape, table, indices });
   }
 
   /** The reduced axes stay as axes of size 1. */
