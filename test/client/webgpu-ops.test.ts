@@ -37,7 +37,7 @@ describe.each([1, 1e6])("cut for an adapter of %i threads", (threads) => {
     "%s agrees too",
     async (op) => {
       for (const given of (CASES[op] as readonly Case<OpName>[]).filter(
-        (_, index) => op !== "Gemm" || index % 3 === 0,
+        (_, index) => (op !== "Gemm" && op !== "MatMul") || index % 3 === 0,
       )) {
         expect(
           await errorOf(op, given, { threads, workgroup: 64, tile: 256 }),
