@@ -34,6 +34,8 @@ export function estimateCost(graph: Graph, microBatch: number): GraphCost {
     } else if (node.op === "Gemm") {
       const [a] = node.inputs.map((id) => types[id].shape);
       flops += 2 * size * (node.attributes.transA ? a[0] : a[1]);
+    } else if (node.op === "MatMul") {
+      flops += 2 * size * (types[node.inputs[0]].shape.at(-1) ?? 1);
     } else flops += read;
     values += size;
   }

@@ -5,8 +5,22 @@ import type { Graph, Parameter } from "./ir.ts";
 import { parameterLength } from "./parameters.ts";
 import { sizeOf } from "./tensor.ts";
 
+/** sin(position / 10000^(2i/width)) in column 2i and the cosine in 2i + 1 (Attention Is All You Need, arXiv 1706.03762, 3.5). */
+function wave(shape: readonly number[], element: number): number {
+  const width = shape.at(-1) ?? 1;
+  const column = element % width;
+  const angle = Math.floor(element / width) * 10_000 ** (-(column - (column % 2)) / width);
+  return column % 2 === 0 ? Math.sin(angle) : Math.cos(angle);
+}
+
+type Drawn = Exclude<Parameter["init"], { kind: "given" }>;
+
 /** Value of one element from its two random words, by kind of initializer. */
-function draw(init: Exclude<Parameter["init"], { kind: "given" }>, words: Uint32Array): number {
+function draw(
+  { init, shape }: { readonly init: Drawn; readonly shape: readonly number[] },
+  words: Uint32Array,
+  element: number,
+): number {
   switch (init.kind) {
     case "uniform":
       return (2 * uniformFloat(words[0]) - 1) * init.bound;
@@ -17,6 +31,8 @@ function draw(init: Exclude<Parameter["init"], { kind: "given" }>, words: Uint32
     }
     case "constant":
       return init.value;
+    case "sinusoidal":
+      return wave(shape, element);
     default:
       return init satisfies never;
   }
@@ -41,7 +57,7 @@ export function initialize(
     const [k0, k1] = deriveKey(seed, "initialization", index);
     for (let element = 0; element < sizeOf(shape); element++) {
       threefry2x32(k0, k1, element, 0, words);
-      weights[offset + element] = draw(init, words);
+      weights[offset + element] = draw({ init, shape }, words, element);
     }
   }
   return weights;

@@ -33,7 +33,9 @@ export type Initializer =
   | { readonly kind: "normal"; readonly std: number }
   | { readonly kind: "constant"; readonly value: number }
   /** Not from the seed: the values travel beside the graph (see `given.ts`). */
-  | { readonly kind: "given" };
+  | { readonly kind: "given" }
+  /** sin and cos in turn along the last axis, for positions along the first: see `sinusoidalPositions`. */
+  | { readonly kind: "sinusoidal" };
 
 export interface Parameter {
   /** PyTorch `state_dict` name, such as `0.weight`. */
@@ -114,6 +116,15 @@ export interface OpAttributes {
   /** Zeros before and after, for every axis: first all begins, then all ends. */
   Pad: { readonly pads: readonly number[] };
   Concat: { readonly axis: number };
+  /** A·B of the last two axes; the axes before them broadcast as in NumPy. Both operands have at least two axes. */
+  MatMul: Record<never, never>;
+  Sqrt: Record<never, never>;
+  /** The last two axes' triangle, the diagonal with it; zeros elsewhere. */
+  Trilu: { readonly upper: boolean };
+  /** Rows of a table [depth, …rest] by int32 indices [...]: [..., …rest]. An index outside [0, depth) gives zeros. */
+  Gather: Record<never, never>;
+  /** Not an ONNX op, Gather's adjoint: int32 indices [...] and rows [..., …rest] → their sums by index, [depth, …rest]. */
+  GatherGrad: { readonly depth: number };
 }
 
 /** How windows lie over spatial axes; `pads` has first all begins, then all ends. */

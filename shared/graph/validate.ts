@@ -35,6 +35,7 @@ const initializer = v.variant("kind", [
   v.strictObject({ kind: v.literal("normal"), std: float }),
   v.strictObject({ kind: v.literal("constant"), value: float }),
   v.strictObject({ kind: v.literal("given") }),
+  v.strictObject({ kind: v.literal("sinusoidal") }),
 ]);
 
 const graphSchema = v.strictObject({

@@ -1,45 +1,60 @@
 /** Layers by PyTorch's names and defaults. https://pytorch.org/docs/stable/nn.html */
 
 import { GraphError } from "../graph/error.ts";
-import type { OpName, ValueId } from "../graph/ir.ts";
+import type { OpName, Parameter } from "../graph/ir.ts";
 import { geluByTanh } from "./activations.ts";
-import type { GraphWriter, Module } from "./module.ts";
+import { buildChild, type Module } from "./module.ts";
+import { requireSize, showRow } from "./sizes.ts";
 
-function requireSize(what: string, size: number): void {
-  if (!Number.isInteger(size) || size < 1)
-    throw new GraphError("attribute", `${what} is ${size}, expected a positive integer`);
+export interface LinearOptions {
+  readonly bias?: boolean;
+  /** Where the bias starts, instead of uniform. */
+  readonly biasInit?: Parameter["init"];
+  /**
+   * Weight tying: the module, such as an embedding [outFeatures, inFeatures], whose `weight` this layer's is. They are one
+   * tensor, trained once and exported under both names. The module must come before this one.
+   */
+  readonly weightOf?: Module;
 }
 
-const showRow = (shape: readonly number[]): string =>
-  `[N${shape
-    .slice(1)
-    .map((size) => `, ${size}`)
-    .join("")}]`;
-
 /**
- * y = x·Wᵀ + b with W [outFeatures, inFeatures]: x [N, inFeatures] → [N, outFeatures].
+ * y = x·Wᵀ + b with W [outFeatures, inFeatures]: x [N, …, inFeatures] → [N, …, outFeatures].
  * Weight and bias start uniform in ±1/√inFeatures, as in PyTorch.
  */
-export function linear(inFeatures: number, outFeatures: number, { bias = true }: { bias?: boolean } = {}): Module {
+export function linear(
+  inFeatures: number,
+  outFeatures: number,
+  { bias = true, biasInit, weightOf }: LinearOptions = {},
+): Module {
   requireSize("linear's input size", inFeatures);
   requireSize("linear's output size", outFeatures);
-  return {
+  const module: Module = {
     kind: "linear",
     build(to, input) {
       const shape = to.shapeOf(input);
-      if (shape.length !== 2 || shape[1] !== inFeatures) {
-        const hint = shape.length > 2 ? "; put nn.flatten() before it" : "";
+      if (shape.length < 2 || shape[shape.length - 1] !== inFeatures) {
+        const whole = shape.slice(1).reduce((size, next) => size * next, 1) === inFeatures;
+        const hint = shape.length > 2 && whole ? "; put nn.flatten() before it" : "";
+        const expected = shape.length > 2 ? `[N, …, ${inFeatures}]` : `[N, ${inFeatures}]`;
         throw new GraphError(
           "shape",
-          `layer ${to.path} (linear): expected input [N, ${inFeatures}], got ${showRow(shape)}${hint}`,
+          `layer ${to.path} (linear): expected input ${expected}, got ${showRow(shape)}${hint}`,
         );
       }
       const init = { kind: "uniform", bound: 1 / Math.sqrt(inFeatures) } as const;
-      const weight = to.parameter("weight", [outFeatures, inFeatures], init);
-      const operands = bias ? [input, weight, to.parameter("bias", [outFeatures], init)] : [input, weight];
-      return to.emit("Gemm", operands, { transA: false, transB: true });
+      const sizes = [outFeatures, inFeatures];
+      const weight =
+        weightOf === undefined
+          ? to.own(module, to.parameter("weight", sizes, init))
+          : to.alias(weightOf, "weight", sizes);
+      const rows = shape.length === 2 ? input : to.emit("Reshape", [input], { shape: [-1, inFeatures] });
+      const operands = bias ? [rows, weight, to.parameter("bias", [outFeatures], biasInit ?? init)] : [rows, weight];
+      const output = to.emit("Gemm", operands, { transA: false, transB: true });
+      if (shape.length === 2) return output;
+      return to.emit("Reshape", [output], { shape: [-1, ...shape.slice(1, -1), outFeatures] });
     },
   };
+  return module;
 }
 
 /** A module of one op without attributes. */
@@ -104,6 +119,21 @@ export function dropout(probability = 0.5): Module {
   };
 }
 
+/** One of the model's inputs by its name, whatever comes before: where a model has several. */
+export const input = (name: string): Module => ({ kind: "input", build: (to) => to.input(name) });
+
+/** The sum of what several modules make of the same value, by NumPy broadcasting; named by index, as in a ModuleList. */
+export function sum(...modules: readonly Module[]): Module {
+  if (modules.length === 0) throw new GraphError("attribute", "sum has no modules, expected one or more");
+  return {
+    kind: "sum",
+    build(to, value) {
+      const [first, ...others] = modules.map((module, index) => buildChild(to, module, String(index), value));
+      return others.reduce((total, next) => to.emit("Add", [total, next], {}), first);
+    },
+  };
+}
+
 /** Applies modules one after another; their parameters are named by index, as in PyTorch's Sequential. */
 export function sequential(...modules: readonly Module[]): Module {
   return {
@@ -129,11 +159,3 @@ export function residual(module: Module): Module {
     },
   };
 }
-
-const buildChild = (to: GraphWriter, module: Module, name: string, input: ValueId): ValueId =>
-  to.within(name, () => module.build(to, input));
-
-export { elu, logSoftmax, silu, softmax, softplus } from "./activations.ts";
-export { conv1d, conv2d, convTranspose2d } from "./convolution.ts";
-export { parallel, permute, reshape, slice } from "./parts.ts";
-export { adaptiveAvgPool2d, avgPool1d, avgPool2d, maxPool1d, maxPool2d } from "./pooling.ts";

@@ -4,10 +4,10 @@
  */
 
 import { GraphError } from "../graph/error.ts";
-import type { Node, OpAttributes, OpName, Parameter, ValueId } from "../graph/ir.ts";
+import type { DType, Node, OpAttributes, OpName, Parameter, ValueId } from "../graph/ir.ts";
 import { alignUp } from "../graph/parameters.ts";
 import { inferNode } from "../graph/shapes.ts";
-import { sizeOf, type TensorType } from "../graph/tensor.ts";
+import { sameShape, sizeOf, type TensorType } from "../graph/tensor.ts";
 
 /** What a module writes into while a graph is built. */
 export interface GraphWriter {
@@ -15,8 +15,15 @@ export interface GraphWriter {
   constant(value: number): ValueId;
   /** A trainable parameter, named after the module's path. */
   parameter(name: string, shape: readonly number[], init: Parameter["init"]): ValueId;
-  /** A value that goes along with the parameters and is not trained, such as a running mean. */
+  /** A parameter that training leaves as it is, such as a frozen statistic. */
   buffer(name: string, shape: readonly number[], init: Parameter["init"]): ValueId;
+  /** Notes that a weight is the module's, so that others may be tied to it; returns the weight. */
+  own(module: Module, weight: ValueId): ValueId;
+  /** The weight that a module built before owns, under a further name. Throws GraphError where there is none of this shape. */
+  alias(owner: Module, name: string, shape: readonly number[]): ValueId;
+  /** One of the model's inputs by its name. Throws GraphError where there is none. */
+  input(name: string): ValueId;
+  dtypeOf(id: ValueId): DType;
   /** Shape with the micro-batch size bound to `TRACE_BATCH`. */
   shapeOf(id: ValueId): readonly number[];
   /** A number of its own for each dropout layer. */
@@ -34,6 +41,10 @@ export interface Module {
   build(to: GraphWriter, input: ValueId): ValueId;
 }
 
+/** Builds a module that is part of another one, under its name there. */
+export const buildChild = (to: GraphWriter, module: Module, name: string, input: ValueId): ValueId =>
+  to.within(name, () => module.build(to, input));
+
 /** Micro-batch size while shapes are traced: a prime that no sensible layer has, so that mistakes with N show. */
 export const TRACE_BATCH = 7919;
 
@@ -43,13 +54,19 @@ export class Tracer implements GraphWriter {
   readonly nodes: Node[] = [];
   /** By provisional id. */
   readonly #types = new Map<ValueId, TensorType>();
+  /** Names of the inputs that modules may read. */
+  readonly #names: readonly string[];
   readonly #inputs: number;
+  /** Number of the parameter that a module owns. */
+  readonly #owned = new Map<Module, number>();
   readonly #constants = new Map<number, ValueId>();
   readonly #path: string[] = [];
   #layers = 0;
   #end = 0;
 
-  constructor(inputs: readonly TensorType[]) {
+  /** @param names of the first inputs, the model's own; targets and weights come after them */
+  constructor(inputs: readonly TensorType[], names: readonly string[] = []) {
+    this.#names = names;
     this.#inputs = inputs.length;
     for (const [index, type] of inputs.entries()) this.#types.set(index, type);
   }
@@ -82,16 +99,56 @@ export class Tracer implements GraphWriter {
   }
 
   parameter(name: string, shape: readonly number[], init: Parameter["init"]): ValueId {
-    return this.#hold(name, shape, init, true);
+    return this.#store(name, shape, init, true);
   }
 
   buffer(name: string, shape: readonly number[], init: Parameter["init"]): ValueId {
-    return this.#hold(name, shape, init, false);
+    return this.#store(name, shape, init, false);
   }
 
-  #hold(name: string, shape: readonly number[], init: Parameter["init"], trainable: boolean): ValueId {
-    const full = [...this.#path, name].join(".");
-    this.parameters.push({ name: full, shape, offset: this.#end, trainable, init });
+  own(module: Module, weight: ValueId): ValueId {
+    if (!this.#owned.has(module)) this.#owned.set(module, weight - PARAMETER);
+    return weight;
+  }
+
+  alias(owner: Module, name: string, shape: readonly number[]): ValueId {
+    const index = this.#owned.get(owner);
+    const full = this.#named(name);
+    if (index === undefined) {
+      throw new GraphError(
+        "structure",
+        `${full} is tied to the weight of a ${owner.kind} that does not come before it`,
+      );
+    }
+    const held = this.parameters[index];
+    if (!sameShape(held.shape, shape)) {
+      throw new GraphError("shape", `${full} is [${shape}], and ${held.name}, which it is tied to, [${held.shape}]`);
+    }
+    this.parameters[index] = { ...held, aliases: [...(held.aliases ?? []), full] };
+    return PARAMETER + index;
+  }
+
+  input(name: string): ValueId {
+    const index = this.#names.indexOf(name);
+    if (index < 0) {
+      throw new GraphError(
+        "structure",
+        `layer ${this.path}: the model has no input ${name}; there are ${this.#names.join(", ")}`,
+      );
+    }
+    return index;
+  }
+
+  dtypeOf(id: ValueId): DType {
+    return this.#typeOf(id).dtype;
+  }
+
+  #named(name: string): string {
+    return [...this.#path, name].join(".");
+  }
+
+  #store(name: string, shape: readonly number[], init: Parameter["init"], trainable: boolean): ValueId {
+    this.parameters.push({ name: this.#named(name), shape, offset: this.#end, trainable, init });
     this.#end = alignUp(this.#end + sizeOf(shape));
     const id = PARAMETER + this.parameters.length - 1;
     this.#types.set(id, { dtype: "float32", shape });

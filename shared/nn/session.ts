@@ -22,31 +22,39 @@ function bind(source: InputSource): InputBinding {
   return { column, scale, offset };
 }
 
+/** Where features and targets come from: one input is `x`, several are named as in the model's `input`. */
+export type Sources = { readonly y: InputSource } & (
+  | { readonly x: InputSource }
+  | { readonly inputs: Readonly<Record<string, InputSource>> }
+);
+
+function bindAll(sources: Sources): Record<string, InputBinding> {
+  const features = "inputs" in sources ? sources.inputs : { x: sources.x };
+  return Object.fromEntries(
+    Object.entries({ ...features, y: sources.y }).map(([name, source]) => [name, bind(source)]),
+  );
+}
+
 type Range = readonly [from: number, to: number];
 
 /**
  * A data set that was pushed to the coordinator.
  * @param name as in `commonweight dataset push <name>`
- * @param options columns of the features `x` and targets `y`; half-open ranges of samples to train on, to hold out for
+ * @param options columns of the features `x` (or of several inputs by name, `inputs`) and targets `y`; half-open ranges of samples to train on, to hold out for
  *   validation and to test with at the end
  */
 export function dataset(
   name: string,
-  options: { x: InputSource; y: InputSource; train: Range; validation?: Range; test?: Range },
+  options: Sources & { train: Range; validation?: Range; test?: Range },
 ): HostedData {
-  const { x, y, train, validation = [0, 0], test = [0, 0] } = options;
-  return { source: "dataset", dataset: name, inputs: { x: bind(x), y: bind(y) }, train, validation, test };
+  const { train, validation = [0, 0], test = [0, 0] } = options;
+  return { source: "dataset", dataset: name, inputs: bindAll(options), train, validation, test };
 }
 
 /** Every client's own samples, which never leave it. */
-export function localData(options: {
-  x: InputSource;
-  y: InputSource;
-  columns: readonly ColumnSpec[];
-  samplesPerEpoch: number;
-}): LocalData {
-  const { x, y, columns, samplesPerEpoch } = options;
-  return { source: "local", columns, inputs: { x: bind(x), y: bind(y) }, samplesPerEpoch };
+export function localData(options: Sources & { columns: readonly ColumnSpec[]; samplesPerEpoch: number }): LocalData {
+  const { columns, samplesPerEpoch } = options;
+  return { source: "local", columns, inputs: bindAll(options), samplesPerEpoch };
 }
 
 const PATIENT: Omit<EarlyStopping, "patience"> = { metric: "loss", minimumChange: 0, restoreBest: true };

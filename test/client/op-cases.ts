@@ -17,8 +17,8 @@ export interface Case<Op extends OpName> {
   readonly attributes: OpAttributes[Op];
   /** Makes an operand's values from numbers in [−1, 1). */
   readonly values?: (value: number, operand: number) => number;
-  /** Operands that are class indices. */
-  readonly integer?: true;
+  /** Operands that are indices: all of them, or the one of this number. */
+  readonly integer?: true | number;
 }
 
 const RAGGED = [1, 2, 3, 5, 17, 33, 63, 64, 65] as const;
@@ -27,7 +27,7 @@ const RAGGED = [1, 2, 3, 5, 17, 33, 63, 64, 65] as const;
 export function single<Op extends OpName>(op: Op, { shapes, attributes, integer }: Case<Op>): TrainingGraph {
   const inputs = shapes.map((shape, index) => ({
     name: `i${index}`,
-    dtype: integer ? ("int32" as const) : ("float32" as const),
+    dtype: integer === true || integer === index ? ("int32" as const) : ("float32" as const),
     shape: shape as readonly Dimension[],
     role: "feature" as const,
   }));
@@ -149,6 +149,79 @@ const reshapes = (
   ] as const
 ).map(([shape, to]) => ({ shapes: [shape], attributes: { shape: to } }));
 
+const stacks = (
+  [
+    [
+      [1, 1, 1],
+      [1, 1, 1],
+    ],
+    [
+      [3, 5, 7],
+      [3, 7, 2],
+    ],
+    [
+      [2, 3, 8, 4],
+      [2, 3, 4, 12],
+    ],
+    [
+      [2, 3, 64, 16],
+      [2, 3, 16, 64],
+    ],
+    [
+      [4, 17, 33],
+      [33, 5],
+    ],
+    [
+      [4, 8, 16],
+      [1, 16, 8],
+    ],
+    [
+      [17, 33],
+      [3, 33, 5],
+    ],
+    [
+      [2, 1, 4, 8],
+      [3, 8, 4],
+    ],
+    [
+      [2, 1, 3, 5],
+      [1, 3, 5, 2],
+    ],
+    [
+      [5, 7],
+      [7, 3],
+    ],
+    [
+      [2, 1, 9],
+      [2, 9, 1],
+    ],
+  ] as const
+).map((shapes) => ({ shapes, attributes: none }));
+
+const tables = (
+  [
+    [[7, 4], [5]],
+    [
+      [7, 5],
+      [2, 3],
+    ],
+    [[1, 8], [4]],
+    [[6], [8]],
+    [
+      [9, 2, 3],
+      [3, 2],
+    ],
+    [
+      [65, 32],
+      [4, 16],
+    ],
+    [[5, 4], []],
+  ] as const
+).map(([table, indices]) => ({ table, indices }));
+
+/** From −2 to some beyond the table. */
+const indexed = (depth: number) => (value: number) => Math.floor(((value + 1) / 2) * (depth + 4)) - 2;
+
 /** At least one case by op: an op without any is a type error here. */
 export const CASES: { readonly [Op in OpName]: readonly Case<Op>[] } = {
   Constant: [0, 0.1, -3.5, 1e-30, 3e38, 1.1754943508222875e-38].map((value) => ({ shapes: [], attributes: { value } })),
@@ -224,6 +297,27 @@ export const CASES: { readonly [Op in OpName]: readonly Case<Op>[] } = {
     ] as const
   ).map(([from, shape]) => ({ shapes: [from], attributes: { shape } })),
   ...WINDOW_CASES,
+  MatMul: stacks,
+  Sqrt: unary.map((given) => ({ ...given, values: positive })),
+  Trilu: [
+    [1, 1],
+    [5, 5],
+    [2, 8, 8],
+    [2, 3, 4, 7],
+    [9, 4],
+  ].flatMap((shape) => [true, false].map((upper) => ({ shapes: [shape], attributes: { upper } }))),
+  Gather: tables.map(({ table, indices }) => ({
+    shapes: [table, indices],
+    attributes: none,
+    integer: 1,
+    values: (value: number, at: number) => (at === 1 ? indexed(table[0])(value) : value),
+  })),
+  GatherGrad: tables.map(({ table: [depth, ...rest], indices }) => ({
+    shapes: [indices, [...indices, ...rest]],
+    attributes: { depth },
+    integer: 0,
+    values: (value: number, at: number) => (at === 0 ? indexed(depth)(value) : value),
+  })),
 };
 
 export const describeCase = (op: OpName, { shapes, attributes, values }: Case<OpName>): string =>

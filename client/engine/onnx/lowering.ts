@@ -44,6 +44,25 @@ const lists = (given: Readonly<Record<string, readonly number[]>>): Record<strin
 
 const flag = (value: boolean): AttributeValue => ({ int: value ? 1 : 0 });
 
+/**
+ * Indices moved into the table (ONNX counts negative ones from the end and fails on others), and whether they were there,
+ * of a shape that broadcasts to the rows'.
+ */
+function clampedRows(
+  to: ModelWriter,
+  indices: string,
+  shape: readonly number[],
+  depth: number,
+  rows: readonly number[],
+): { row: string; exists: string } {
+  const [row, same, exists] = [to.fresh(), to.fresh(), to.fresh()];
+  const [first, last] = [0, depth - 1].map((value) => to.initializer(Int32Array.of(value), []));
+  to.node("Clip", [indices, first, last], row);
+  to.node("Equal", [row, indices], same);
+  to.node("Reshape", [same, to.integers([...shape, ...rows.slice(shape.length).map(() => 1)])], exists);
+  return { row, exists };
+}
+
 export const ONNX_OPS: { readonly [Op in OpName]: Lowering<Op> } = {
   Constant: ({ to, output, attributes: { value } }) =>
     to.node("Identity", [to.initializer(Float32Array.of(value), [])], output),
@@ -146,6 +165,26 @@ export const ONNX_OPS: { readonly [Op in OpName]: Lowering<Op> } = {
     to.node("Slice", [x, ...[starts, ends, axes, steps].map((numbers) => to.integers(numbers))], output),
   Pad: ({ to, inputs: [x], output, attributes: { pads } }) => to.node("Pad", [x, to.integers(pads)], output),
   Concat: ({ to, inputs, output, attributes: { axis } }) => to.node("Concat", inputs, output, { axis: { int: axis } }),
+  MatMul: same("MatMul"),
+  Sqrt: same("Sqrt"),
+  Trilu: ({ to, inputs, output, attributes: { upper } }) => to.node("Trilu", inputs, output, { upper: flag(upper) }),
+  Gather({ to, inputs: [table, indices], types: [{ shape }, { shape: at }], output, type }) {
+    const { row, exists } = clampedRows(to, indices, at, shape[0], type.shape);
+    const gathered = to.fresh();
+    to.node("Gather", [table, row], gathered);
+    to.node("Where", [exists, gathered, to.initializer(Float32Array.of(0), [])], output);
+  },
+  GatherGrad({ to, inputs: [indices, rows], types: [{ shape: at }, { shape }], output, type, attributes: { depth } }) {
+    const { row, exists } = clampedRows(to, indices, at, depth, shape);
+    const [kept, wide, column] = [to.fresh(), to.fresh(), to.fresh()];
+    const zero = to.initializer(Float32Array.of(0), []);
+    const zeros = to.fresh();
+    to.node("Where", [exists, rows, zero], kept);
+    to.node("Cast", [row], wide, { to: { int: 7 } });
+    to.node("Reshape", [wide, to.integers([...at, 1])], column);
+    to.node("Expand", [zero, to.integers(type.shape)], zeros);
+    to.node("ScatterND", [zeros, column, kept], output, { reduction: { text: "add" } });
+  },
 };
 
 /** Where a dropout mask goes, and what it depends on. */

@@ -5,7 +5,7 @@
 
 import { address, type Coordinate, Misfit, ZERO } from "./coordinates.ts";
 import { HEADER } from "./layout.ts";
-import type { GatherValue, MaskValue, Shape, Value } from "./values.ts";
+import type { GatherValue, MaskValue, RowsValue, Shape, Value } from "./values.ts";
 
 export type Width = 1 | 4;
 
@@ -71,6 +71,8 @@ export class Expressions {
         return this.#number(coordinates[value.axis]);
       case "mask":
         return this.#mask(value, coordinates);
+      case "rows":
+        return this.#row(value, coordinates);
       // These are always in memory or in a variable.
       case "stored":
       case "product":
@@ -112,6 +114,20 @@ export class Expressions {
 
   #number({ text, lanes }: Coordinate): string {
     return lanes ? `T(vec4u(${text}) + vec4u(0u, 1u, 2u, 3u))` : `T(f32(${text}))`;
+  }
+
+  #row({ table, indices }: RowsValue, coordinates: readonly Coordinate[]): string {
+    const at = coordinates.slice(0, indices.shape.length);
+    if (at.some(({ lanes }) => lanes)) throw new Misfit();
+    const index = this.at(indices, at);
+    const number = this.#width === 4 ? `${index}.x` : index;
+    // No u32 is made of what is out of range.
+    const row = `u32(clamp(${number}, 0f, ${table.shape[0] - 1}f))`;
+    const from = [{ text: row, lanes: false }, ...coordinates.slice(indices.shape.length)];
+    const place = this.#resolve(table, from);
+    if (place === null || "variable" in place) throw new Misfit();
+    const exists = `${number} >= 0f && ${number} <= ${table.shape[0] - 1}f`;
+    return `select(T(0), ${this.#load(place, table.shape, from)}, ${exists})`;
   }
 
   #mask({ shape, key, threshold, scale }: MaskValue, [sample, ...rest]: readonly Coordinate[]): string {

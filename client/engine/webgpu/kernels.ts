@@ -116,17 +116,25 @@ function writeOutputs(draft: Draft, width: Width, around: Surroundings): string[
 }
 
 function productText(draft: Draft, value: ProductValue, around: Surroundings): KernelText {
-  const [rows, columns] = value.shape;
+  const [rows, columns] = value.shape.slice(-2);
+  const batch = sizeOf(value.shape.slice(0, -2));
   const { transA, transB } = value;
-  const product: Product = { rows, columns, inner: value.a.shape[transA ? 0 : 1], transA, transB };
+  const inner = value.a.shape[value.a.shape.length - (transA ? 2 : 1)];
+  const product: Product = { rows, columns, inner, transA, transB, batch };
+  const own = [rows, columns].filter((size) => size > 1).length;
+  const stack = draft.axes.length - own;
   const names = [
-    ...(rows > 1 ? [`let d${0} = row;`] : []),
-    ...(columns > 1 ? [`let d${rows > 1 ? 1 : 0} = column;`] : []),
+    coordinatesFrom("batch", draft.axes.slice(0, stack), () => true),
+    ...(rows > 1 ? [`let d${stack} = row;`] : []),
+    ...(columns > 1 ? [`let d${stack + own - 1} = column;`] : []),
   ];
   const reader = (operand: Value, width: Width): Read => {
     const { buffer, offset } = around.matrix(draft, operand);
+    // One matrix may go with the whole stack.
+    const step = sizeOf(operand.shape.slice(-2)) / width;
+    const base = batch > 1 && sizeOf(operand.shape) / width > step ? `batch * ${step}u + ` : "";
     return (index) => {
-      const word = `${buffer}[${plus(offset / width, index)}]`;
+      const word = `${buffer}[${plus(offset / width, `${base}${index}`)}]`;
       return buffer === "input" ? `bitcast<T>(${word})` : word;
     };
   };
@@ -137,11 +145,11 @@ function productText(draft: Draft, value: ProductValue, around: Surroundings): K
     const lines = [...names, ...around.store(value, "x", at, width), ...writeOutputs(draft, width, around)];
     const text = writeProduct(product, width, around.tuning, reader(value.a, width), reader(value.b, width));
     return {
-      body: `fn finish(row: u32, column: u32, x: T) {\n${lines.join("\n")}\n}\n${main(text.workgroupSize, text.workgroups, text.code)}`,
+      body: `fn finish(batch: u32, row: u32, column: u32, x: T) {\n${lines.join("\n")}\n}\n${main(text.workgroupSize, text.workgroups, text.code)}`,
       width,
       workgroups: text.workgroups,
       workgroupSize: text.workgroupSize,
-      work: 2 * rows * columns * product.inner,
+      work: 2 * batch * rows * columns * inner,
     };
   });
 }

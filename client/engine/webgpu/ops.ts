@@ -4,7 +4,7 @@
  */
 
 import type { OpAttributes, OpName } from "../../../shared/graph/ir.ts";
-import type { TensorType } from "../../../shared/graph/tensor.ts";
+import { sizeOf, type TensorType } from "../../../shared/graph/tensor.ts";
 import { dropoutScale, dropoutThreshold } from "../../../shared/random/dropout.ts";
 import { pad, slice } from "./parts.ts";
 import type { Lowering, Shape, Value } from "./values.ts";
@@ -146,6 +146,32 @@ export const WGSL_OPS: { readonly [Op in OpName]: Lower<Op> } = {
       return pad(to, input, shape, pads);
     });
     return padded.length === 1 ? padded[0] : to.map("Concat", shape, padded, (...terms) => terms.join(" + "));
+  },
+  MatMul: (to, [a, b]) => to.product(a, b, false, false),
+  Sqrt: expression("Sqrt", (x) => `sqrt(${x})`),
+  Trilu(to, [x], { upper }, { shape }) {
+    const [row, column] = [shape.length - 2, shape.length - 1].map((axis) => to.coordinate(shape, axis));
+    return to.map(
+      `Trilu ${upper}`,
+      shape,
+      [x, row, column],
+      (value, r, c) => `select(T(0), ${value}, ${c} ${upper ? ">=" : "<="} ${r})`,
+    );
+  },
+  Gather: (to, [table, indices]) => to.rows(table, indices),
+  // Each element of the table asks all indices: in one order, and without atomics.
+  GatherGrad(to, [indices, rows], { depth }, { shape }) {
+    const count = sizeOf(indices.shape);
+    const width = sizeOf(shape.slice(1));
+    const asked = [count, depth, width];
+    to.exact.add(rows);
+    const own = to.map(
+      "GatherGrad",
+      asked,
+      [to.reshape(indices, [count, 1, 1]), to.coordinate(asked, 1), to.reshape(rows, [count, 1, width])],
+      (index, at, value) => `select(T(0), ${value}, ${index} == ${at})`,
+    );
+    return to.reshape(to.reduce(own, [0], "sum"), shape);
   },
 };
 

@@ -89,6 +89,7 @@ class Planner implements Surroundings {
       for (const operand of operandsOf(value)) {
         needed.add(operand);
         if (value.kind === "product") required.add(stripped(operand));
+        if (value.kind === "rows" && operand === value.table) required.add(operand);
       }
     }
     const length = new Map<Value, number>();

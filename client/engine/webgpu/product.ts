@@ -15,6 +15,8 @@ export interface Product {
   /** A is [inner, rows] instead of [rows, inner]; B is [columns, inner] instead of [inner, columns]. */
   readonly transA: boolean;
   readonly transB: boolean;
+  /** Products of this size in one dispatch; `batch` in the code says which. */
+  readonly batch: number;
 }
 
 /** What products are cut by. */
@@ -204,14 +206,20 @@ function formOf({ transA, transB }: Product, width: Width): Form {
 }
 
 /** The largest tile that leaves enough threads. */
-function chooseTile({ rows, columns }: Product, { tiles }: Form, { threads, tile }: Tuning): readonly [number, number] {
+function chooseTile(
+  { rows, columns, batch }: Product,
+  { tiles }: Form,
+  { threads, tile }: Tuning,
+): readonly [number, number] {
   const allowed = tiles.filter(([height, width]) => height * width <= tile);
-  const enough = allowed.find(([height, width]) => Math.ceil(rows / height) * Math.ceil(columns / width) >= threads);
+  const enough = allowed.find(
+    ([height, width]) => batch * Math.ceil(rows / height) * Math.ceil(columns / width) >= threads,
+  );
   return enough ?? tiles[tiles.length - 1];
 }
 
 export function writeProduct(product: Product, width: Width, tuning: Tuning, a: Read, b: Read): ProductText {
-  const { rows, columns } = product;
+  const { rows, columns, batch } = product;
   const form = formOf(product, width);
   const [height, tileColumns] = chooseTile(product, form, tuning);
   const across = tileColumns / width;
@@ -225,8 +233,11 @@ export function writeProduct(product: Product, width: Width, tuning: Tuning, a: 
   const [down, right] = [range(height), range(across)];
   const { before, body, passes, element } = form.write({ product, down, right, a, b });
   // `finish` is called in a loop: it may be long, and would otherwise be compiled once for every element of the tile.
-  const code = `let top = ((group / ${groupsX}u) * ${y}u + local / ${x}u) * ${height}u;
-let left = (group % ${groupsX}u) * ${across * x}u + local % ${x}u;
+  const block = batch > 1 ? "block" : "group";
+  const code = `let batch = ${batch > 1 ? `group / ${groupsX * groupsY}u` : "0u"};
+${batch > 1 ? `let block = group % ${groupsX * groupsY}u;` : ""}
+let top = ((${block} / ${groupsX}u) * ${y}u + local / ${x}u) * ${height}u;
+let left = (${block} % ${groupsX}u) * ${across * x}u + local % ${x}u;
 ${right.map((j) => `let n${j} = min(left + ${j * x}u, ${lastColumn}u);`).join("\n")}
 ${before.join("\n")}
 for (var k = 0u; k < ${passes}u; k++) {
@@ -236,7 +247,7 @@ var tile = array<T, ${height * across}>(${down.flatMap((i) => right.map((j) => e
 for (var e = 0u; e < ${height * across}u; e++) {
 let row = top + e / ${across}u;
 let column = left + (e % ${across}u) * ${x}u;
-if (row < ${rows}u && column <= ${lastColumn}u) { finish(row, column * ${width}u, tile[e]); }
+if (row < ${rows}u && column <= ${lastColumn}u) { finish(batch, row, column * ${width}u, tile[e]); }
 }`;
-  return { code, workgroups: groupsX * groupsY, workgroupSize: x * y };
+  return { code, workgroups: batch * groupsX * groupsY, workgroupSize: x * y };
 }

@@ -5,7 +5,7 @@
  * Equal values are made once. All numbers are f32; class indices and tokens too, exact up to 2²⁴.
  */
 
-import { sameShape, sizeOf } from "../../../shared/graph/tensor.ts";
+import { broadcast, sameShape, sizeOf } from "../../../shared/graph/tensor.ts";
 import type { Coordinate } from "./coordinates.ts";
 import { reshapeCoordinates, ZERO } from "./coordinates.ts";
 
@@ -42,7 +42,7 @@ export interface ViewValue extends Base {
   readonly remap: (coordinates: readonly Coordinate[]) => readonly Coordinate[];
   /** Whether elements keep their row-major order: then it needs no storage of its own. */
   readonly linear: boolean;
-  /** Whether it is the transpose of a matrix, which products can read as it is. */
+  /** Whether it is the transpose of each matrix of a stack, which products can read as it is. */
   readonly transposed: boolean;
 }
 
@@ -78,7 +78,7 @@ export interface MaskValue extends Base {
   readonly scale: number;
 }
 
-/** A′·B′: [rows, columns]. */
+/** A′·B′: [..., rows, columns]; an operand has the same leading axes, or is one matrix that goes with all of them. */
 export interface ProductValue extends Base {
   readonly kind: "product";
   readonly a: Value;
@@ -95,11 +95,19 @@ export interface ReduceValue extends Base {
   readonly fold: Fold;
 }
 
+/** Rows of a table [depth, …rest] in memory, by indices [...]: [..., …rest]; zeros where there is no such row. */
+export interface RowsValue extends Base {
+  readonly kind: "rows";
+  readonly table: Value;
+  readonly indices: Value;
+}
+
 export type Value =
   | StoredValue
   | MapValue
   | ViewValue
   | GatherValue
+  | RowsValue
   | CoordinateValue
   | MaskValue
   | ProductValue
@@ -119,6 +127,8 @@ export function operandsOf(value: Value): readonly Value[] {
       return [value.input];
     case "product":
       return [value.a, value.b];
+    case "rows":
+      return [value.table, value.indices];
     case "stored":
     case "coordinate":
     case "mask":
@@ -180,7 +190,12 @@ export class Lowering {
   transpose(input: Value, perm: readonly number[]): Value {
     const shape = perm.map((axis) => input.shape[axis]);
     const remap = (coordinates: readonly Coordinate[]) => input.shape.map((_, axis) => coordinates[perm.indexOf(axis)]);
-    const transposed = perm.length === 2 && perm[0] === 1;
+    const rank = perm.length;
+    const transposed =
+      rank >= 2 &&
+      perm[rank - 1] === rank - 2 &&
+      perm[rank - 2] === rank - 1 &&
+      perm.slice(0, -2).every((from, axis) => from === axis);
     return this.#make(`transpose ${perm} ${input.id}`, {
       kind: "view",
       shape,
@@ -215,8 +230,28 @@ export class Lowering {
   product(a: Value, b: Value, transA: boolean, transB: boolean): Value {
     if (a.kind === "view" && a.transposed) return this.product(a.input, b, !transA, transB);
     if (b.kind === "view" && b.transposed) return this.product(a, b.input, transA, !transB);
-    const shape = [a.shape[transA ? 1 : 0], b.shape[transB ? 0 : 1]];
+    const [aRank, bRank] = [a.shape.length, b.shape.length];
+    const lead = broadcast(a.shape.slice(0, -2), b.shape.slice(0, -2)) ?? [];
+    const [aStack, bStack, stack] = [a.shape.slice(0, -2), b.shape.slice(0, -2), lead].map(sizeOf);
+    if (aStack !== stack && aStack !== 1) return this.product(this.#stacked(a, lead), b, transA, transB);
+    if (bStack !== stack && bStack !== 1) return this.product(a, this.#stacked(b, lead), transA, transB);
+    const shape = [...lead, a.shape[aRank - (transA ? 1 : 2)], b.shape[bRank - (transB ? 2 : 1)]];
+    // Rows of many matrices that meet the same B are rows of one.
+    if (stack > 1 && bStack === 1 && !transA) {
+      const rows = this.reshape(a, [stack * a.shape[aRank - 2], a.shape[aRank - 1]]);
+      return this.reshape(this.product(rows, this.reshape(b, b.shape.slice(-2)), false, transB), shape);
+    }
     return this.#make(`product ${a.id} ${b.id} ${transA} ${transB}`, { kind: "product", shape, a, b, transA, transB });
+  }
+
+  /** A stack of matrices repeated along further leading axes. */
+  #stacked(matrices: Value, lead: Shape): Value {
+    return this.expand(matrices, [...lead, ...matrices.shape.slice(-2)]);
+  }
+
+  rows(table: Value, indices: Value): Value {
+    const shape = [...indices.shape, ...table.shape.slice(1)];
+    return this.#make(`rows ${table.id} ${indices.id}`, { kind: "rows", shape, table, indices });
   }
 
   /** The reduced axes stay as axes of size 1. */

@@ -17,6 +17,7 @@ type UnaryName =
   | "Exp"
   | "Log"
   | "Erf"
+  | "Sqrt"
   | "Tanh"
   | "Sigmoid"
   | "Softplus"
@@ -127,6 +128,10 @@ export const elementwise: { readonly [Op in BinaryName | UnaryName]: OpDefinitio
     const bell = to.emit("Exp", [to.emit("Neg", [mul(to, input, input)], {})], {});
     return mul(to, gradient, mul(to, bell, to.constant(2 / Math.sqrt(Math.PI))));
   }),
+  // (√x)′ = ½ / √x
+  Sqrt: unary(Math.sqrt, ({ to, gradient, output }) =>
+    to.emit("Div", [mul(to, gradient, to.constant(0.5)), output], {}),
+  ),
   Tanh: unary(Math.tanh, ({ to, gradient, output }) =>
     mul(to, gradient, to.emit("Sub", [to.constant(1), mul(to, output, output)], {})),
   ),

@@ -1,9 +1,11 @@
 /** The op table: adding an op is one entry here, and the type checker lists the lowerings it then lacks. */
 
 import type { OpName } from "../ir.ts";
+import { batched } from "./batched.ts";
 import { convolution } from "./convolution.ts";
 import type { OpDefinition } from "./definition.ts";
 import { elementwise } from "./elementwise.ts";
+import { indexing } from "./indexing.ts";
 import { layout } from "./layout.ts";
 import { matrix } from "./matrix.ts";
 import { parts } from "./parts.ts";
@@ -20,6 +22,8 @@ export const OPS: { readonly [Op in OpName]: OpDefinition<Op> } = {
   ...parts,
   ...convolution,
   ...pooling,
+  ...batched,
+  ...indexing,
 };
 
 /** The entry of an op whose name is not known to the type checker. Attributes belong to the same node as the name. */
