@@ -48,7 +48,8 @@ describe("volunteers with data of their own", () => {
       }),
       batchSize: 128,
       microBatch: 16,
-      epochs: 2,
+      // Enough for both halves, also where one machine does far more than the other.
+      epochs: 6,
     });
     const { id } = await coordinator.api.createSession(definition);
     // Nobody begins alone: what one of them learns first would depend on which machine is quicker.
