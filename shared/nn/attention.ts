@@ -7,6 +7,7 @@ import { buildChild, type GraphWriter, type Module } from "./module.ts";
 import { layerNorm } from "./normalization.ts";
 import { requireSize, showRow } from "./sizes.ts";
 
+/** Options of `multiheadAttention`. */
 export interface AttentionOptions {
   /** Position t sees positions up to t. */
   readonly causal?: boolean;
@@ -110,6 +111,7 @@ export function multiheadAttention(
   };
 }
 
+/** Options of `transformerBlock`. */
 export interface TransformerOptions extends Omit<AttentionOptions, "bias"> {
   /** Width of the inner layer of the feed-forward part. */
   readonly dimFeedforward?: number;

@@ -9,6 +9,7 @@ import { sizeOf } from "../graph/tensor.ts";
 import type { GraphWriter, Module } from "./module.ts";
 import { requireChannels, requireCount, type Spatial, spread } from "./spatial.ts";
 
+/** Options of `conv1d` and `conv2d`: one number, or one for each spatial axis. */
 export interface ConvolutionOptions {
   /** Elements between neighbouring windows; 1 if absent. */
   readonly stride?: Spatial;
@@ -21,6 +22,7 @@ export interface ConvolutionOptions {
   readonly bias?: boolean;
 }
 
+/** Options of `convTranspose2d`. */
 export interface TransposedOptions extends Omit<ConvolutionOptions, "padding"> {
   /** Taken off both sides of the output; 0 if absent. */
   readonly padding?: Spatial;

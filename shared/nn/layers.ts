@@ -6,6 +6,7 @@ import { geluByTanh } from "./activations.ts";
 import { buildChild, type Module } from "./module.ts";
 import { requireSize, showRow } from "./sizes.ts";
 
+/** Options of `linear`. */
 export interface LinearOptions {
   readonly bias?: boolean;
   /** Where the bias starts, instead of uniform. */

@@ -8,6 +8,7 @@ import type { GraphWriter, Module } from "./module.ts";
 import { concatenate } from "./parts.ts";
 import { requireChannels, type Spatial, spread } from "./spatial.ts";
 
+/** How windows lie: one number, or one for each spatial axis. */
 export interface PoolOptions {
   /** Elements between neighbouring windows; the kernel's size if absent. */
   readonly stride?: Spatial;
@@ -15,11 +16,13 @@ export interface PoolOptions {
   readonly padding?: Spatial;
 }
 
+/** Options of `maxPool1d` and `maxPool2d`. */
 export interface MaxPoolOptions extends PoolOptions {
   /** Elements between neighbouring taps; 1 if absent. */
   readonly dilation?: Spatial;
 }
 
+/** Options of `avgPool1d` and `avgPool2d`. */
 export interface AveragePoolOptions extends PoolOptions {
   /** Whether zeros of the padding count as elements; true if absent. */
   readonly countIncludePad?: boolean;

@@ -5,6 +5,7 @@ import { given } from "../graph/given.ts";
 import type { Graph, Parameter } from "../graph/ir.ts";
 import { sameShape } from "../graph/tensor.ts";
 
+/** A tensor of a file of weights, row-major. */
 export interface NamedTensor {
   readonly shape: readonly number[];
   /** Row-major. */

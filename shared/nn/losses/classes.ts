@@ -12,6 +12,7 @@ import { add, isPositive, mul, neg, sub, sumLast, sumSamples, weightVector } fro
 /** `perplexity`: e to the mean −log p of the targets, without smoothing and class weights. `top5`: the target is among 5. */
 export type ClassMetric = "perplexity" | `top${number}`;
 
+/** Options that `crossEntropy` and `nll` share. */
 export interface ClassOptions {
   /** Weight of each class as a target, [classes]; zero or well above 2⁻²⁴, the unit of the sums. */
   readonly classWeights?: readonly number[];
@@ -22,6 +23,7 @@ export interface ClassOptions {
   readonly metrics?: readonly ClassMetric[];
 }
 
+/** Options of `crossEntropy`. */
 export interface CrossEntropyOptions extends ClassOptions {
   /** Share of the target that is spread over all classes, from 0 to 1. */
   readonly labelSmoothing?: number;

@@ -3,6 +3,7 @@
 import type { Loss } from "./loss.ts";
 import { likePrediction, meanOfElements, mul, sub, sumAll, sumSamples, TINY } from "./sums.ts";
 
+/** Options of `klDiv`. */
 export interface KlDivOptions {
   /** `batchmean` divides by samples, which is the mathematical value; `mean`, PyTorch's default, by elements. */
   readonly reduction?: "mean" | "batchmean";

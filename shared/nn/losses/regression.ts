@@ -8,8 +8,10 @@ import type { GraphWriter } from "../module.ts";
 import type { Loss } from "./loss.ts";
 import { abs, likePrediction, meanOfElements, mul, neg, requireAtLeast, sub, sumSamples } from "./sums.ts";
 
+/** Mean absolute error, and R² over all elements alike. */
 export type RegressionMetric = "mae" | "r2";
 
+/** Options that the losses of numbers share. */
 export interface RegressionOptions {
   readonly metrics?: readonly RegressionMetric[];
 }
