@@ -9,9 +9,16 @@ const sizeOf = (shape: readonly number[]): number => shape.reduce((size, dimensi
 
 /** A whole file of a header's text and the tensors' bytes, in order. */
 export function assembleFile(header: string, parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
-  const length = new Uint8Array(LENGTH_BYTES);
-  new DataView(length.buffer).setBigUint64(0, BigInt(header.length), true);
-  return Buffer.concat([length, Buffer.from(header, "ascii"), ...parts]);
+  const start = LENGTH_BYTES + header.length;
+  const file = new Uint8Array(parts.reduce((sum, { byteLength }) => sum + byteLength, start));
+  new DataView(file.buffer).setBigUint64(0, BigInt(header.length), true);
+  new TextEncoder().encodeInto(header, file.subarray(LENGTH_BYTES));
+  let end = start;
+  for (const part of parts) {
+    file.set(part, end);
+    end += part.byteLength;
+  }
+  return file;
 }
 
 /** @param weights flat parameter array; padding is left out */

@@ -3,8 +3,8 @@
 import * as v from "valibot";
 import { CheckpointError } from "../../shared/checkpoint/head.ts";
 import { describeIssue } from "../../shared/session/schemas.ts";
+import type { MetricRow } from "./metric.ts";
 import { PIECE_BYTES } from "./pieces.ts";
-import type { MetricRow } from "./store.ts";
 
 /** Characters of one line: what a step or an evaluation can come to, with much to spare. */
 const LINE_LIMIT = 100_000;

@@ -8,10 +8,13 @@ import type { StepRecord } from "../optim/shard.ts";
 import type { Stage, Status } from "../round/types.ts";
 import { type Counts, Meter } from "./meter.ts";
 import { MeteredSql } from "./metered-sql.ts";
+import type { MetricRow } from "./metric.ts";
 import { cutPieces } from "./pieces.ts";
 import { decodeRecord, encodeRecordHead } from "./record.ts";
 import { hasSession, migrate } from "./schema.ts";
 import { Shelf } from "./shelf.ts";
+
+export type { MetricRow };
 
 /** What was asked for; never changes. */
 export interface SessionRecord {
@@ -50,22 +53,6 @@ export interface RunState {
   /** Hex SHA-256 of the flat weights after the last training step, and of the best ones. */
   readonly weightsHash: string | null;
   readonly bestHash: string | null;
-}
-
-export interface MetricRow {
-  readonly work: "train" | "validate" | "test";
-  /** Updates done before a training step; updates done when evaluating. */
-  readonly step: number;
-  readonly epoch: number;
-  /** Null where the denominator was zero. */
-  readonly loss: number | null;
-  readonly metrics: Readonly<Record<string, number>>;
-  readonly samples: number;
-  /** Samples by the engine that computed them. */
-  readonly engines: Readonly<Record<string, number>>;
-  readonly clamped: number;
-  /** Milliseconds since 1970. */
-  readonly time: number;
 }
 
 export interface MemberRow {

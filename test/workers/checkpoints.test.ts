@@ -310,7 +310,10 @@ describe("a checkpoint file", () => {
       [{ head: state({ stage: "calibrate" }), data }, "no run of this session is in stage calibrate after 5 steps"],
       [{ head: state({ stage: "validate" }), data }, "no run of this session is in stage validate"],
       [{ head: state({ best: { step: 4, version: 4, loss: 1 } }), data }, "no run of this session"],
-      [{ head: { ...head, definition: JSON.stringify(wider) }, data }, "part envelope has 2 bytes of U8, the session needs 1 of U8"],
+      [
+        { head: { ...head, definition: JSON.stringify(wider) }, data },
+        "part envelope has 2 bytes of U8, the session needs 1 of U8",
+      ],
       [{ head: { ...head, definition: "{}" }, data }, "format"],
       [without("latest.v"), "part latest.v is missing"],
       [
