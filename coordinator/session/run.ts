@@ -11,7 +11,7 @@ import {
   firstNonFinite,
   magnitudeBits,
 } from "../../shared/codec/index.ts";
-import { metricNames, parameterLength } from "../../shared/graph/parameters.ts";
+import { evaluationSums, metricNames, parameterLength, tableSizes } from "../../shared/graph/parameters.ts";
 import type { SessionDefinition } from "../../shared/session/definition.ts";
 import { judge } from "../../shared/session/early-stopping.ts";
 import {
@@ -22,6 +22,7 @@ import {
   type RunPlan,
   type Work,
 } from "../../shared/session/plan.ts";
+import { figuresOfTables } from "../../shared/session/tables.ts";
 import { type Contribution, StepAggregate } from "../aggregate/index.ts";
 import { createKernels, type Kernels, LocalParameterShard, type StepRecord } from "../optim/index.ts";
 import kernelsModule from "../optim/kernels.wasm";
@@ -51,6 +52,7 @@ export class Run {
   readonly #shard: LocalParameterShard;
   readonly #aggregate: StepAggregate;
   readonly #metricNames: readonly string[];
+  readonly #tables: ReturnType<typeof tableSizes>;
   #state: RunState;
   #announced: Uint8Array;
   /** What lands in the same transaction as the record that the shard logs. */
@@ -69,6 +71,7 @@ export class Run {
     this.plan = planRun(definition);
     const parameters = parameterLength(definition.graph);
     this.#metricNames = metricNames(definition.graph);
+    this.#tables = tableSizes(definition.graph);
     this.#state = store.state();
     this.#kernels = createKernels(kernelsModule, parameters);
     this.#shard = new LocalParameterShard({
@@ -78,7 +81,7 @@ export class Run {
       bits: magnitudeBits(definition.codec, microBatchesPerStep(this.plan)),
       log: { append: (record) => this.#append(record) },
     });
-    this.#aggregate = new StepAggregate({ blocks: blockCount(parameters), metrics: this.#metricNames.length });
+    this.#aggregate = new StepAggregate({ blocks: blockCount(parameters), metrics: evaluationSums(definition.graph) });
     this.#restore();
     this.#announced = announcedOf(this.#state, parameters);
     this.#open();
@@ -285,6 +288,7 @@ export class Run {
   /** The row of the piece that is complete. Its step counts the updates done, a training step's own included. */
   #metric(work: MetricRow["work"], gains: readonly MemberGain[]): MetricRow {
     const means = this.#aggregate.means(this.#metricNames);
+    const tables = work === "train" ? {} : this.#aggregate.tables(this.#tables, this.#metricNames.length);
     const engines: Record<string, number> = {};
     for (const { engine, samples } of gains) engines[engine] = (engines[engine] ?? 0) + samples;
     const { step } = this.#state;
@@ -293,7 +297,8 @@ export class Run {
       step: work === "train" ? step + 1 : step,
       epoch: work === "train" ? epochOf(this.plan, step) : epochOf(this.plan, Math.max(0, step - 1)),
       loss: means?.loss ?? null,
-      metrics: means?.metrics ?? {},
+      metrics: { ...means?.metrics, ...figuresOfTables(tables) },
+      tables,
       samples: this.#aggregate.samples,
       engines,
       clamped: this.#aggregate.clamped,

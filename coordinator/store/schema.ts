@@ -52,6 +52,8 @@ const MIGRATIONS: readonly (readonly string[])[] = [
   ],
   // Public names, for credit.
   ["ALTER TABLE member ADD COLUMN name TEXT NOT NULL DEFAULT ''"],
+  // Counts over held-out samples: of the last evaluation of each kind, for they are large.
+  [`CREATE TABLE evaluation_tables (work TEXT PRIMARY KEY, step INTEGER NOT NULL, tables TEXT NOT NULL) WITHOUT ROWID`],
 ];
 
 /** What runs a statement; both the platform's own and the one that counts. */
