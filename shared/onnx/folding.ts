@@ -75,6 +75,13 @@ export function floatAttribute(attributes: FoldArguments["attributes"], name: st
   return held.value;
 }
 
+export function stringAttribute(attributes: FoldArguments["attributes"], name: string, fallback: string): string {
+  const held = attributes.get(name);
+  if (held === undefined) return fallback;
+  if (held.kind !== "string") throw structure(`attribute ${name} is no text`);
+  return held.value;
+}
+
 /** Axis from 0 of a rank. Throws GraphError `attribute`. */
 export function axisOf(axis: number, rank: number): number {
   const from0 = axis < 0 ? axis + rank : axis;
@@ -129,6 +136,20 @@ const divide: Compute = (a, b) => {
   if (isBatch(a) && !Number.isInteger(quotient))
     throw structure("a part of the batch is not a whole number of samples");
   return quotient;
+};
+
+/** Any number of inputs, two by two. */
+const chain =
+  (combine: Fold): Fold =>
+  ({ inputs, attributes }) =>
+    inputs
+      .map((_, index) => required(inputs, index))
+      .reduce((held, next) => combine({ inputs: [held, next], attributes }));
+
+/** With the divisor's sign, or with `fmod` the dividend's. */
+const modulo: Fold = (args) => {
+  const isC = intAttribute(args.attributes, "fmod", 0) !== 0;
+  return elementwise(isC ? (a, b) => a % b : (a, b) => ((a % b) + b) % b)(args);
 };
 
 const unary =
@@ -240,10 +261,8 @@ const slice: Fold = ({ inputs }) => {
   return result;
 };
 
-const cast: Fold = ({ inputs, attributes }) => {
-  const x = required(inputs, 0);
-  const dtype = dtypeOf(intAttribute(attributes, "to", 0));
-  if (dtype === null) throw structure("Cast to an element type that is not read");
+/** In another kind of number. Throws GraphError `structure` where one would depend on the size of the batch. */
+export function castTo(x: Constant, dtype: Constant["dtype"]): Constant {
   if (dtype === "float" && x.data.some(isBatch) && x.dtype === "int") {
     throw structure("a number would depend on the size of the batch");
   }
@@ -253,6 +272,12 @@ const cast: Fold = ({ inputs, attributes }) => {
     bool: (value) => (value === 0 ? 0 : 1),
   };
   return { dtype, shape: x.shape, data: x.data.map(convert[dtype]) };
+}
+
+const cast: Fold = ({ inputs, attributes }) => {
+  const dtype = dtypeOf(intAttribute(attributes, "to", 0));
+  if (dtype === null) throw structure("Cast to an element type that is not read");
+  return castTo(required(inputs, 0), dtype);
 };
 
 const where: Fold = ({ inputs }) => {
@@ -350,10 +375,10 @@ export const FOLDS: Readonly<Record<string, Fold>> = {
   Sub: elementwise((a, b) => a - b),
   Mul: elementwise((a, b) => a * b),
   Div: elementwise(divide),
-  Mod: elementwise((a, b) => ((a % b) + b) % b),
+  Mod: modulo,
   Pow: elementwise((a, b) => a ** b),
-  Max: elementwise(Math.max),
-  Min: elementwise(Math.min),
+  Max: chain(elementwise(Math.max)),
+  Min: chain(elementwise(Math.min)),
   Equal: elementwise((a, b) => (a === b ? 1 : 0), "bool"),
   Less: elementwise((a, b) => (a < b ? 1 : 0), "bool"),
   LessOrEqual: elementwise((a, b) => (a <= b ? 1 : 0), "bool"),

@@ -261,6 +261,12 @@ export const CASES: { readonly [Op in OpName]: readonly Case<Op>[] } = {
     integer: true as const,
     values: (v: number) => Math.floor(v * 6 + 4),
   })),
+  Cast: [[5], [2, 3], []].map((shape) => ({
+    shapes: [shape],
+    attributes: none,
+    integer: true as const,
+    values: (v: number) => Math.floor(v * 60_000),
+  })),
   Reshape: reshapes,
   Transpose: (
     [

@@ -121,6 +121,7 @@ export const ONNX_OPS: { readonly [Op in OpName]: Lowering<Op> } = {
     );
     to.node("Cast", [equal], output, { to: { int: 1 } });
   },
+  Cast: ({ to, inputs, output }) => to.node("Cast", inputs, output, { to: { int: 1 } }),
   Reshape: ({ to, inputs: [x], output, type }) => to.node("Reshape", [x, to.integers(type.shape)], output),
   Transpose: ({ to, inputs, output, attributes: { perm } }) =>
     to.node("Transpose", inputs, output, { perm: { ints: perm } }),
