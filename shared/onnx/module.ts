@@ -50,12 +50,16 @@ const describeNode = ({ op, domain, name, outputs }: OnnxNode): string =>
 /** Whether shapes alone are computed by this node, whatever its inputs. */
 const readsShape = (op: string): boolean => op === "Shape" || op === "Size";
 
+/** The ops that are imported, with those that are only folded: of shapes and constants, which do not train. */
+export const IMPORTED: { readonly computed: ReadonlySet<string>; readonly folded: ReadonlySet<string> } = {
+  computed: new Set(Object.keys(OPERATIONS)),
+  folded: new Set(["Constant", "Shape", "Size", ...Object.keys(FOLDS)].filter((op) => !Object.hasOwn(OPERATIONS, op))),
+};
+
 /** Throws GraphError `unknown-op` naming every op that neither is an operation here nor can be folded. */
 function requireKnown(nodes: readonly OnnxNode[]): void {
   const unknown = nodes.filter(
-    ({ op, domain }) =>
-      domain !== "" ||
-      !(Object.hasOwn(OPERATIONS, op) || Object.hasOwn(FOLDS, op) || op === "Constant" || readsShape(op)),
+    ({ op, domain }) => domain !== "" || !(IMPORTED.computed.has(op) || IMPORTED.folded.has(op)),
   );
   if (unknown.length === 0) return;
   const more = unknown.length > SHOWN ? `, and ${unknown.length - SHOWN} more` : "";
