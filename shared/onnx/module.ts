@@ -10,11 +10,11 @@ import type { ValueId } from "../graph/ir.ts";
 import { sameShape } from "../graph/tensor.ts";
 import { type GraphWriter, type Module, TRACE_BATCH } from "../nn/module.ts";
 import type { NamedTensors } from "../nn/weights.ts";
-import { castTo, FOLDS, intAttribute, integerList, isBatch, scalar } from "./folding.ts";
+import { castTo, FOLDS, intAttribute, integerList, isBatch, scalar, targetShape } from "./folding.ts";
 import { type OnnxModel, type OnnxNode, type OnnxValue, parseModel } from "./model.ts";
 import { Names } from "./names.ts";
 import { type Matrix, OPERATIONS, type Operands } from "./operations/index.ts";
-import { expandAttribute, reshapeAttribute, reshapedTo } from "./reshape.ts";
+import { expandAttribute, majorOf, type Placed, reshapeAttribute, reshapedTo } from "./reshape.ts";
 import { type Constant, dtypeOf } from "./tensor.ts";
 import { reasonOf } from "./unsupported.ts";
 
@@ -113,6 +113,8 @@ class Importer {
   readonly #held = new Map<string, Held>();
   /** The fixed batch of the export, null where it was left open. */
   readonly #exported: number | null;
+  /** Where the batch lies within its axis, of values where it is not the first there (see reshape.ts). */
+  readonly #majors = new Map<ValueId, number>();
   #folded = 0;
 
   constructor(model: OnnxModel, options: OnnxOptions, to: GraphWriter, inputs: readonly ValueId[]) {
@@ -193,6 +195,7 @@ class Importer {
     const made = OPERATIONS[node.op](this.#operands(node, inputs));
     const type = resultType(node, inputs);
     const ids = typeof made === "number" ? [made] : made;
+    for (const id of ids) this.#inheritMajor(id, inputs);
     for (const [index, name] of node.outputs.entries()) {
       if (name !== "")
         this.#held.set(
@@ -259,17 +262,41 @@ class Importer {
       },
       isComputed: (index) => inputs[index]?.kind === "value",
       table: (constant) => this.#constant(constant),
-      reshape: (id, list, allowZero = false) => {
-        const from = to.shapeOf(id);
-        const shape = reshapedTo(from, list, allowZero, this.#exported);
-        return sameShape(from, shape) ? id : to.emit("Reshape", [id], { shape: reshapeAttribute(from, shape) });
+      reshape: (id, list) => {
+        const shape = targetShape(to.shapeOf(id), list, true);
+        return this.#reshape(id, { shape, major: majorOf(this.#placed(id), shape) });
       },
+      reshapeAsSaid: (id, list, allowZero) =>
+        this.#reshape(id, reshapedTo(this.#placed(id), list, allowZero, this.#exported)),
       expand: (id, list) => {
         const shape = expandAttribute(to.shapeOf(id), list, this.#exported);
         const bound = shape.map((size) => (size === "N" ? TRACE_BATCH : size));
         return sameShape(to.shapeOf(id), bound) ? id : to.emit("Expand", [id], { shape });
       },
     };
+  }
+
+  #placed(id: ValueId): Placed {
+    return { shape: this.#to.shapeOf(id), major: this.#majors.get(id) ?? 1 };
+  }
+
+  #reshape(id: ValueId, { shape, major }: Placed): ValueId {
+    const from = this.#to.shapeOf(id);
+    if (sameShape(from, shape)) return id;
+    const reshaped = this.#to.emit("Reshape", [id], { shape: reshapeAttribute(from, shape) });
+    this.#majors.set(reshaped, major);
+    return reshaped;
+  }
+
+  /** A value made of others has the batch where they have it, if it has an axis like theirs. */
+  #inheritMajor(id: ValueId, inputs: readonly (Held | undefined)[]): void {
+    if (this.#majors.has(id)) return;
+    const size = this.#to.shapeOf(id).find(isBatch);
+    for (const held of inputs) {
+      if (held?.kind !== "value" || this.#to.shapeOf(held.id).find(isBatch) !== size) continue;
+      const major = this.#majors.get(held.id);
+      if (major !== undefined) this.#majors.set(id, major);
+    }
   }
 
   /** As float32. */
@@ -292,14 +319,16 @@ class Importer {
 
   #parameter(own: string, { shape, data }: Constant, trainable: boolean): Matrix {
     if (shape.some((size) => size === 0)) throw new GraphError("shape", `${own} has no numbers`);
-    const { name, isTransposed } = this.#names.give(own, { shape, values: data });
+    const { name, shape: kept, isTransposed } = this.#names.give(own, { shape, values: data });
     const [rows, columns] = shape;
     const values = Float32Array.from(data, (value, at) =>
       isTransposed ? data[(at % rows) * columns + Math.floor(at / rows)] : value,
     );
     const frozen = this.#options.frozen?.some((start) => name.startsWith(start)) ?? false;
     const add = trainable && !frozen ? "parameter" : "buffer";
-    return { id: this.#to[add](name, isTransposed ? [columns, rows] : shape, given(values)), isTransposed };
+    const id = this.#to[add](name, kept, given(values));
+    if (isTransposed || sameShape(kept, shape)) return { id, isTransposed };
+    return { id: this.#to.emit("Reshape", [id], { shape }), isTransposed };
   }
 
   /** A known number, or a table of them that goes along with the weights and is not trained. */

@@ -42,8 +42,10 @@ export interface Operands {
   isComputed(index: number): boolean;
   /** A table of numbers that is not trained. */
   table(constant: Constant): ValueId;
-  /** In another shape; sizes that go with the batch do so in the new one. `list` as Reshape has it. */
-  reshape(value: ValueId, list: readonly number[], allowZero?: boolean): ValueId;
+  /** In another shape of sizes that are known here, with the batch bound; −1 for what remains. */
+  reshape(value: ValueId, shape: readonly number[]): ValueId;
+  /** In the shape that the file's `list` means, as Reshape has it: an export with a fixed batch has that written there. */
+  reshapeAsSaid(value: ValueId, list: readonly number[], allowZero: boolean): ValueId;
   expand(value: ValueId, shape: readonly number[]): ValueId;
 }
 

@@ -102,8 +102,8 @@ export const layouts: Readonly<Record<string, Operation>> = {
   DepthToSpace: depthToSpace,
   Expand: ({ value, known, expand }) => expand(value(0), Array.from(known(1)?.data ?? [])),
   Flatten: flatten,
-  Reshape: ({ attributes, raw, known, reshape }) =>
-    reshape(raw(0), Array.from(known(1)?.data ?? []), intAttribute(attributes, "allowzero", 0) !== 0),
+  Reshape: ({ attributes, raw, known, reshapeAsSaid }) =>
+    reshapeAsSaid(raw(0), Array.from(known(1)?.data ?? []), intAttribute(attributes, "allowzero", 0) !== 0),
   SpaceToDepth: spaceToDepth,
   Squeeze: (operands) => {
     const x = operands.raw(0);

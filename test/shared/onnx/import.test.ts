@@ -11,13 +11,13 @@ import {
 import { buildGraph, loss, nn } from "../../../shared/nn/index.ts";
 import { onnxModule } from "../../../shared/onnx/module.ts";
 import { relativeError } from "../graph/finite-differences.ts";
-import { EXPORTED, type ExportedCase, modelFile, stateDictOf } from "./cases.ts";
+import { EXPORTED, type ExportedCase, inputOf, modelFile, stateDictOf } from "./cases.ts";
 
 const BATCH = 5;
 
 function importGraph(name: string, given: ExportedCase): Graph {
   const model = onnxModule(modelFile(name), { stateDict: stateDictOf(given) });
-  const graph = buildGraph({ model, loss: loss.mse(), input: given.input });
+  const graph = buildGraph({ model, loss: loss.mse(), input: inputOf(given) });
   // What a coordinator would read.
   validateGraph(JSON.parse(JSON.stringify(graph)), { parameters: 10_000, nodes: 2_000, microBatch: BATCH });
   return graph;
