@@ -302,7 +302,7 @@ class Importer {
   /** As float32. */
   #number(held: Held): ValueId {
     const id = this.#value(held);
-    return this.#to.dtypeOf(id) === "int32" ? this.#to.emit("Cast", [id], {}) : id;
+    return this.#to.dtypeOf(id) === "int32" ? this.#to.emit("Cast", [id], { to: "float32" }) : id;
   }
 
   #value(held: Held, trainable = true): ValueId {

@@ -17,7 +17,7 @@ import {
   encodeSums,
   magnitudeBits,
 } from "../../shared/codec/index.ts";
-import { differentiate, type Graph, initialize, parameterLength } from "../../shared/graph/index.ts";
+import { differentiate, type Graph, givenWeights, initialize, parameterLength } from "../../shared/graph/index.ts";
 import type { OptimizerOptions } from "../../shared/session/definition.ts";
 import type { RunPlan } from "../../shared/session/plan.ts";
 
@@ -27,17 +27,19 @@ export interface Program {
   readonly plan: RunPlan;
   /** Inputs of micro-batch `index` of a step. */
   readonly microBatch: (step: number, index: number) => MicroBatch;
+  /** Is given the last weights. */
+  readonly finished?: (weights: Float32Array) => void;
 }
 
 /** The loss of every step, as the coordinator would record it. */
-export async function trainInProcess({ graph, optimizer, plan, microBatch }: Program): Promise<number[]> {
+export async function trainInProcess({ graph, optimizer, plan, microBatch, finished }: Program): Promise<number[]> {
   const parameters = parameterLength(graph);
   const blocks = blockCount(parameters);
   const bits = magnitudeBits("fixed32", Math.ceil(plan.batchSize / plan.microBatch));
   const module = new WebAssembly.Module(readFileSync(new URL("../../coordinator/optim/kernels.wasm", import.meta.url)));
   const kernels = createKernels(module, parameters);
   const shard = new LocalParameterShard({ kernels, optimizer, codec: "fixed32", bits, log: { append: () => {} } });
-  const weights = initialize(graph, 0);
+  const weights = initialize(graph, 0, givenWeights(graph));
   shard.restore({ weights, m: new Float32Array(parameters), v: new Float32Array(parameters), step: 0 });
   const aggregate = new StepAggregate({ blocks, metrics: Object.keys(graph.outputs.metrics).length });
   const options = { graph: differentiate(graph, plan.microBatch), microBatch: plan.microBatch, seed: 0 };
@@ -96,5 +98,6 @@ export async function trainInProcess({ graph, optimizer, plan, microBatch }: Pro
     }
   }
   await engine.dispose();
+  finished?.(shard.weights());
   return losses;
 }

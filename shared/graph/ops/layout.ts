@@ -109,12 +109,12 @@ const oneHot: OpDefinition<"OneHot"> = {
 
 const cast: OpDefinition<"Cast"> = {
   arity: [1, 1],
-  attributes: v.strictObject({}),
-  infer([x]) {
-    if (x.dtype !== "int32") throw shapeError(`Cast takes int32, got ${x.dtype}`);
-    return { dtype: "float32", shape: x.shape };
+  attributes: v.strictObject({ to: v.picklist(["float32", "int32"]) }),
+  infer([x], { to }) {
+    if (x.dtype === to) throw shapeError(`Cast to ${to} takes another type, got ${x.dtype}`);
+    return { dtype: to, shape: x.shape };
   },
-  forward: ([x]) => x.data,
+  forward: ([x], { to }) => (to === "int32" ? x.data.map(Math.trunc) : x.data),
   vjp: () => [null],
 };
 

@@ -196,8 +196,7 @@ const cast: Operation = ({ to, attributes, typeOf, value, raw }) => {
     const { abs, sign } = writing(to);
     return sign(abs(value(0)));
   }
-  if (wanted === "int" && typeOf(0) === "float")
-    throw unsupported("a computed number is rounded, which has no gradient");
+  if (wanted === "int" && typeOf(0) === "float") return to.emit("Cast", [value(0)], { to: "int32" });
   return wanted === "int" ? raw(0) : value(0);
 };
 

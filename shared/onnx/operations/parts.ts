@@ -140,8 +140,7 @@ const gather: Operation = (operands) => {
   const axis = axisOf(intAttribute(attributes, "axis", 0), shape.length);
   if (isComputed(1)) {
     requireWithinSample(shape, everything(shape.length), "gathers by indices of each sample");
-    const indices = raw(1);
-    if (to.dtypeOf(indices) !== "int32") throw unsupported("indices must come from an input as they are");
+    const indices = to.dtypeOf(raw(1)) === "int32" ? raw(1) : to.emit("Cast", [raw(1)], { to: "int32" });
     const front = [axis, ...everything(shape.length).filter((at) => at !== axis)];
     const rows = to.emit("Gather", [axis === 0 ? x : to.emit("Transpose", [x], { perm: front }), indices], {});
     if (axis === 0) return rows;

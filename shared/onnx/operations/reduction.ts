@@ -76,7 +76,7 @@ const argument =
     const isLast = intAttribute(attributes, "select_last_index", 0) !== 0;
     const backwards = Array.from({ length: shape[axis] }, (_, at) => shape[axis] - 1 - at);
     const first = to.emit("ArgMax", [isLast ? picked(operands, x, axis, backwards) : x], { axis });
-    const index = isLast ? sub(number(shape[axis] - 1), to.emit("Cast", [first], {})) : first;
+    const index = isLast ? sub(number(shape[axis] - 1), to.emit("Cast", [first], { to: "float32" })) : first;
     if (intAttribute(attributes, "keepdims", 1) === 0) return index;
     return reshape(
       index,

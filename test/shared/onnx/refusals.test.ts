@@ -63,10 +63,6 @@ describe("an ONNX model is refused, and what and where is said, when", () => {
       modelOf([PRODUCT, ["Identity", ["h"], "i"], ["Relu", ["missing"], "y"]]),
       "it reads missing, which nothing before it makes",
     ],
-    "a computed number is rounded": [
-      modelOf([PRODUCT, ["Cast", ["h"], "y", { to: { int: 7 } }]]),
-      "a computed number is rounded, which has no gradient",
-    ],
     "samples are averaged": [
       modelOf([PRODUCT, ["ReduceMean", ["h"], "y", { axes: { ints: [0] } }]]),
       "it reduces over the batch",
