@@ -36,6 +36,11 @@ function required(inputs: FoldArguments["inputs"], index: number): Constant {
   return input;
 }
 
+/** Throws GraphError `budget` before room is made for as many numbers as a file says. */
+export function requireRoom(count: number): void {
+  if (!(count <= MAX_FOLDED)) throw new GraphError("budget", `${count} numbers are over ${MAX_FOLDED}`);
+}
+
 /** Room for a constant of `shape`. Throws GraphError `budget`. */
 function room(shape: readonly number[]): Float64Array {
   const size = sizeOf(shape);

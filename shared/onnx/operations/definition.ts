@@ -3,7 +3,7 @@
 import { GraphError } from "../../graph/error.ts";
 import type { ValueId } from "../../graph/ir.ts";
 import type { GraphWriter } from "../../nn/module.ts";
-import { isBatch } from "../folding.ts";
+import { isBatch, requireRoom } from "../folding.ts";
 import type { Attribute } from "../model.ts";
 import type { Constant } from "../tensor.ts";
 
@@ -60,6 +60,12 @@ export const tableOf = (shape: readonly number[], data: ArrayLike<number>): Cons
   shape,
   data: Float64Array.from(data),
 });
+
+/** 0 to `size` − 1. Throws GraphError `budget`. */
+export function upTo(size: number): number[] {
+  requireRoom(size);
+  return Array.from({ length: size }, (_, at) => at);
+}
 
 /** Throws GraphError `shape` where one of the axes goes with the batch: `doing` says what a sample would be mixed by. */
 export function requireWithinSample(shape: readonly number[], axes: readonly number[], doing: string): void {

@@ -11,7 +11,7 @@ import {
   stringAttribute,
   unsqueezed,
 } from "../folding.ts";
-import { type Operands, type Operation, requireWithinSample, tableOf } from "./definition.ts";
+import { type Operands, type Operation, requireWithinSample, tableOf, upTo } from "./definition.ts";
 
 /** Axes as an input since opset 13. */
 const axesOf = ({ known, attributes }: Operands): readonly number[] | undefined => {
@@ -59,7 +59,7 @@ const trilu: Operation = ({ to, attributes, value, known, table }) => {
   if (to.shapeOf(x).length >= 2) requireWithinSample(to.shapeOf(x).slice(-2), [0, 1], "cuts a triangle");
   if (shift === 0) return to.emit("Trilu", [x], { upper });
   if (rows === undefined || columns === undefined) throw new GraphError("shape", "Trilu takes matrices");
-  const kept = Array.from({ length: rows * columns }, (_, index) => {
+  const kept = upTo(rows * columns).map((index) => {
     const beyond = (index % columns) - Math.floor(index / columns) - shift;
     return (upper ? beyond >= 0 : beyond <= 0) ? 1 : 0;
   });

@@ -54,6 +54,7 @@ const instanceNormalization: Operation = (operands) => {
   const { to, value } = operands;
   const { add, mul } = writing(to);
   const { length: rank } = to.shapeOf(value(0));
+  if (rank < 3) throw new GraphError("shape", "it normalises over spatial axes, and there are none");
   const axes = Array.from({ length: rank - 2 }, (_, index) => index + 2);
   const { normal } = standardized(operands, value(0), axes);
   return add(mul(normal, perChannel(operands, value(1), rank)), perChannel(operands, value(2), rank));

@@ -5,8 +5,16 @@
 
 import { GraphError } from "../../graph/error.ts";
 import type { ValueId } from "../../graph/ir.ts";
-import { axisOf, intAttribute, isBatch, slicePlaces, stringAttribute } from "../folding.ts";
-import { type Operands, type Operation, requireWithinSample, tableOf, unsupported, writing } from "./definition.ts";
+import { axisOf, intAttribute, isBatch, requireRoom, slicePlaces, stringAttribute } from "../folding.ts";
+import {
+  type Operands,
+  type Operation,
+  requireWithinSample,
+  tableOf,
+  unsupported,
+  upTo,
+  writing,
+} from "./definition.ts";
 
 /** Inputs of one node of the IR. */
 const MOST_PARTS = 8;
@@ -69,6 +77,7 @@ export function picked(operands: Operands, x: ValueId, axis: number, places: rea
     );
     return joined(operands, slices, axis);
   }
+  requireRoom(size * places.length);
   const chosen = new Float64Array(size * places.length);
   for (const [column, place] of places.entries()) chosen[place * places.length + column] = 1;
   const last = shape.length - 1;
@@ -79,8 +88,6 @@ export function picked(operands: Operands, x: ValueId, axis: number, places: rea
   const product = to.emit("MatMul", [rows, operands.table(tableOf([size, places.length], chosen))], {});
   return last === 0 ? operands.reshape(product, [places.length]) : turn(product);
 }
-
-const everything = (size: number): number[] => Array.from({ length: size }, (_, at) => at);
 
 const slice: Operation = (operands) => {
   const { to, known, raw, value, exported } = operands;
@@ -103,7 +110,7 @@ function splitSizes({ attributes, known, outputs }: Operands, size: number): rea
   if (listed !== undefined) return Array.from(listed.data);
   const count = intAttribute(attributes, "num_outputs", outputs);
   const each = Math.ceil(size / count);
-  return Array.from({ length: count }, (_, part) => Math.min(each, size - part * each));
+  return upTo(count).map((part) => Math.min(each, size - part * each));
 }
 
 const split: Operation = (operands) => {
@@ -117,7 +124,7 @@ const split: Operation = (operands) => {
   }
   let start = 0;
   return sizes.map((size) => {
-    const places = everything(size).map((at) => start + at);
+    const places = upTo(size).map((at) => start + at);
     start += size;
     return picked(operands, x, axis, places);
   });
@@ -139,16 +146,16 @@ const gather: Operation = (operands) => {
   if (shape.length === 0) throw new GraphError("shape", "Gather takes nothing out of a number");
   const axis = axisOf(intAttribute(attributes, "axis", 0), shape.length);
   if (isComputed(1)) {
-    requireWithinSample(shape, everything(shape.length), "gathers by indices of each sample");
+    requireWithinSample(shape, upTo(shape.length), "gathers by indices of each sample");
     const indices = to.dtypeOf(raw(1)) === "int32" ? raw(1) : to.emit("Cast", [raw(1)], { to: "int32" });
-    const front = [axis, ...everything(shape.length).filter((at) => at !== axis)];
+    const front = [axis, ...upTo(shape.length).filter((at) => at !== axis)];
     const rows = to.emit("Gather", [axis === 0 ? x : to.emit("Transpose", [x], { perm: front }), indices], {});
     if (axis === 0) return rows;
     // [indices…, before…, after…] → [before…, indices…, after…]
     const rank = to.shapeOf(indices).length;
-    const before = everything(axis).map((at) => rank + at);
-    const after = everything(shape.length - 1 - axis).map((at) => rank + axis + at);
-    return to.emit("Transpose", [rows], { perm: [...before, ...everything(rank), ...after] });
+    const before = upTo(axis).map((at) => rank + at);
+    const after = upTo(shape.length - 1 - axis).map((at) => rank + axis + at);
+    return to.emit("Transpose", [rows], { perm: [...before, ...upTo(rank), ...after] });
   }
   const indices = known(1);
   if (indices === undefined) throw new GraphError("structure", "its indices are missing");
@@ -194,7 +201,7 @@ const pad: Operation = (operands) => {
   const x = value(0);
   const shape = to.shapeOf(x);
   const listed = Array.from(known(1)?.data ?? []);
-  const axes = Array.from(known(3)?.data ?? everything(shape.length), (axis) => axisOf(axis, shape.length));
+  const axes = Array.from(known(3)?.data ?? upTo(shape.length), (axis) => axisOf(axis, shape.length));
   if (listed.length !== 2 * axes.length) throw new GraphError("shape", `${listed.length} pads for ${axes.length} axes`);
   const around = shape.map((_, axis) => {
     const at = axes.indexOf(axis);
@@ -202,7 +209,7 @@ const pad: Operation = (operands) => {
   });
   requireWithinSample(
     shape,
-    everything(shape.length).filter((axis) => around[axis].some((size) => size !== 0)),
+    upTo(shape.length).filter((axis) => around[axis].some((size) => size !== 0)),
     "pads",
   );
   const fillable = mode === "constant";
@@ -211,7 +218,7 @@ const pad: Operation = (operands) => {
     if (begin === 0 && end === 0) return id;
     const [low, high] = fillable ? [Math.min(0, begin), Math.min(0, end)] : [begin, end];
     const length = Math.max(0, shape[axis] + low + high);
-    const places = everything(length).map((at) => EDGES[mode](at - low, shape[axis]));
+    const places = upTo(length).map((at) => EDGES[mode](at - low, shape[axis]));
     return picked(operands, id, axis, places);
   }, x);
   if (!fillable) return taken;

@@ -8,6 +8,7 @@ import {
   type Operation,
   requireWithinSample,
   unsupported,
+  upTo,
   type Writing,
   writing,
 } from "./definition.ts";
@@ -74,8 +75,7 @@ const argument =
     const axis = axisOf(intAttribute(attributes, "axis", 0), shape.length);
     requireWithinSample(shape, [axis], "compares");
     const isLast = intAttribute(attributes, "select_last_index", 0) !== 0;
-    const backwards = Array.from({ length: shape[axis] }, (_, at) => shape[axis] - 1 - at);
-    const first = to.emit("ArgMax", [isLast ? picked(operands, x, axis, backwards) : x], { axis });
+    const first = to.emit("ArgMax", [isLast ? picked(operands, x, axis, upTo(shape[axis]).reverse()) : x], { axis });
     const index = isLast ? sub(number(shape[axis] - 1), to.emit("Cast", [first], { to: "float32" })) : first;
     if (intAttribute(attributes, "keepdims", 1) === 0) return index;
     return reshape(

@@ -4,8 +4,8 @@ import { GraphError } from "../../graph/error.ts";
 import type { ValueId, WindowAttributes } from "../../graph/ir.ts";
 import { extent } from "../../graph/ops/windows.ts";
 import { sizeOf } from "../../graph/tensor.ts";
-import { intAttribute, intsAttribute, stringAttribute } from "../folding.ts";
-import { type Operands, type Operation, tableOf, unsupported, writing } from "./definition.ts";
+import { intAttribute, intsAttribute, requireRoom, stringAttribute } from "../folding.ts";
+import { type Operands, type Operation, tableOf, unsupported, upTo, writing } from "./definition.ts";
 
 /** Padding that makes ⌈size / stride⌉ windows, the odd element at the end or at the begin. */
 function samePads(
@@ -120,12 +120,14 @@ function counted(
     const [low, high] = isPaddingCounted ? [-begin, size + end] : [0, size];
     const padded = size + reach[axis] + reach[axis + plane.length];
     const windows = Math.floor((padded - extent(kernel[axis], dilations[axis])) / strides[axis]) + 1;
-    return Array.from({ length: Math.max(0, windows) }, (_, window) => {
+    requireRoom(windows * kernel[axis]);
+    return upTo(Math.max(0, windows)).map((window) => {
       const first = window * strides[axis] - begin;
-      const taps = Array.from({ length: kernel[axis] }, (_, tap) => first + tap * dilations[axis]);
+      const taps = upTo(kernel[axis]).map((tap) => first + tap * dilations[axis]);
       return taps.filter((at) => at >= low && at < high).length;
     });
   });
+  requireRoom(along.reduce((count, { length }) => count * length, 1));
   const counts = along.reduce<number[]>(
     (outer, axis) => outer.flatMap((count) => axis.map((next) => count * next)),
     [1],

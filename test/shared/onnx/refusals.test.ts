@@ -76,6 +76,25 @@ describe("an ONNX model is refused, and what and where is said, when", () => {
       modelOf([["ConstantOfShape", ["s"], "y"]], { s: [100_000, 100_000] }),
       "[100000, 100000] is over 1000000 numbers",
     ],
+    "padding is enormous": [
+      modelOf([PRODUCT, ["Pad", ["h", "s"], "y", { mode: { text: "edge" } }]], { s: [0, 0, 0, 2 ** 40] }),
+      "numbers are over 1000000",
+    ],
+    "a window is enormous": [
+      modelOf(
+        [
+          ["Unsqueeze", ["x", "s"], "h"],
+          [
+            "AveragePool",
+            ["h"],
+            "y",
+            { kernel_shape: { ints: [2 ** 40] }, ceil_mode: { int: 1 }, dilations: { ints: [2] } },
+          ],
+        ],
+        { s: [1] },
+      ),
+      "ONNX op AveragePool",
+    ],
     "a shape is none": [modelOf([["ConstantOfShape", ["s"], "y"]], { s: [-1] }), "[-1] is no shape"],
     "an axis is not there": [modelOf([PRODUCT, ["Softmax", ["h"], "y", { axis: { int: 2 } }]]), "there is no axis 2"],
     "an attribute is of another kind": [
