@@ -17,7 +17,7 @@ import {
   encodeSums,
   magnitudeBits,
 } from "../../shared/codec/index.ts";
-import { differentiate, type Graph, initialize, parameterLength } from "../../shared/graph/index.ts";
+import { differentiate, type Graph, givenWeights, initialize, parameterLength } from "../../shared/graph/index.ts";
 import type { OptimizerOptions } from "../../shared/session/optimizer.ts";
 import type { RunPlan } from "../../shared/session/plan.ts";
 
@@ -27,10 +27,12 @@ export interface Program {
   readonly plan: RunPlan;
   /** Inputs of micro-batch `index` of a step. */
   readonly microBatch: (step: number, index: number) => MicroBatch;
+  /** Is given the last weights. */
+  readonly finished?: (weights: Float32Array) => void;
 }
 
 /** The loss of every step, as the coordinator would record it. */
-export async function trainInProcess({ graph, optimizer, plan, microBatch }: Program): Promise<number[]> {
+export async function trainInProcess({ graph, optimizer, plan, microBatch, finished }: Program): Promise<number[]> {
   const parameters = parameterLength(graph);
   const blocks = blockCount(parameters);
   const bits = magnitudeBits("fixed32", Math.ceil(plan.batchSize / plan.microBatch));
@@ -38,7 +40,7 @@ export async function trainInProcess({ graph, optimizer, plan, microBatch }: Pro
   const rule = updateRule({ graph, optimizer });
   const kernels = createKernels(module, parameters, rule.states);
   const shard = new LocalParameterShard({ kernels, rule, codec: "fixed32", bits, log: { append: () => {} } });
-  shard.weights().set(initialize(graph, 0));
+  shard.weights().set(initialize(graph, 0, givenWeights(graph)));
   const aggregate = new StepAggregate({ blocks, metrics: Object.keys(graph.outputs.metrics).length });
   const options = { graph: differentiate(graph, plan.microBatch), microBatch: plan.microBatch, seed: 0 };
   const engine = await createWasmEngine(options, 1);
@@ -96,5 +98,6 @@ export async function trainInProcess({ graph, optimizer, plan, microBatch }: Pro
     }
   }
   await engine.dispose();
+  finished?.(shard.weights());
   return losses;
 }
