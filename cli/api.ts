@@ -67,6 +67,12 @@ const RETRY_INTERVAL = 200;
 /** Uploads under way at once. */
 const PARALLEL = 4;
 
+/** It becomes part of addresses and of what is printed. */
+function requireId(server: string, created: { readonly id: string }): { id: string } {
+  if (!/^[0-9a-f]{32}$/.test(created.id)) throw new CliError(`${server} answered without a session's id`);
+  return created;
+}
+
 export class CoordinatorApi {
   readonly server: string;
   readonly #secret: string | undefined;
@@ -77,11 +83,8 @@ export class CoordinatorApi {
     this.#secret = secret;
   }
 
-  async createSession(definition: SessionDefinition): Promise<{ id: string; path: string }> {
-    const created = await this.#json<{ id: string; path: string }>("POST", "/api/sessions", JSON.stringify(definition));
-    // It becomes part of addresses and of what is printed.
-    if (!/^[0-9a-f]{32}$/.test(created.id)) throw new CliError(`${this.server} answered without a session's id`);
-    return created;
+  async createSession(definition: SessionDefinition): Promise<{ id: string }> {
+    return requireId(this.server, await this.#json("POST", "/api/sessions", JSON.stringify(definition)));
   }
 
   /** The newest sessions, newest first; with the secret private ones, too. What else is to be known the session says. */
@@ -164,6 +167,18 @@ export class CoordinatorApi {
       throw new CliError(`the weights have ${body.byteLength} bytes, expected ${layout.total}`);
     }
     return new Float32Array(body, layout.weights, parameters);
+  }
+
+  /** A whole checkpoint file of the session's present state. Needs the secret. */
+  async readCheckpoint(id: string): Promise<Uint8Array<ArrayBuffer>> {
+    const response = await this.#send("GET", `/api/sessions/${id}/checkpoint`);
+    if (!response.ok) await this.#parse(response);
+    return new Uint8Array(await response.arrayBuffer());
+  }
+
+  /** Creates a session that goes on from a checkpoint file. */
+  async resumeSession(file: Uint8Array<ArrayBuffer>): Promise<{ id: string }> {
+    return requireId(this.server, await this.#parse(await this.#send("POST", "/api/sessions/resume", file)));
   }
 
   async #json<T>(method: string, path: string, body?: string): Promise<T> {

@@ -5,8 +5,9 @@
 
 import { Console } from "node:console";
 import { createHash } from "node:crypto";
-import { mkdirSync, statSync } from "node:fs";
+import { mkdirSync, readFileSync, statSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
+import { CHECKPOINT_LIMITS } from "../shared/checkpoint/head.ts";
 import { canonicalJson } from "../shared/session/canonical.ts";
 import type { DatasetManifest } from "../shared/session/dataset.ts";
 import type { SessionDefinition } from "../shared/session/definition.ts";
@@ -18,6 +19,7 @@ import { CoordinatorApi, type SessionDescription } from "./api.ts";
 import { assignEngines, type VolunteerEngine } from "./arguments.ts";
 import { BROWSER_HINT, ensureBrowser } from "./browser.ts";
 import { startTabs } from "./browser-volunteers.ts";
+import { type Checkpoint, continueCheckpoint, parseCheckpoint } from "./checkpoint.ts";
 import { startCoordinator } from "./coordinator.ts";
 import { cutDataset, readSource } from "./dataset.ts";
 import { createDisplay, type Display, formatDuration } from "./display.ts";
@@ -44,6 +46,8 @@ export interface TrainOptions {
   readonly server?: string;
   readonly data: string;
   readonly fresh: boolean;
+  /** A checkpoint file to go on from. */
+  readonly resume?: string;
   /** Volunteers in Node even if there is a browser. */
   readonly node: boolean;
 }
@@ -54,7 +58,7 @@ type Cleanup = (() => Promise<void> | void)[];
 /** Milliseconds in which further signals are echoes: npm and the terminal each pass on the same one. */
 const ECHO = 1_000;
 
-export async function train(path: string, options: TrainOptions): Promise<void> {
+export async function train(path: string | undefined, options: TrainOptions): Promise<void> {
   // What session files and libraries print is for people: with --json standard output belongs to the objects.
   if (options.json) globalThis.console = new Console(process.stderr, process.stderr);
   const display = createDisplay(options);
@@ -86,11 +90,14 @@ export async function train(path: string, options: TrainOptions): Promise<void> 
   }
 }
 
-async function run(path: string, options: TrainOptions, display: Display, cleanup: Cleanup): Promise<void> {
+async function run(path: string | undefined, options: TrainOptions, display: Display, cleanup: Cleanup): Promise<void> {
   const say = (line: string): void => display.say(line);
-  const file = await loadSessionFile(path);
+  const checkpoint = options.resume === undefined ? null : openCheckpoint(options.resume);
+  const file = await openFile(path, checkpoint);
   const definition = override(file.definition, options);
   check(file, () => parseDefinition(definition, coordinatorBudget));
+  // What cannot go on is said before anything is started.
+  const origin = checkpoint === null ? null : { checkpoint, bytes: continueCheckpoint(checkpoint, definition) };
 
   const state = openTrainState(options, say);
   cleanup.push(state.release);
@@ -98,7 +105,7 @@ async function run(path: string, options: TrainOptions, display: Display, cleanu
   const api = await connect(state, options, say, cleanup);
   const manifest = await provideDataset(api, definition, file, options, say);
   if (manifest !== null) check(file, () => checkDataset(definition, manifest));
-  const { session, isNew } = await openSession(api, state, { ...file, definition }, manifest, options);
+  const { session, isNew } = await openSession(api, state, { ...file, definition }, manifest, origin, options);
   const url = `${api.server}/s/${session.id}`;
   display.emit({
     type: "session",
@@ -109,6 +116,7 @@ async function run(path: string, options: TrainOptions, display: Display, cleanu
     totalSteps: planRun(definition).totalSteps,
     resumed: !isNew,
   });
+  if (isNew && checkpoint !== null) say(`going on from ${checkpoint.name} at step ${session.progress.step}`);
   say(isNew ? `session ${url}` : `going on with session ${url} at step ${session.progress.step}`);
 
   const volunteers = await startVolunteers(url, options, say);
@@ -116,6 +124,23 @@ async function run(path: string, options: TrainOptions, display: Display, cleanu
   const ending = await watchSession({ api, session, volunteers, display, onEpoch: file.onEpoch });
   display.end();
   await conclude(api, session, ending, model, display);
+}
+
+/** What is trained: as the session file says, or where there is none, as the checkpoint does. */
+async function openFile(path: string | undefined, checkpoint: Checkpoint | null): Promise<SessionFile> {
+  if (path !== undefined) return loadSessionFile(path);
+  if (checkpoint === null)
+    throw new CliError("give a session file to train, or a checkpoint to go on from by --resume");
+  const { name, definition } = checkpoint;
+  return { path: resolve(name), folder: process.cwd(), definition, initialWeights: null, datasets: {}, onEpoch: null };
+}
+
+function openCheckpoint(path: string): Checkpoint {
+  const stat = statSync(path, { throwIfNoEntry: false });
+  if (stat?.isFile() !== true) throw new CliError(`there is no checkpoint ${path}`);
+  const limit = CHECKPOINT_LIMITS.fileBytes + CHECKPOINT_LIMITS.headerBytes;
+  if (stat.size > limit) throw new CliError(`${path} has ${stat.size} bytes, a checkpoint at most ${limit}`);
+  return parseCheckpoint(readFileSync(path), path);
 }
 
 /** What the coordinator would refuse is said before it is asked, with the place in the file. */
@@ -196,7 +221,9 @@ async function provideDataset(
   const source = datasets[data.dataset];
   if (source === undefined) {
     if (held !== null) return held;
-    throw new CliError(`the coordinator has no data set ${data.dataset}: push it with commonweight dataset push`);
+    throw new CliError(
+      `the coordinator has no data set ${data.dataset}: push it with commonweight dataset push, or name a session file that brings it along`,
+    );
   }
   const content = readSource(data.dataset, source, folder);
   const { manifest, chunks } = cutDataset(data.dataset, content);
@@ -217,17 +244,19 @@ async function openSession(
   state: StateFolder,
   { definition, initialWeights }: SessionFile,
   manifest: DatasetManifest | null,
+  origin: { readonly checkpoint: Checkpoint; readonly bytes: Uint8Array<ArrayBuffer> } | null,
   { server, fresh }: TrainOptions,
 ): Promise<{ session: SessionDescription; isNew: boolean }> {
   const book = new SessionBook(state);
   // The local coordinator is the same one at whatever port it listens.
-  const asked = canonicalJson({ server: server ?? null, definition, manifest });
+  const from = origin === null ? {} : { resume: origin.checkpoint.seal };
+  const asked = canonicalJson({ server: server ?? null, definition, manifest, ...from });
   const key = createHash("sha256").update(asked).digest("hex");
   const before = fresh ? undefined : book.find(key);
   const session = before === undefined ? null : await readUnfinished(api, before);
   if (session !== null) return { session, isNew: false };
-  if (initialWeights !== null) await api.pushChunk(initialWeights);
-  const { id } = await api.createSession(definition);
+  if (initialWeights !== null && origin === null) await api.pushChunk(initialWeights);
+  const { id } = origin === null ? await api.createSession(definition) : await api.resumeSession(origin.bytes);
   book.keep(key, id);
   return { session: await api.readSession(id), isNew: true };
 }

@@ -2,14 +2,17 @@
 
 import { type Context, Hono } from "hono";
 import type { Answer } from "../coordinator/session/answer.ts";
+import { refuseCheckpoint } from "../coordinator/session/checkpoint.ts";
 import { chunkKey } from "../coordinator/store/chunks.ts";
 import { isUnfinished, readListing, unlistSession } from "../coordinator/store/listing.ts";
+import type { CheckpointHead } from "../shared/checkpoint/head.ts";
 import { canonicalJson } from "../shared/session/canonical.ts";
 import type { DatasetManifest } from "../shared/session/dataset.ts";
 import { SESSION_LIMITS, type SessionDefinition } from "../shared/session/definition.ts";
 import { checkDataset, parseDefinition } from "../shared/session/validate.ts";
 import { checkAdmin, requireAdmin } from "./admin.ts";
 import { readJson } from "./body.ts";
+import { admitCheckpoint } from "./checkpoints.ts";
 import { readManifest } from "./datasets.ts";
 import type { AppTypes, Env } from "./env.ts";
 import { HttpError } from "./errors.ts";
@@ -111,6 +114,20 @@ export const sessions = new Hono<AppTypes>()
     );
     return passOn(created, 201);
   })
+  .post("/resume", requireAdmin, async (context) => {
+    const { body } = context.req.raw;
+    if (body === null) throw new HttpError(400, "not-a-checkpoint", "the body is a checkpoint file");
+    const id = newSessionId();
+    let head: CheckpointHead;
+    try {
+      head = await admitCheckpoint(body, context.env.BUCKET);
+    } catch (error) {
+      return passOn(refuseCheckpoint(error));
+    }
+    // A stream that something was read of is not sent on as it is.
+    const parts = body.pipeThrough(new IdentityTransformStream());
+    return passOn(await sessionStub(context.env, id).resume(id, head, parts), 201);
+  })
   .get("/", async (context) => {
     const includePrivate = context.req.header("Authorization") !== undefined;
     if (includePrivate) await checkAdmin(context);
@@ -143,6 +160,9 @@ export const sessions = new Hono<AppTypes>()
     }
     return passOn(await sessionStub(context.env, context.req.param("id")).control(action));
   })
+  .get("/:id/checkpoint", requireAdmin, (context) =>
+    sessionStub(context.env, context.req.param("id")).fetch(new Request("https://session/checkpoint")),
+  )
   .get("/:id/weights/:which", (context) =>
     sessionStub(context.env, context.req.param("id")).fetch(
       new Request(`https://session/weights/${encodeURIComponent(context.req.param("which"))}`),

@@ -1,4 +1,4 @@
-/** `commonweight export`: a session's weights, or the record of its training, as a file. */
+/** `commonweight export`: a session's weights, all that it needs to go on elsewhere, or the record of its training, as a file. */
 
 import { mkdirSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
@@ -6,6 +6,7 @@ import { type Command, Option } from "commander";
 import { type AccessOptions, openSession } from "../access.ts";
 import type { CoordinatorApi, SessionDescription } from "../api.ts";
 import { createCommand, dataOption, serverOption } from "../arguments.ts";
+import { parseCheckpoint } from "../checkpoint.ts";
 import { CliError, messageOf, RefusedError } from "../errors.ts";
 import { plain } from "../foreign-text.ts";
 import { encodeCsv, encodeJsonLines, type Measurement, readRecord } from "../metric-files.ts";
@@ -54,6 +55,18 @@ function exportModel(format: keyof typeof MODEL_FORMATS): (target: Target) => Pr
   };
 }
 
+/** What came is checked as if it were anybody's: a file that cannot be read later is of no use. */
+async function exportCheckpoint({ api, session, out }: Target): Promise<void> {
+  const file = await api.readCheckpoint(session.id);
+  const { head } = parseCheckpoint(file, "what the coordinator sent");
+  makeFolder(dirname(out));
+  // It holds what only the session's owner may see.
+  writeWhole(out, file, 0o600);
+  console.log(
+    `${out}: ${plain(session.definition.title)} after ${head.state.step} steps; commonweight train --resume goes on from it`,
+  );
+}
+
 /** Throws CliError where there is nothing to write yet. */
 async function readMeasurements({ api, session }: Target): Promise<Measurement[]> {
   const record = await readRecord(api, session.id);
@@ -82,6 +95,7 @@ async function exportEvents(target: Target): Promise<void> {
 const FORMATS = {
   safetensors: { out: "model.safetensors", run: exportModel("safetensors") },
   onnx: { out: "model.onnx", run: exportModel("onnx") },
+  checkpoint: { out: "checkpoint.safetensors", run: exportCheckpoint },
   csv: { out: "metrics.csv", run: exportText(encodeCsv) },
   jsonl: { out: "metrics.jsonl", run: exportText(encodeJsonLines) },
   tensorboard: { out: "runs", run: exportEvents },
@@ -100,17 +114,22 @@ export function exportCommand(): Command {
   const examples = [
     "export --format csv",
     "export --format onnx -o model.onnx",
+    "export --format checkpoint -o moons.safetensors   # train --resume moons.safetensors goes on from it",
     "export http://127.0.0.1:8787/s/0123456789abcdef0123456789abcdef -o model.safetensors",
     "export 0123456789abcdef0123456789abcdef --which latest",
     "export 0123456789abcdef0123456789abcdef --format csv -o metrics.csv",
     "export 0123456789abcdef0123456789abcdef --format tensorboard -o runs/moons",
   ];
-  return createCommand("export", "write a session's weights, or losses and metrics, to a file", examples)
+  return createCommand(
+    "export",
+    "write a session's weights, all of its state, or losses and metrics, to a file",
+    examples,
+  )
     .argument("[session]", "its link, https://host/s/<id>, or its id; by default the coordinator's newest")
     .addOption(
       new Option(
         "--format <format>",
-        "safetensors are weights that PyTorch can load, onnx a model that onnxruntime can run; the others are losses and metrics",
+        "safetensors are weights that PyTorch can load, onnx a model that onnxruntime can run, checkpoint all that train --resume needs; the others are losses and metrics",
       )
         .choices(Object.keys(FORMATS))
         .default("safetensors"),
@@ -122,7 +141,7 @@ export function exportCommand(): Command {
     )
     .option(
       "-o, --out <file>",
-      "the file to write, for tensorboard the folder (default: model.safetensors, model.onnx, metrics.csv, metrics.jsonl, runs)",
+      "the file to write, for tensorboard the folder (default: model.safetensors, model.onnx, checkpoint.safetensors, metrics.csv, metrics.jsonl, runs)",
     )
     .addOption(serverOption())
     .addOption(dataOption())

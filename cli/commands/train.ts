@@ -9,10 +9,14 @@ export function trainCommand(): Command {
     "train examples/mnist.ts",
     "train examples/mnist.ts --engine webgpu,wasm --steps 60",
     "train examples/neural-net.ts --volunteers 1 --json",
+    "train --resume checkpoint.safetensors --epochs 20",
     "train my-session.ts --server https://commonweight.example.workers.dev --volunteers 0",
   ];
   return createCommand("train", "train a session file with volunteers on this machine, and write the model", examples)
-    .argument("<session file>", "a module whose default export is defineSession({...})")
+    .argument(
+      "[session file]",
+      "a module whose default export is defineSession({...}); with --resume it may be left out",
+    )
     .addOption(
       new Option("--volunteers <n>", "how many to start here; 0 leaves it to whoever opens the link")
         .argParser(whole(0, 64))
@@ -30,6 +34,10 @@ export function trainCommand(): Command {
     .option("--json", "one JSON object a line on standard output: session, step, epoch, finished", false)
     .option("--out <file>", "the model's file (default: model.safetensors)")
     .option("--node", "volunteers as Node processes, even if there is a browser", false)
+    .option(
+      "--resume <file>",
+      "go on from a checkpoint (export --format checkpoint) of the same session; it may last longer",
+    )
     .option("--fresh", "begin anew, even if an earlier run of the same command can go on", false)
     .addOption(
       new Option(
@@ -44,5 +52,5 @@ export function trainCommand(): Command {
 Killed or interrupted, the same command goes on where it stopped. A second one at the same time keeps to itself: its
 state is in .commonweight-2, its model in model-2.safetensors.`,
     )
-    .action((path: string, options: TrainOptions) => train(path, options));
+    .action((path: string | undefined, options: TrainOptions) => train(path, options));
 }

@@ -5,8 +5,8 @@
 
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
-import { inflateSync } from "node:zlib";
 import { convertIndexedToRgb, type DecodedPng, decode, hasPngSignature } from "fast-png";
+import { Unzlib } from "fflate";
 import { CliError, messageOf } from "../errors.ts";
 import { MAX_FILE_BYTES, readFile } from "./file.ts";
 import { classEnding, type Imported } from "./imported.ts";
@@ -28,13 +28,23 @@ export interface Picture {
 /** Channels by PNG's colour type. */
 const CHANNELS: Readonly<Record<number, number>> = { 0: 1, 2: 3, 3: 1, 4: 2, 6: 4 };
 
-function inflateAtMost(packed: Uint8Array, bytes: number): Uint8Array {
-  try {
-    return inflateSync(packed, { maxOutputLength: bytes });
-  } catch (error) {
-    const isMore = error instanceof Error && "code" in error && error.code === "ERR_BUFFER_TOO_LARGE";
-    throw isMore ? new Error(`its pixels unpack to more than ${bytes} bytes`, { cause: error }) : error;
+/** Packed bytes taken in at a time: they unpack to at most about a thousand times as many. */
+const SLICE = 16_384;
+
+/**
+ * How many bytes come out. Not by Node's zlib, whose memory is only given back once the event loop turns: a folder of pictures
+ * read in one go would hold all of it. Throws where it is more than `most`, or the packed bytes are damaged.
+ */
+function unpackedSize(packed: Uint8Array, most: number): number {
+  let bytes = 0;
+  const stream = new Unzlib((chunk) => {
+    bytes += chunk.length;
+    if (bytes > most) throw new Error(`its pixels unpack to more than ${most} bytes`);
+  });
+  for (let from = 0; from < packed.length; from += SLICE) {
+    stream.push(packed.subarray(from, from + SLICE), from + SLICE >= packed.length);
   }
+  return bytes;
 }
 
 /**
@@ -57,8 +67,8 @@ function checkUnpackedSize(file: Uint8Array): void {
     if (type === 0x49444154) packed.push(file.subarray(at + 8, Math.min(file.length, at + 8 + view.getUint32(at)))); // IDAT
   }
   const bytes = height * (1 + width * CHANNELS[colour]);
-  const pixels = inflateAtMost(Buffer.concat(packed), bytes);
-  if (pixels.length !== bytes) throw new Error(`its pixels are cut off: ${pixels.length} of ${bytes} bytes`);
+  const came = unpackedSize(Buffer.concat(packed), bytes);
+  if (came !== bytes) throw new Error(`its pixels are cut off: ${came} of ${bytes} bytes`);
 }
 
 /** Grey or RGB; a transparency that hides nothing is left out. */

@@ -1,6 +1,15 @@
 export { KERNELS_BUILD } from "./build.ts";
 export { createKernels, type Kernels } from "./kernels.ts";
-export { AVERAGE, clipScale, initialStates, type Kept, ruleBytes, type UpdateRule, updateRule } from "./rule.ts";
+export {
+  AVERAGE,
+  clipScale,
+  initialStates,
+  type Kept,
+  keptNames,
+  ruleBytes,
+  type UpdateRule,
+  updateRule,
+} from "./rule.ts";
 export {
   LocalParameterShard,
   type LocalShardOptions,

@@ -81,6 +81,12 @@ export function initialStates(
   return Object.fromEntries(stateNames(definition).map((name) => [name, name === AVERAGE ? weights : first]));
 }
 
+/** Names of everything that is kept per parameter, weights first. */
+export const keptNames = (definition: Pick<RuleDefinition, "optimizer" | "average">): readonly string[] => [
+  "weights",
+  ...stateNames(definition),
+];
+
 /** Flat views [parameters], by name. */
 export interface Kept extends Readonly<Record<string, Float32Array<ArrayBuffer>>> {
   readonly weights: Float32Array<ArrayBuffer>;

@@ -121,6 +121,12 @@ export class Live {
     return this.#run.weights();
   }
 
+  /** Brings what is stored up to date; nothing is lost then but the sums of the open piece. */
+  save(): RunState {
+    this.#run.store();
+    return this.#run.state;
+  }
+
   progress(): Progress {
     const { status, clients } = summarize(this.#round);
     const summaries = new Map(clients.map((client) => [client.id, client]));

@@ -131,6 +131,11 @@ export class Run {
     return { weights: weights.slice(), states: Object.fromEntries(copied) };
   }
 
+  /** Makes the stored checkpoint the present state, so that it holds all there is to know. */
+  store(): void {
+    if (this.#state.step !== this.#state.checkpointStep) this.#checkpoint();
+  }
+
   /** Adds a contribution that the round accepted. */
   add(contribution: Admitted): void {
     this.#aggregate.add(contribution);

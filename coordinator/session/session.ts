@@ -7,6 +7,7 @@
  */
 
 import { DurableObject } from "cloudflare:workers";
+import type { CheckpointHead } from "../../shared/checkpoint/head.ts";
 import { parameterLength } from "../../shared/graph/parameters.ts";
 import { weightsLayout } from "../../shared/protocol/frames.ts";
 import { SUBPROTOCOL } from "../../shared/protocol/messages.ts";
@@ -18,6 +19,7 @@ import { listSession, unlistSession } from "../store/listing.ts";
 import { type RunState, type SessionRecord, SessionStore } from "../store/store.ts";
 import { type Answer, answer, refuse, UNKNOWN_SESSION } from "./answer.ts";
 import { writeAttachment } from "./attachment.ts";
+import { receiveParts, refuseCheckpoint, sendCheckpoint } from "./checkpoint.ts";
 import { Downloads } from "./downloads.ts";
 import type { SessionEnv } from "./env.ts";
 import { sha256Hex } from "./identity.ts";
@@ -33,6 +35,10 @@ import { type Body, weightsBody } from "./sections.ts";
 const METRICS_PAGE = 20_000;
 /** Milliseconds between two writes of the session's entry in the list. */
 const LISTING_INTERVAL = 60_000;
+/** Milliseconds for a checkpoint to arrive; what came until then is deleted where it did not. */
+const ARRIVAL_LIMIT = 600_000;
+/** Milliseconds after which a reader of a checkpoint gives way to the next one. */
+const READER_LIMIT = 120_000;
 
 export class TrainingSession extends DurableObject<SessionEnv> {
   readonly #store: SessionStore;
@@ -42,6 +48,8 @@ export class TrainingSession extends DurableObject<SessionEnv> {
   #definition: SessionDefinition | null = null;
   #live: Live | null = null;
   #listedAt = 0;
+  /** Since when a checkpoint is being read; null while none is. */
+  #sendingSince: number | null = null;
   /** Writes to the list that are under way. */
   #listing: Promise<void> = Promise.resolve();
 
@@ -91,6 +99,34 @@ export class TrainingSession extends DurableObject<SessionEnv> {
     this.#session = session;
     await this.#list(session, state);
     return answer({ id, path: `/s/${id}` });
+  }
+
+  /**
+   * Makes this object a session that goes on from a checkpoint. Its definition and its manifest are canonical JSON, and the
+   * head was validated by the Worker; `body` are the bytes after the file's header.
+   */
+  async resume(id: string, head: CheckpointHead, body: ReadableStream<Uint8Array>): Promise<Answer> {
+    this.#called("requests");
+    if (this.#session !== null) return refuse(409, "session-exists", "this id is taken");
+    const { definition, manifest, state } = head;
+    if (manifest !== null) this.#store.meter.count("r2Reads");
+    // Whatever happens to this object meanwhile, nothing of a session that never came to be stays.
+    await this.ctx.storage.setAlarm(Date.now() + ARRIVAL_LIMIT);
+    let envelope: Uint8Array;
+    try {
+      envelope = await receiveParts(head, body, this.#store);
+    } catch (error) {
+      await this.ctx.storage.deleteAll();
+      return refuseCheckpoint(error);
+    }
+    const definitionHash = await sha256Hex(definition);
+    const session: SessionRecord = { id, definition, definitionHash, manifest, createdAt: Date.now() };
+    const run: RunState = { ...state, status: "running", reason: "", envelope, checkpointStep: state.step };
+    this.#store.adopt(session, run, `session ${head.session}, step ${state.step}`);
+    this.#session = session;
+    await this.ctx.storage.deleteAlarm();
+    await this.#list(session, run);
+    return answer({ id, path: `/s/${id}`, step: state.step });
   }
 
   /** The session as clients read it before they join. */
@@ -180,13 +216,14 @@ export class TrainingSession extends DurableObject<SessionEnv> {
     return answer({ id: session.id, deleted: true });
   }
 
-  /** Internal addresses: `/socket` and `/weights/<latest | best | version>`. */
+  /** Internal addresses: `/socket`, `/checkpoint` and `/weights/<latest | best | version>`. */
   override async fetch(request: Request): Promise<Response> {
     this.#called("requests");
     const session = this.#session;
     if (session === null) return refusal(UNKNOWN_SESSION);
     const { pathname } = new URL(request.url);
     if (pathname === "/socket") return this.#accept();
+    if (pathname === "/checkpoint") return this.#checkpoint(session);
     return this.#weights(session, decodeURIComponent(pathname.slice("/weights/".length)));
   }
 
@@ -210,7 +247,11 @@ export class TrainingSession extends DurableObject<SessionEnv> {
   /** Backstop for a timer that was lost with the object's memory; and once the session is over, the end of its retention. */
   override async alarm(): Promise<void> {
     const session = this.#session;
-    if (session === null) return;
+    if (session === null) {
+      // A checkpoint that did not arrive whole.
+      await this.ctx.storage.deleteAll();
+      return;
+    }
     this.#called("requests");
     if (!isOver(this.#state())) {
       this.#wake(session).alarm();
@@ -308,6 +349,35 @@ export class TrainingSession extends DurableObject<SessionEnv> {
       },
       definition.visibility,
     );
+  }
+
+  /** A whole checkpoint file of the present state. One is read at a time; the training goes on meanwhile. */
+  async #checkpoint(session: SessionRecord): Promise<Response> {
+    const since = Date.now();
+    if (this.#sendingSince !== null && since - this.#sendingSince < READER_LIMIT) {
+      const response = refusal(refuse(503, "busy", "another checkpoint is being read: try again in a moment"));
+      response.headers.set("Retry-After", "1");
+      return response;
+    }
+    this.#sendingSince = since;
+    const onEnd = (): void => {
+      if (this.#sendingSince === since) this.#sendingSince = null;
+    };
+    try {
+      const state = this.#wake(session).save();
+      const { bytes, stream } = await sendCheckpoint(session, this.#store, state, onEnd);
+      return new Response(stream, {
+        headers: {
+          "Content-Type": "application/octet-stream",
+          "X-Commonweight-Step": String(state.step),
+          "X-Commonweight-Bytes": String(bytes),
+          "Cache-Control": "no-store",
+        },
+      });
+    } catch (error) {
+      onEnd();
+      return refusal(refuseCheckpoint(error));
+    }
   }
 
   /** A weights body: the current version, the best one on held-out samples, or a version by number if it is still held. */

@@ -8,9 +8,13 @@ import type { StepRecord } from "../optim/shard.ts";
 import type { Stage, Status } from "../round/types.ts";
 import { type Counts, Meter } from "./meter.ts";
 import { MeteredSql } from "./metered-sql.ts";
+import type { MetricRow } from "./metric.ts";
 import { cutPieces } from "./pieces.ts";
 import { decodeRecord, encodeRecordHead } from "./record.ts";
 import { hasSession, migrate } from "./schema.ts";
+import { Shelf } from "./shelf.ts";
+
+export type { MetricRow };
 
 /** What was asked for; never changes. */
 export interface SessionRecord {
@@ -49,24 +53,6 @@ export interface RunState {
   /** Hex SHA-256 of the flat weights after the last training step, and of the best ones. */
   readonly weightsHash: string | null;
   readonly bestHash: string | null;
-}
-
-export interface MetricRow {
-  readonly work: "train" | "validate" | "test";
-  /** Updates done before a training step; updates done when evaluating. */
-  readonly step: number;
-  readonly epoch: number;
-  /** Null where the denominator was zero. */
-  readonly loss: number | null;
-  readonly metrics: Readonly<Record<string, number>>;
-  readonly samples: number;
-  /** Samples by the engine that computed them. */
-  readonly engines: Readonly<Record<string, number>>;
-  readonly clamped: number;
-  /** Learning rate of a training step, of parameters without a group of their own; null for evaluations. */
-  readonly lr: number | null;
-  /** Milliseconds since 1970. */
-  readonly time: number;
 }
 
 export interface MemberRow {
@@ -114,6 +100,9 @@ export interface ParameterState extends Readonly<Record<string, Float32Array>> {
 
 export type Slot = "latest" | "best";
 
+/** Rows of the record that are read at a time where all of them are. */
+const HISTORY_PAGE = 2_000;
+
 interface StateRow extends Record<string, SqlStorageValue> {
   stage: string;
   status: string;
@@ -143,12 +132,14 @@ const bytesOf = (values: Float32Array): Uint8Array =>
 export class SessionStore {
   /** What the session used, rows included. */
   readonly meter = new Meter();
+  readonly shelf: Shelf;
   readonly #storage: DurableObjectStorage;
   readonly #sql: MeteredSql;
 
   constructor(storage: DurableObjectStorage) {
     this.#storage = storage;
     this.#sql = new MeteredSql(storage.sql, this.meter);
+    this.shelf = new Shelf(this.#sql);
   }
 
   /** Bytes of the database. */
@@ -184,20 +175,52 @@ export class SessionStore {
   create(session: SessionRecord, state: RunState, parameters: ParameterState): void {
     this.#storage.transactionSync(() => {
       migrate(this.#sql);
-      this.#sql.exec(
-        "INSERT INTO session (id, definition, definition_hash, manifest, created_at) VALUES (?, ?, ?, ?, ?)",
-        session.id,
-        session.definition,
-        session.definitionHash,
-        session.manifest,
-        session.createdAt,
-      );
-      this.#sql.exec("INSERT INTO incarnation (count) VALUES (0)");
-      this.#writeState(state);
+      this.#writeSession(session, state);
       this.#writeCheckpoint(parameters);
       this.#note(session.createdAt, "created", "");
       this.saveUsage();
     });
+  }
+
+  /** Lays the tables of a session out that comes from elsewhere: its pieces and its record go in one by one. */
+  prepare(): void {
+    this.#storage.transactionSync(() => migrate(this.#sql));
+  }
+
+  /** A piece of a checkpoint from elsewhere. */
+  putPiece(slot: string, part: string, piece: number, data: Uint8Array): void {
+    this.#sql.exec("INSERT INTO checkpoint (slot, part, piece, data) VALUES (?, ?, ?, ?)", slot, part, piece, data);
+  }
+
+  /** A part of the record from elsewhere. */
+  putMetric(metric: MetricRow): void {
+    this.#writeMetric(metric);
+  }
+
+  /** Makes what was put in a session: until then there is none. */
+  adopt(session: SessionRecord, state: RunState, origin: string): void {
+    this.#storage.transactionSync(() => {
+      this.#writeSession(session, state);
+      this.#note(session.createdAt, "resumed", origin);
+      this.saveUsage();
+    });
+  }
+
+  /** Lays a copy of the stored parameters on the shelf, with further parts made from what holds at this moment. */
+  freeze(further: Readonly<Record<string, Iterable<Uint8Array>>>): void {
+    this.#storage.transactionSync(() => this.shelf.fill(further));
+  }
+
+  /** The whole record: all evaluations, which decide about the training, then steps from the newest to the oldest. */
+  *history(): Generator<MetricRow> {
+    yield* this.metrics(Number.MAX_SAFE_INTEGER, 0).evaluations;
+    for (let before = Number.MAX_SAFE_INTEGER; ; ) {
+      const page = this.#readMetrics("work = 'train' AND step < ? ORDER BY step DESC LIMIT ?", before, HISTORY_PAGE);
+      const last = page.at(-1);
+      if (last === undefined) return;
+      yield* page;
+      before = last.step;
+    }
   }
 
   /** Counts this awakening. */
@@ -299,36 +322,9 @@ export class SessionStore {
 
   /** Training steps after step `after`, oldest first, at most `limit`; and all evaluations. */
   metrics(after: number, limit: number): { steps: MetricRow[]; evaluations: MetricRow[] } {
-    const read = (condition: string, ...bindings: number[]): MetricRow[] =>
-      this.#sql
-        .exec<{
-          work: string;
-          step: number;
-          epoch: number;
-          loss: number | null;
-          metrics: string;
-          samples: number;
-          engines: string;
-          clamped: number;
-          lr: number | null;
-          time: number;
-        }>(`SELECT * FROM metric WHERE ${condition}`, ...bindings)
-        .toArray()
-        .map((row) => ({
-          work: row.work as MetricRow["work"],
-          step: row.step,
-          epoch: row.epoch,
-          loss: row.loss,
-          metrics: JSON.parse(row.metrics) as Record<string, number>,
-          samples: row.samples,
-          engines: JSON.parse(row.engines) as Record<string, number>,
-          clamped: row.clamped,
-          lr: row.lr,
-          time: row.time,
-        }));
     return {
-      steps: read("work = 'train' AND step > ? ORDER BY step LIMIT ?", after, limit),
-      evaluations: read("work <> 'train' ORDER BY step, work DESC"),
+      steps: this.#readMetrics("work = 'train' AND step > ? ORDER BY step LIMIT ?", after, limit),
+      evaluations: this.#readMetrics("work <> 'train' ORDER BY step, work DESC"),
     };
   }
 
@@ -398,6 +394,35 @@ export class SessionStore {
     return this.meter.counts;
   }
 
+  #readMetrics(condition: string, ...bindings: number[]): MetricRow[] {
+    return this.#sql
+      .exec<{
+        work: string;
+        step: number;
+        epoch: number;
+        loss: number | null;
+        metrics: string;
+        samples: number;
+        engines: string;
+        clamped: number;
+        lr: number | null;
+        time: number;
+      }>(`SELECT * FROM metric WHERE ${condition}`, ...bindings)
+      .toArray()
+      .map((row) => ({
+        work: row.work as MetricRow["work"],
+        step: row.step,
+        epoch: row.epoch,
+        loss: row.loss,
+        metrics: JSON.parse(row.metrics) as Record<string, number>,
+        samples: row.samples,
+        engines: JSON.parse(row.engines) as Record<string, number>,
+        clamped: row.clamped,
+        lr: row.lr,
+        time: row.time,
+      }));
+  }
+
   #restoreUsage(): void {
     const saved = this.#sql.exec<UsageRow>("SELECT * FROM usage").one();
     this.meter.restore({
@@ -427,6 +452,19 @@ export class SessionStore {
       r2Reads,
     );
     this.meter.saved();
+  }
+
+  #writeSession(session: SessionRecord, state: RunState): void {
+    this.#sql.exec(
+      "INSERT INTO session (id, definition, definition_hash, manifest, created_at) VALUES (?, ?, ?, ?, ?)",
+      session.id,
+      session.definition,
+      session.definitionHash,
+      session.manifest,
+      session.createdAt,
+    );
+    this.#sql.exec("INSERT INTO incarnation (count) VALUES (0)");
+    this.#writeState(state);
   }
 
   #note(time: number, event: string, detail: string): void {

@@ -3,10 +3,12 @@
  * error that says what is wrong, in bounded memory. For the test and for scripts/fuzz-readers.ts, which says how many.
  */
 
+import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { encode } from "fast-png";
 import { zipSync } from "fflate";
+import { continueCheckpoint, parseCheckpoint } from "../../cli/checkpoint.ts";
 import { CliError } from "../../cli/errors.ts";
 import { unpackNpz } from "../../cli/importers/arrays.ts";
 import { parseCsv } from "../../cli/importers/csv.ts";
@@ -15,19 +17,28 @@ import { parsePng } from "../../cli/importers/images.ts";
 import { parseNpy } from "../../cli/importers/npy.ts";
 import { parseSafetensors } from "../../cli/importers/safetensors.ts";
 import { importTable } from "../../cli/importers/table.ts";
-import { encodeSafetensors } from "../../cli/safetensors.ts";
+import { assembleFile, encodeSafetensors } from "../../cli/safetensors.ts";
+import { encodeHistory, HistoryReader } from "../../coordinator/store/history.ts";
+import {
+  CheckpointError,
+  type CheckpointHead,
+  formatHead,
+  parseHead,
+  sealedText,
+} from "../../shared/checkpoint/head.ts";
 import { GraphError } from "../../shared/graph/error.ts";
 import { initialize } from "../../shared/graph/initialize.ts";
-import { buildGraph, loss, nn } from "../../shared/nn/index.ts";
+import { buildGraph, defineSession, localData, loss, nn, optim } from "../../shared/nn/index.ts";
 import { onnxModule } from "../../shared/onnx/module.ts";
 import { dtypeOf } from "../../shared/onnx/tensor.ts";
 import { threefry2x32 } from "../../shared/random/index.ts";
+import { canonicalJson } from "../../shared/session/canonical.ts";
 
-/** One reader: what it does with bytes, files that it reads, and what it may throw. */
+/** One reader: what it does with bytes, files that it reads (no Buffers, whose slices share their memory), and what it may throw. */
 export interface Subject {
   readonly read: (bytes: Uint8Array) => void;
   readonly seeds: readonly Uint8Array[];
-  readonly refusal: new (...args: never[]) => Error;
+  readonly refusals: readonly (new (...args: never[]) => Error)[];
 }
 
 const encoder = new TextEncoder();
@@ -53,6 +64,77 @@ const network = buildGraph({ model: nn.sequential(nn.linear(3, 4), nn.linear(4, 
 const floats = npy("<f4", "(2, 3)", new Uint8Array(Float32Array.of(1, 2, 3, 4, 5, 6).buffer));
 const integers = npy("<i8", "(3,)", new Uint8Array(BigInt64Array.of(1n, 2n, 3n).buffer));
 
+const sha256 = (data: string | Uint8Array): string => createHash("sha256").update(data).digest("hex");
+
+const session = defineSession({
+  title: "Fuzzed",
+  model: nn.sequential(nn.linear(3, 4), nn.linear(4, 2)),
+  input: [3],
+  loss: loss.mse(),
+  optimizer: optim.sgd({ lr: 0.1 }),
+  data: localData({
+    x: "x",
+    y: "y",
+    columns: [
+      { name: "x", dtype: "float32", shape: [3] },
+      { name: "y", dtype: "float32", shape: [2] },
+    ],
+    samplesPerEpoch: 8,
+  }),
+  batchSize: 8,
+  epochs: 5,
+});
+
+const history = [1, 2].map((step) => {
+  const engines = { wasm: 8 };
+  return {
+    work: "train",
+    step,
+    epoch: step - 1,
+    loss: 0.5,
+    metrics: { mae: 1 },
+    samples: 8,
+    engines,
+    clamped: 0,
+    lr: 0.01,
+    time: 7,
+  } as const;
+});
+const historyText = new Uint8Array(Buffer.concat([...encodeHistory(history, 1_000)]));
+
+/** The file with hashes and a seal that are right, whatever it says: what is checked after them is reached, too. */
+function seal(head: CheckpointHead, data: Uint8Array): Uint8Array<ArrayBuffer> {
+  let end = 0;
+  const parts = head.parts.map((part) => {
+    end += part.bytes;
+    return { ...part, sha256: sha256(data.subarray(end - part.bytes, end)) };
+  });
+  const sealed = { ...head, parts };
+  return assembleFile(formatHead(sealed, sha256(sealedText(sealed))), [data]);
+}
+
+const checkpoint = seal(
+  {
+    session: "0".repeat(32),
+    definition: canonicalJson(session),
+    manifest: null,
+    state: { stage: "train", step: 2, version: 3, best: null, weightsHash: null, bestHash: null },
+    parts: [
+      { name: "history", dtype: "U8", bytes: historyText.length, sha256: "" },
+      { name: "latest.weights", dtype: "F32", bytes: 4 * 28, sha256: "" },
+    ],
+  },
+  new Uint8Array(Buffer.concat([historyText, new Uint8Array(4 * 28)])),
+);
+
+function readSealed(bytes: Uint8Array): void {
+  if (bytes.length < 8) return;
+  const start = 8 + Number(new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(0, true));
+  const { head } = parseHead(new TextDecoder().decode(bytes.subarray(8, start)));
+  const read = parseCheckpoint(seal(head, bytes.subarray(start)), "f");
+  continueCheckpoint(read, { ...read.definition, epochs: 99 });
+}
+
 export const SUBJECTS: Readonly<Record<string, Subject>> = {
   onnx: {
     read(bytes) {
@@ -74,33 +156,58 @@ export const SUBJECTS: Readonly<Record<string, Subject>> = {
       "attention",
       "transformer-batch-1",
     ].map(fixture),
-    refusal: GraphError,
+    refusals: [GraphError],
   },
   safetensors: {
     read: (bytes) => void parseSafetensors(bytes, "f"),
-    // A copy: slices of a Buffer share its memory.
-    seeds: [new Uint8Array(encodeSafetensors(network, initialize(network, 1), { format: "pt" }))],
-    refusal: CliError,
+    seeds: [encodeSafetensors(network, initialize(network, 1), { format: "pt" })],
+    refusals: [CliError],
   },
-  npy: { read: (bytes) => void parseNpy(bytes, "f"), seeds: [floats, integers], refusal: CliError },
+  /** As it is, and with its seal mended. */
+  checkpoint: {
+    read: (bytes) => {
+      try {
+        parseCheckpoint(bytes, "f");
+      } catch (error) {
+        if (!(error instanceof CliError)) throw error;
+        readSealed(bytes);
+      }
+    },
+    seeds: [checkpoint],
+    refusals: [CliError, CheckpointError],
+  },
+  history: {
+    read: (bytes) => {
+      const reader = new HistoryReader(2);
+      for (const half of [bytes.subarray(0, 50), bytes.subarray(50)]) for (const _ of reader.take(half));
+      reader.end();
+    },
+    seeds: [historyText],
+    refusals: [CheckpointError],
+  },
+  npy: { read: (bytes) => void parseNpy(bytes, "f"), seeds: [floats, integers], refusals: [CliError] },
   npz: {
     read: (bytes) => {
       for (const [name, array] of Object.entries(unpackNpz(bytes, "f"))) parseNpy(array, name);
     },
     seeds: [new Uint8Array(zipSync({ "x.npy": floats, "y.npy": integers }))],
-    refusal: CliError,
+    refusals: [CliError],
   },
   idx: {
     read: (bytes) => void parseIdx(bytes, "f"),
     seeds: [Uint8Array.of(0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 2, 0, 0, 0, 1, 9, 8, 7, 6)],
-    refusal: CliError,
+    refusals: [CliError],
   },
   csv: {
     read: (bytes) => void importTable(parseCsv(bytes, "f"), { file: "f", target: "label" }),
     seeds: [encoder.encode('a,b,"c d",label\n1,2.5,"x, y",p\n-3,4e2,"say ""so""",q\n5,6,z,p\n7,8,z,q\n9,1,x,p\n')],
-    refusal: CliError,
+    refusals: [CliError],
   },
-  png: { read: (bytes) => void parsePng(bytes, "f"), seeds: [picture(1), picture(3), picture(4)], refusal: CliError },
+  png: {
+    read: (bytes) => void parsePng(bytes, "f"),
+    seeds: [picture(1), picture(3), picture(4)],
+    refusals: [CliError],
+  },
 };
 
 /** Numbers that are limits of something, as bytes or as 32-bit words. */
@@ -191,7 +298,7 @@ export function fuzz(name: string, seed: number, from: number, to: number): Outc
       subject.read(mutate(subject, seed, number));
       read += 1;
     } catch (error) {
-      if (!(error instanceof subject.refusal)) {
+      if (!subject.refusals.some((refusal) => error instanceof refusal)) {
         throw new Error(`the ${name} reader, seed ${seed}, case ${number}: ${String(error)}`, { cause: error });
       }
       refused += 1;
