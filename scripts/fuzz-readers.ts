@@ -20,7 +20,7 @@ const each = Math.ceil(Number(values.count) / names.length);
 /** Cases between two looks at the memory. */
 const STRIDE = 100;
 /** Bytes that the whole process may hold, and of them JavaScript's heap, at every look: no mutated file of a few kilobytes is worth more. */
-const LIMITS = { rss: 512e6, heapUsed: 256e6 } as const;
+const LIMITS = { rss: 640e6, heapUsed: 320e6 } as const;
 
 const megabytes = (bytes: number): string => `${Math.round(bytes / 1e6)} MB`;
 

@@ -19,6 +19,7 @@ export const WORKS = {
 } as const satisfies Record<Work, { engine: ShardTask["work"]; frame: FrameHeader["kind"] }>;
 
 export interface ResultSizes {
+  /** Sums of this kind of work besides loss and weight. */
   readonly metrics: number;
   /** Floats in the flat parameter array. */
   readonly parameters: number;

@@ -7,6 +7,7 @@
  */
 
 import { blockCount, magnitudeBits } from "../../shared/codec/index.ts";
+import { evaluationSums, metricNames } from "../../shared/graph/parameters.ts";
 import type { Frame } from "../../shared/protocol/frames.ts";
 import { cutBody } from "../../shared/protocol/frames.ts";
 import type { CoordinatorMessage, Progress } from "../../shared/protocol/messages.ts";
@@ -47,7 +48,7 @@ import { Pacer } from "./pacer.ts";
 import type { EngineChoice, Platform } from "./platform.ts";
 import { sleep } from "./platform.ts";
 import type { EncodedResult, Lease } from "./result.ts";
-import { encodeResult } from "./result.ts";
+import { encodeResult, WORKS } from "./result.ts";
 import type { CheckedSession, ClientBudget, SessionDemands } from "./session.ts";
 import { checkDemands, checkSession, DEFAULT_BUDGET, fetchSession, sessionInfo } from "./session.ts";
 import { computeShard } from "./shard.ts";
@@ -432,7 +433,8 @@ export class Volunteer {
       const contribution = await computeShard(context, lease, running.abort.signal);
       this.#failures = 0;
       if (contribution === null || running.abort.signal.aborted) return;
-      const metrics = Object.keys(graph.outputs.metrics).length;
+      const isEvaluation = WORKS[lease.work].frame === "evaluation";
+      const metrics = isEvaluation ? evaluationSums(graph) : metricNames(graph).length;
       const sizes = { metrics, parameters, codec: definition.codec };
       // Read anew: a reconnect may have given the work another lease.
       this.#deliver(workshop, encodeResult(running.lease, contribution, sizes));

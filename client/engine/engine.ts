@@ -48,7 +48,7 @@ export interface Contribution {
   readonly clamped: number;
   readonly loss: bigint;
   readonly weight: bigint;
-  /** In the order of the metrics' sorted names. */
+  /** In the order of the metrics' sorted names; for `evaluate` the elements of the tables follow, in that of theirs. */
   readonly metrics: readonly bigint[];
 }
 

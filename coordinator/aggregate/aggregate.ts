@@ -11,7 +11,7 @@ import { figuresOf } from "../../shared/session/figures.ts";
 export interface Contribution {
   readonly loss: bigint;
   readonly weight: bigint;
-  /** In the order of the sorted names. */
+  /** In the order of the sorted names; of an evaluation the elements of its tables follow. */
   readonly metrics: readonly bigint[];
   /** Largest exponent by block; null for evaluations. */
   readonly maxima: Uint8Array | null;
@@ -48,6 +48,20 @@ export class StepAggregate {
     for (let block = 0; block < maxima.length; block++) {
       if (maxima[block] > this.maxima[block]) this.maxima[block] = maxima[block];
     }
+  }
+
+  /** The elements of tables of these sizes, which come after `from` sums. */
+  tables(
+    sizes: readonly { readonly name: string; readonly elements: number }[],
+    from: number,
+  ): Record<string, number[]> {
+    let start = from;
+    const parts = sizes.map(({ name, elements }): [string, number[]] => {
+      const values = this.metrics.slice(start, start + elements).map(scalarValue);
+      start += elements;
+      return [name, values];
+    });
+    return Object.fromEntries(parts);
   }
 
   /** Loss per unit of weight, and the figures of the metrics' sums by their sorted names; null where the denominator is zero. */

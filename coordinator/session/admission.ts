@@ -4,7 +4,7 @@
  */
 
 import { blockCount } from "../../shared/codec/index.ts";
-import { metricNames, parameterLength } from "../../shared/graph/parameters.ts";
+import { evaluationSums, metricNames, parameterLength } from "../../shared/graph/parameters.ts";
 import { type FrameCodec, type FrameHeader, type FrameKind, upwardLayout } from "../../shared/protocol/frames.ts";
 import { ProtocolError } from "../../shared/protocol/messages.ts";
 import type { SessionDefinition } from "../../shared/session/definition.ts";
@@ -24,7 +24,9 @@ const KINDS = {
 export class Admission {
   readonly #definition: SessionDefinition;
   readonly #plan: RunPlan;
-  readonly #sizes: { metrics: number; blocks: number; parameters: number; bytesPerSum: number };
+  readonly #sizes: { blocks: number; parameters: number; bytesPerSum: number };
+  /** Sums besides loss and weight, by the kind of result. */
+  readonly #sums: Readonly<Record<(typeof KINDS)[Work], number>>;
   /** Largest denominator of one sample: what the graph says, or the elements of its target. */
   readonly #perSample: number;
 
@@ -34,11 +36,12 @@ export class Admission {
     this.#definition = definition;
     this.#plan = plan;
     this.#sizes = {
-      metrics: metricNames(graph).length,
       blocks: blockCount(parameters),
       parameters,
       bytesPerSum: codec === "fixed32" ? 4 : 2,
     };
+    const metrics = metricNames(graph).length;
+    this.#sums = { calibration: metrics, gradient: metrics, evaluation: evaluationSums(graph) };
     const target = graph.inputs.find(({ role }) => role === "target");
     const elements = (target?.shape.slice(1) ?? []).reduce<number>((size, dimension) => size * Number(dimension), 1);
     this.#perSample = graph.outputs.largestWeight ?? elements;
@@ -51,7 +54,7 @@ export class Admission {
     if (header.kind !== kind || header.codec !== codec) {
       throw new ProtocolError("bad-frame", `a ${header.kind} frame in ${header.codec}, expected ${kind} in ${codec}`);
     }
-    const { total } = upwardLayout(kind, this.#sizes);
+    const { total } = upwardLayout(kind, { ...this.#sizes, metrics: this.#sums[kind] });
     if (header.total !== total) {
       throw new ProtocolError("tensor-size", `a ${kind} body of ${header.total} bytes, this session's have ${total}`);
     }
@@ -67,7 +70,7 @@ export class Admission {
   /** Reads a whole contribution of the right size. Throws ProtocolError `bad-frame` if its weight is impossible. */
   read(lease: Lease, header: FrameHeader, body: Uint8Array): Admitted {
     const kind = KINDS[lease.work];
-    const layout = upwardLayout(kind, this.#sizes);
+    const layout = upwardLayout(kind, { ...this.#sizes, metrics: this.#sums[kind] });
     const view = new DataView(body.buffer, body.byteOffset, body.byteLength);
     const samples = this.samplesOf(lease);
     const bound = weightBound(samples, this.#perSample);
@@ -77,7 +80,7 @@ export class Admission {
     return {
       loss: header.loss,
       weight: header.weight,
-      metrics: Array.from({ length: this.#sizes.metrics }, (_, index) =>
+      metrics: Array.from({ length: this.#sums[kind] }, (_, index) =>
         view.getBigInt64(layout.metrics + index * 8, true),
       ),
       maxima: kind === "evaluation" ? null : body.subarray(layout.maxima, layout.maxima + this.#sizes.blocks),

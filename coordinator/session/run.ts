@@ -11,7 +11,7 @@ import {
   firstNonFinite,
   magnitudeBits,
 } from "../../shared/codec/index.ts";
-import { metricNames, parameterLength } from "../../shared/graph/parameters.ts";
+import { evaluationSums, metricNames, parameterLength, tableSizes } from "../../shared/graph/parameters.ts";
 import type { SessionDefinition } from "../../shared/session/definition.ts";
 import { judge } from "../../shared/session/early-stopping.ts";
 import type { OptimizerOptions } from "../../shared/session/optimizer.ts";
@@ -24,6 +24,7 @@ import {
   type Work,
 } from "../../shared/session/plan.ts";
 import { reductionsOf, scheduled } from "../../shared/session/schedule.ts";
+import { figuresOfTables } from "../../shared/session/tables.ts";
 import { type Contribution, StepAggregate } from "../aggregate/index.ts";
 import {
   AVERAGE,
@@ -67,6 +68,7 @@ export class Run {
   readonly #shard: LocalParameterShard;
   readonly #aggregate: StepAggregate;
   readonly #metricNames: readonly string[];
+  readonly #tables: ReturnType<typeof tableSizes>;
   #state: RunState;
   #announced: Uint8Array;
   /** How often held-out samples asked the schedule for a lower learning rate. */
@@ -87,6 +89,7 @@ export class Run {
     this.plan = planRun(definition);
     const parameters = parameterLength(definition.graph);
     this.#metricNames = metricNames(definition.graph);
+    this.#tables = tableSizes(definition.graph);
     this.#state = store.state();
     this.#rule = updateRule(definition);
     this.#kernels = createKernels(kernelsModule, parameters, this.#rule.states);
@@ -97,7 +100,7 @@ export class Run {
       bits: magnitudeBits(definition.codec, microBatchesPerStep(this.plan)),
       log: { append: (record) => this.#append(record) },
     });
-    this.#aggregate = new StepAggregate({ blocks: blockCount(parameters), metrics: this.#metricNames.length });
+    this.#aggregate = new StepAggregate({ blocks: blockCount(parameters), metrics: evaluationSums(definition.graph) });
     this.#restore();
     this.#announced = announcedOf(this.#state, parameters);
     this.#open();
@@ -328,6 +331,7 @@ export class Run {
   /** The row of the piece that is complete. Its step counts the updates done, a training step's own included. */
   #metric(work: MetricRow["work"], gains: readonly MemberGain[]): MetricRow {
     const means = this.#aggregate.means(this.#metricNames);
+    const tables = work === "train" ? {} : this.#aggregate.tables(this.#tables, this.#metricNames.length);
     const engines: Record<string, number> = {};
     for (const { engine, samples } of gains) engines[engine] = (engines[engine] ?? 0) + samples;
     const { step } = this.#state;
@@ -336,7 +340,8 @@ export class Run {
       step: work === "train" ? step + 1 : step,
       epoch: work === "train" ? epochOf(this.plan, step) : epochOf(this.plan, Math.max(0, step - 1)),
       loss: means?.loss ?? null,
-      metrics: means?.metrics ?? {},
+      metrics: { ...means?.metrics, ...figuresOfTables(tables) },
+      tables,
       samples: this.#aggregate.samples,
       engines,
       clamped: this.#aggregate.clamped,

@@ -150,8 +150,11 @@ export class TrainingSession extends DurableObject<SessionEnv> {
     if (this.#session === null) return UNKNOWN_SESSION;
     const { steps, evaluations } = this.#store.metrics(after, METRICS_PAGE);
     return answer({
-      steps: steps.map(({ work: _work, clamped: _clamped, ...metric }) => metric),
-      evaluations: evaluations.map(({ work, step, loss, metrics, time }) => ({ work, step, loss, metrics, time })),
+      steps: steps.map(({ work: _work, clamped: _clamped, tables: _tables, ...metric }) => metric),
+      evaluations: evaluations.map(({ work, step, loss, metrics, tables, time }) => {
+        const held = Object.keys(tables).length === 0 ? {} : { tables };
+        return { work, step, loss, metrics, ...held, time };
+      }),
       more: steps.length === METRICS_PAGE,
       result: describeResult(this.#store, this.#state()),
     });

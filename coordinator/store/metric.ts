@@ -1,5 +1,7 @@
 /** A row of the record: what one piece of work came to. */
 
+import type { Tables } from "../../shared/session/tables.ts";
+
 export interface MetricRow {
   readonly work: "train" | "validate" | "test";
   /** Updates done before a training step; updates done when evaluating. */
@@ -8,6 +10,8 @@ export interface MetricRow {
   /** Null where the denominator was zero. */
   readonly loss: number | null;
   readonly metrics: Readonly<Record<string, number>>;
+  /** Counts over held-out samples, flat (shared/session/tables.ts); kept of the last evaluation of each kind. */
+  readonly tables: Tables;
   readonly samples: number;
   /** Samples by the engine that computed them. */
   readonly engines: Readonly<Record<string, number>>;

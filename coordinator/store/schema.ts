@@ -58,6 +58,8 @@ const MIGRATIONS: readonly (readonly string[])[] = [
     "UPDATE checkpoint SET part = 'exp_avg' WHERE part = 'm'",
     "UPDATE checkpoint SET part = 'exp_avg_sq' WHERE part = 'v'",
   ],
+  // Counts over held-out samples: of the last evaluation of each kind, for they are large.
+  [`CREATE TABLE evaluation_tables (work TEXT PRIMARY KEY, step INTEGER NOT NULL, tables TEXT NOT NULL) WITHOUT ROWID`],
 ];
 
 /** What runs a statement; both the platform's own and the one that counts. */

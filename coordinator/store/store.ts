@@ -324,7 +324,7 @@ export class SessionStore {
   metrics(after: number, limit: number): { steps: MetricRow[]; evaluations: MetricRow[] } {
     return {
       steps: this.#readMetrics("work = 'train' AND step > ? ORDER BY step LIMIT ?", after, limit),
-      evaluations: this.#readMetrics("work <> 'train' ORDER BY step, work DESC"),
+      evaluations: this.#withTables(this.#readMetrics("work <> 'train' ORDER BY step, work DESC")),
     };
   }
 
@@ -416,11 +416,23 @@ export class SessionStore {
         loss: row.loss,
         metrics: JSON.parse(row.metrics) as Record<string, number>,
         samples: row.samples,
+        tables: {},
         engines: JSON.parse(row.engines) as Record<string, number>,
         clamped: row.clamped,
         lr: row.lr,
         time: row.time,
       }));
+  }
+
+  /** Evaluations with the tables that are held of them. */
+  #withTables(evaluations: readonly MetricRow[]): MetricRow[] {
+    const held = this.#sql
+      .exec<{ work: string; step: number; tables: string }>("SELECT work, step, tables FROM evaluation_tables")
+      .toArray();
+    return evaluations.map((metric) => {
+      const own = held.find(({ work, step }) => work === metric.work && step === metric.step);
+      return own === undefined ? metric : { ...metric, tables: JSON.parse(own.tables) as MetricRow["tables"] };
+    });
   }
 
   #restoreUsage(): void {
@@ -543,6 +555,13 @@ export class SessionStore {
       metric.clamped,
       metric.lr,
       metric.time,
+    );
+    if (Object.keys(metric.tables).length === 0) return;
+    this.#sql.exec(
+      "REPLACE INTO evaluation_tables (work, step, tables) VALUES (?, ?, ?)",
+      metric.work,
+      metric.step,
+      JSON.stringify(metric.tables),
     );
   }
 

@@ -156,6 +156,8 @@ export interface GraphOutputs {
   readonly weight: ValueId;
   /** Further scalar sums by name, such as `correct`; what is shown follows from them. Sorted by name on the wire. */
   readonly metrics: Readonly<Record<string, ValueId>>;
+  /** Sums that are tables of a fixed shape, such as `confusion`: computed on held-out samples only. Sorted by name on the wire. */
+  readonly tables?: Readonly<Record<string, { readonly value: ValueId; readonly shape: readonly number[] }>>;
   /** Most that one sample can add to the weight; the number of its targets if absent. */
   readonly largestWeight?: number;
 }

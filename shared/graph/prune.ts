@@ -29,12 +29,25 @@ const outputsOf = ({ outputs }: Graph): ValueId[] => [
   outputs.loss,
   outputs.weight,
   ...Object.values(outputs.metrics),
+  ...Object.values(outputs.tables ?? {}).map(({ value }) => value),
 ];
 
 function renumberOutputs({ outputs }: Graph, renumber: (id: ValueId) => ValueId): Graph["outputs"] {
   const metrics = Object.fromEntries(Object.entries(outputs.metrics).map(([name, id]) => [name, renumber(id)]));
   const { prediction, loss, weight } = outputs;
-  return { ...outputs, prediction: renumber(prediction), loss: renumber(loss), weight: renumber(weight), metrics };
+  const renumbered = {
+    ...outputs,
+    prediction: renumber(prediction),
+    loss: renumber(loss),
+    weight: renumber(weight),
+    metrics,
+  };
+  if (outputs.tables === undefined) return renumbered;
+  const tables = Object.entries(outputs.tables).map(([name, { value, shape }]) => [
+    name,
+    { value: renumber(value), shape },
+  ]);
+  return { ...renumbered, tables: Object.fromEntries(tables) };
 }
 
 /** The same graph without nodes that none of its outputs needs. */

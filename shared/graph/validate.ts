@@ -10,7 +10,7 @@ import { type Graph, IR_VERSION, type Node, type OpName, type ValueId } from "./
 import { OPS } from "./ops/index.ts";
 import { ALIGNMENT, parameterLength } from "./parameters.ts";
 import { firstNode, inferShapes } from "./shapes.ts";
-import { sizeOf } from "./tensor.ts";
+import { sameShape, sizeOf, type TensorType } from "./tensor.ts";
 
 export interface GraphBudget {
   /** Floats of the flat parameter array. */
@@ -23,6 +23,8 @@ export interface GraphBudget {
 }
 
 const MAX_RANK = 8;
+/** A confusion matrix of 32 classes, and the counts of 256 bins for two. */
+const MAX_TABLE_ELEMENTS = 32 * 32 + 2 * 256;
 const MAX_DIMENSION = 2 ** 31 - 1;
 
 const name = v.pipe(v.string(), v.regex(/^[\x21-\x7e]{1,128}$/, "a name is 1 to 128 printable ASCII characters"));
@@ -76,6 +78,12 @@ const graphSchema = v.strictObject({
       v.record(name, id),
       v.check((metrics) => Object.keys(metrics).length <= 16, "there are at most 16 metrics"),
     ),
+    tables: v.exactOptional(
+      v.pipe(
+        v.record(name, v.strictObject({ value: id, shape: v.pipe(v.array(size), v.minLength(1), v.maxLength(2)) })),
+        v.check((tables) => Object.keys(tables).length <= 4, "there are at most 4 tables"),
+      ),
+    ),
     largestWeight: v.exactOptional(v.pipe(float, v.minValue(0))),
   }),
 });
@@ -117,6 +125,20 @@ function requireLayout(graph: Graph, budget: GraphBudget): void {
   if (graph.parameters.every(({ trainable }) => !trainable)) throw new GraphError("structure", "nothing is trainable");
 }
 
+/** Tables are computed, of the shape that they say, and small enough to travel with every evaluation. */
+function requireTables({ outputs: { tables = {} } }: Graph, types: readonly TensorType[]): void {
+  let elements = 0;
+  for (const [what, { value, shape }] of Object.entries(tables)) {
+    const type = types[value];
+    if (type?.dtype !== "float32" || !sameShape(type.shape, shape)) {
+      const found = type === undefined ? "no value" : `${type.dtype} [${type.shape.join(", ")}]`;
+      throw new GraphError("shape", `table ${what} is ${found}, expected float32 [${shape.join(", ")}]`);
+    }
+    elements += sizeOf(shape);
+  }
+  if (elements > MAX_TABLE_ELEMENTS) requireWithin("numbers in tables", elements, MAX_TABLE_ELEMENTS);
+}
+
 function requireWithin(what: string, figure: number, limit: number | undefined): void {
   if (limit !== undefined && figure > limit) throw new GraphError("budget", `${figure} ${what}, the limit is ${limit}`);
 }
@@ -154,6 +176,7 @@ export function validateGraph(value: unknown, budget: GraphBudget & { readonly m
       throw new GraphError("shape", `output ${what} has shape [${types[output].shape.join(", ")}], expected a scalar`);
     }
   }
+  requireTables(graph, types);
   if (loss < firstNode(graph)) throw new GraphError("structure", "the loss is not computed by any node");
   const cost = estimateCost(graph, budget.microBatch);
   requireWithin("floating-point operations a micro-batch", cost.flops, budget.flops);

@@ -5,7 +5,7 @@ import type { DType, Graph, GraphInput, Node } from "../graph/ir.ts";
 import { IR_VERSION } from "../graph/ir.ts";
 import { pruneGraph } from "../graph/prune.ts";
 import { bindShape } from "../graph/shapes.ts";
-import type { Loss } from "./losses/index.ts";
+import type { Loss, LossValues } from "./losses/index.ts";
 import { type Module, TRACE_BATCH, Tracer } from "./module.ts";
 
 /** One sample of an input; `dtype` is float32 if absent. */
@@ -45,6 +45,13 @@ function featuresOf(input: ModelDescription["input"]): GraphInput[] {
 /** `Array.isArray` does not narrow readonly arrays. */
 const isShape = (input: ModelDescription["input"]): input is readonly number[] => Array.isArray(input);
 
+function tablesOf(tracer: Tracer, tables: NonNullable<LossValues["tables"]>): NonNullable<Graph["outputs"]["tables"]> {
+  const entries = Object.entries(tables);
+  return Object.fromEntries(
+    entries.map(([name, id]) => [name, { value: tracer.number(id), shape: tracer.shapeOf(id) }]),
+  );
+}
+
 /**
  * The graph of a model with its features [N, ...shape], targets `y` and per-sample weights `weight` [N].
  * Throws GraphError naming the layer that does not fit.
@@ -78,6 +85,7 @@ export function buildGraph({ model, loss, input }: ModelDescription): Graph {
       loss: number(values.loss),
       weight: number(values.weight),
       metrics: Object.fromEntries(Object.entries(values.metrics).map(([name, id]) => [name, number(id)])),
+      ...(values.tables === undefined ? {} : { tables: tablesOf(tracer, values.tables) }),
       ...(values.largestWeight === undefined ? {} : { largestWeight: values.largestWeight }),
     },
   });

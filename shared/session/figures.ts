@@ -4,6 +4,10 @@
  * more than sums, such as a median.
  */
 
+import type { Graph } from "../graph/ir.ts";
+import { metricNames, tableSizes } from "../graph/parameters.ts";
+import { tableFigureNames } from "./tables.ts";
+
 type Sums = Readonly<Record<string, number>>;
 
 interface Figure {
@@ -48,8 +52,14 @@ export function figuresOf(sums: Sums, weight: number): Record<string, number> {
 export const figureNames = (sums: readonly string[]): string[] =>
   Object.keys(figuresOf(Object.fromEntries(sums.map((name) => [name, 1])), 2));
 
+/** Names of the figures that a session's evaluations have. */
+export const heldOutFigureNames = (graph: Pick<Graph, "outputs">): string[] => [
+  ...figureNames(metricNames(graph)),
+  ...tableFigureNames(tableSizes(graph).map(({ name }) => name)),
+];
+
 /** Figures of which more is better; of the loss and of all others, less is. */
-const GAINS = /^(correct|r2|top\d+)$/;
+const GAINS = /^(auc|correct|r2|top\d+)$/;
 
 export const isGain = (name: string): boolean => GAINS.test(name);
 

@@ -5,14 +5,13 @@
 
 import * as v from "valibot";
 import type { Graph } from "../graph/ir.ts";
-import { metricNames } from "../graph/parameters.ts";
 import { type GraphBudget, GraphError, validateGraph } from "../graph/validate.ts";
 import type { DatasetManifest } from "./dataset.ts";
 import { sampleBytes } from "./dataset.ts";
 import type { ColumnSpec, InputBinding, SessionDefinition } from "./definition.ts";
 import { SESSION_LIMITS } from "./definition.ts";
 import { SessionError } from "./errors.ts";
-import { figureNames } from "./figures.ts";
+import { heldOutFigureNames } from "./figures.ts";
 import { requireDistinct } from "./manifest.ts";
 import { averageSchema, clippingSchema, DEFAULT_GROUP, groupSchema, optimizerSchema } from "./optimizer.ts";
 import { microBatchesPerStep, planRun, type RunPlan } from "./plan.ts";
@@ -207,7 +206,7 @@ function requireMeasured(where: string, metric: string, { graph }: SessionDefini
   if (plan.validationSamples === 0) {
     throw new SessionError("bad-definition", `${where}: no samples are held out, give data.validation a range`);
   }
-  const known = ["loss", ...figureNames(metricNames(graph))];
+  const known = ["loss", ...heldOutFigureNames(graph)];
   if (!known.includes(metric)) {
     throw new SessionError("bad-definition", `${where}.metric: no figure ${metric}; there are ${known.join(", ")}`);
   }

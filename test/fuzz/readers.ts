@@ -93,6 +93,7 @@ const history = [1, 2].map((step) => {
     epoch: step - 1,
     loss: 0.5,
     metrics: { mae: 1 },
+    tables: {},
     samples: 8,
     engines,
     clamped: 0,

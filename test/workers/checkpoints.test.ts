@@ -43,7 +43,7 @@ const heldOutSession = (options: { epochs?: number } = {}): SessionDefinition =>
     title: "Held out",
     model: nn.sequential(nn.linear(1, 2)),
     input: [1],
-    loss: loss.crossEntropy(),
+    loss: loss.crossEntropy({ metrics: ["confusion", "auc"] }),
     optimizer: optim.adam({ lr: 0.1 }),
     data: dataset("held-out", { x: "x", y: "y", train: [0, TRAIN], validation: [TRAIN, TRAIN + HELD_OUT] }),
     batchSize: 8,
@@ -75,7 +75,9 @@ async function trainTo(id: string, definition: SessionDefinition, steps = Number
       // Its result is not wanted any more.
       return new Promise((resolve) => setTimeout(() => resolve({}), 50));
     }
-    return work === "validate" ? { loss: LOSSES[step / 2 - 1] } : { loss: 2 + step };
+    // Of each micro-batch of four: 3 correct, the confusion matrix, and then the curve of as many.
+    const sums = [3, 1, 0, 1, 2, ...new Array<number>(256).fill(1), ...new Array<number>(256).fill(3)];
+    return work === "validate" ? { loss: LOSSES[step / 2 - 1], sums } : { loss: 2 + step };
   });
 }
 
@@ -98,7 +100,12 @@ async function resumed(file: Uint8Array<ArrayBuffer>): Promise<string> {
 
 interface Metrics {
   readonly steps: readonly { readonly step: number }[];
-  readonly evaluations: readonly unknown[];
+  readonly evaluations: readonly {
+    readonly step: number;
+    readonly time: number;
+    readonly metrics: Readonly<Record<string, number>>;
+    readonly tables?: Readonly<Record<string, readonly number[]>>;
+  }[];
 }
 
 const metricsOf = async (id: string): Promise<Metrics> =>
@@ -201,7 +208,23 @@ describe("a session that goes on from a checkpoint", () => {
       await trainTo(second, definition);
       expect(bitsOf(await snapshotOf(second))).toEqual(expected);
       const [a, b] = [await metricsOf(straight), await metricsOf(second)];
-      expect(b.evaluations.length).toBe(a.evaluations.length);
+      expect(b.evaluations.map(({ time: _, ...rest }) => rest)).toEqual(
+        a.evaluations.map(({ time: _, ...rest }) => rest),
+      );
+    });
+
+    it("carries the counts of the last evaluation along", async () => {
+      const definition = heldOutSession();
+      const first = await createSession(definition);
+      await trainTo(first, definition, 6);
+      const second = await resumed(await exportOf(first));
+      const { evaluations } = await metricsOf(second);
+      expect(evaluations.map(({ step, tables }) => [step, tables?.confusion])).toEqual([
+        [2, undefined],
+        [4, undefined],
+        [6, [2, 0, 2, 4]],
+      ]);
+      expect(evaluations.at(-1)?.metrics).toEqual({ correct: 0.75, auc: 0.5, aucError: 0.5 });
     });
 
     it("is refused where the coordinator has other data by that name, or none", async () => {

@@ -8,6 +8,7 @@ import { env, exports } from "cloudflare:workers";
 import type { TrainingSession } from "../../coordinator/session/session.ts";
 import { blockCount, encodeSums } from "../../shared/codec/index.ts";
 import { metricNames, parameterLength } from "../../shared/graph/index.ts";
+import { evaluationSums } from "../../shared/graph/parameters.ts";
 import { defineSession, type Loss, localData, loss, nn, optim } from "../../shared/nn/index.ts";
 import { cutBody, decodeFrame, upwardLayout } from "../../shared/protocol/frames.ts";
 import {
@@ -84,6 +85,8 @@ export type Assign = Extract<CoordinatorMessage, { type: "assign" }>;
 export interface FakeSample {
   readonly loss?: number;
   readonly weight?: number;
+  /** What each micro-batch adds to the metrics, and the tables behind them. */
+  readonly sums?: readonly number[];
 }
 
 /** The frames of the made-up result of a lease. */
@@ -93,15 +96,19 @@ export function* fakeResult(
   sample: FakeSample = {},
 ): Generator<Uint8Array<ArrayBuffer>> {
   const parameters = parameterLength(definition.graph);
+  const kind = assign.work === "train" ? "gradient" : assign.work === "calibrate" ? "calibration" : "evaluation";
   const sizes = {
-    metrics: metricNames(definition.graph).length,
+    metrics: kind === "evaluation" ? evaluationSums(definition.graph) : metricNames(definition.graph).length,
     blocks: blockCount(parameters),
     parameters,
     bytesPerSum: definition.codec === "fixed32" ? 4 : 2,
   };
-  const kind = assign.work === "train" ? "gradient" : assign.work === "calibrate" ? "calibration" : "evaluation";
   const layout = upwardLayout(kind, sizes);
   const body = new Uint8Array(layout.total);
+  const view = new DataView(body.buffer);
+  for (const [index, value] of (sample.sums ?? []).entries()) {
+    view.setBigInt64(layout.metrics + index * 8, BigInt(assign.to - assign.from) * BigInt(value * 2 ** 24), true);
+  }
   if (kind !== "evaluation") body.fill(120, layout.maxima, layout.maxima + sizes.blocks);
   if (kind === "gradient") {
     const sums = new Int32Array(parameters);

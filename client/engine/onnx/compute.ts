@@ -5,6 +5,7 @@
 
 import { accumulateFixed, blockCount, measureExponents, roundScalar } from "../../../shared/codec/index.ts";
 import { parameterLength, sizeOf } from "../../../shared/graph/index.ts";
+import { evaluationSums } from "../../../shared/graph/parameters.ts";
 import { fillDropoutMask } from "../../../shared/random/index.ts";
 import {
   type Contribution,
@@ -58,15 +59,16 @@ export class OnnxCompute implements PoolMember {
   readonly #weights: Float32Array;
   readonly #parameters: readonly OnnxTensor[];
   readonly #gradient: Float32Array;
-  /** Loss, weight and metrics come first among a model's outputs. */
+  /** Loss, weight and metrics come first among a model's outputs; of an evaluation all outputs are sums. */
   readonly #scalarCount: number;
+  readonly #evaluationCount: number;
   /** Offsets of the parameters that have a gradient, in the order of the training model's outputs. */
   readonly #gradientOffsets: readonly number[];
   #task = NO_TASK;
   #sums = new Int32Array(0);
   #maxima = new Uint8Array(0);
   #clamped = 0;
-  /** Loss, weight, metrics in units of 2⁻²⁴. */
+  /** Loss, weight, metrics and the elements of tables in units of 2⁻²⁴. */
   #scalars: bigint[] = [];
 
   constructor(runtime: OnnxRuntime, options: EngineOptions) {
@@ -81,6 +83,7 @@ export class OnnxCompute implements PoolMember {
       runtime.createTensor("float32", this.#weights.subarray(offset, offset + sizeOf(shape)), shape),
     );
     this.#scalarCount = 2 + Object.keys(graph.outputs.metrics).length;
+    this.#evaluationCount = 2 + evaluationSums(graph);
     this.#gradientOffsets = graph.parameters
       .filter((_, index) => graph.gradients[index] !== null)
       .map(({ offset }) => offset);
@@ -115,8 +118,12 @@ export class OnnxCompute implements PoolMember {
       fillDropoutMask(seed, step, layer, probability, position, microBatch, units, loaded.masks[at]);
     }
     const results = await this.#execute(loaded, inputs);
-    for (let at = 0; at < this.#scalarCount; at++) {
-      this.#scalars[at] = (this.#scalars[at] ?? 0n) + roundScalar(results[at][0]);
+    let at = 0;
+    for (const sums of work === "evaluate" ? results : results.slice(0, this.#scalarCount)) {
+      for (const value of sums) {
+        this.#scalars[at] = (this.#scalars[at] ?? 0n) + roundScalar(value);
+        at += 1;
+      }
     }
     if (work === "evaluate") return;
     for (const [at, offset] of this.#gradientOffsets.entries()) {
@@ -128,7 +135,8 @@ export class OnnxCompute implements PoolMember {
 
   /** Gives its arrays away: nothing is left of the shard here. */
   async take(): Promise<Contribution> {
-    const [loss, weight, ...metrics] = Array.from({ length: this.#scalarCount }, (_, at) => this.#scalars[at] ?? 0n);
+    const length = this.#task.work === "evaluate" ? this.#evaluationCount : this.#scalarCount;
+    const [loss, weight, ...metrics] = Array.from({ length }, (_, at) => this.#scalars[at] ?? 0n);
     const contribution = { sums: this.#sums, maxima: this.#maxima, clamped: this.#clamped, loss, weight, metrics };
     await this.begin(NO_TASK);
     return contribution;

@@ -17,7 +17,8 @@ import {
   type TrainingGraph,
   type ValueId,
 } from "../../../shared/graph/index.ts";
-import { metricNames } from "../../../shared/graph/parameters.ts";
+import { metricNames, tableSizes } from "../../../shared/graph/parameters.ts";
+import { pruneNodes } from "../../../shared/graph/prune.ts";
 import { type AttributeValue, ModelWriter } from "./model.ts";
 
 export interface LoweringArguments<Op extends OpName> {
@@ -272,14 +273,17 @@ const scalarOutputs = (graph: Graph): ValueId[] => [
 
 /** Outputs: loss, weight, metrics in sorted order, then one gradient per parameter that has one. */
 export function lowerTraining(graph: TrainingGraph, microBatch: number): LoweredModel {
-  const gradients = graph.gradients.filter((id) => id !== null);
-  return lower(graph, [...scalarOutputs(graph), ...gradients], microBatch);
+  const wanted = [...scalarOutputs(graph), ...graph.gradients.filter((id) => id !== null)];
+  // Without what only the tables need.
+  const { nodes, renumber } = pruneNodes(graph, wanted);
+  return lower({ ...graph, nodes }, wanted.map(renumber), microBatch);
 }
 
-/** Outputs: loss, weight, metrics in sorted order; no dropout. */
+/** Outputs: loss, weight, metrics in sorted order, then the tables; no dropout. */
 export function lowerEvaluation(graph: Graph, microBatch: number): LoweredModel {
   const evaluation = inferenceGraph(graph);
-  return lower(evaluation, scalarOutputs(evaluation), microBatch);
+  const tables = tableSizes(evaluation).map(({ value }) => value);
+  return lower(evaluation, [...scalarOutputs(evaluation), ...tables], microBatch);
 }
 
 /** Output: the prediction; targets and weights are not read. */

@@ -7,7 +7,7 @@ import { ANNOUNCED_RANGE } from "../../../shared/codec/envelope.ts";
 import { gridScale } from "../../../shared/codec/fixed.ts";
 import { roundScalar } from "../../../shared/codec/scalar.ts";
 import type { Graph, TrainingGraph, ValueId } from "../../../shared/graph/ir.ts";
-import { metricNames } from "../../../shared/graph/parameters.ts";
+import { metricNames, tableSizes } from "../../../shared/graph/parameters.ts";
 import { inferenceGraph, predictionNodes } from "../../../shared/graph/prune.ts";
 import { deriveKey } from "../../../shared/random/keys.ts";
 import {
@@ -20,7 +20,7 @@ import {
   type Tensor,
 } from "../engine.ts";
 import type { WebGpuDevice } from "./device.ts";
-import { HEADER, keyWord, type Layout, layoutOf, SCALAR_SLOTS } from "./layout.ts";
+import { HEADER, keyWord, type Layout, layoutOf, slotsOf } from "./layout.ts";
 import { allocate, type Memory } from "./memory.ts";
 import { Pace } from "./pace.ts";
 import { type Plan, planProgram, type Sink } from "./plan.ts";
@@ -46,6 +46,16 @@ interface Plans {
 
 type PlanName = keyof Plans;
 
+/** The tables of an evaluation, after its scalars. */
+function tableSinks(graph: Graph): [ValueId, Sink][] {
+  let index = 2 + metricNames(graph).length;
+  return tableSizes(graph).map(({ value, elements }) => {
+    const sink: [ValueId, Sink] = [value, { kind: "scalar", index }];
+    index += elements;
+    return sink;
+  });
+}
+
 /** The scalars in the order in which they are read back. */
 export function scalarSinks(graph: Graph): [ValueId, Sink][] {
   const { loss, weight, metrics } = graph.outputs;
@@ -65,7 +75,10 @@ export function planSession(graph: TrainingGraph, layout: Layout, tuning: Tuning
   const { nodes, prediction } = predictionNodes(inference);
   return {
     train: planProgram(graph, layout, tuning, [...scalarSinks(graph), ...gradientSinks(graph)]),
-    evaluate: planProgram(inference, layout, tuning, scalarSinks(inference)),
+    evaluate: planProgram(inference, { ...layout, scalars: layout.evaluationScalars }, tuning, [
+      ...scalarSinks(inference),
+      ...tableSinks(inference),
+    ]),
     predict: planProgram({ ...inference, nodes }, layout, tuning, [[prediction, { kind: "keep" }]]),
   };
 }
@@ -77,7 +90,7 @@ interface Shard {
   readonly task: ShardTask;
   /** Micro-batches whose scalars are still on the GPU. */
   slots: number;
-  /** Loss, weight, metrics. */
+  /** Loss, weight, metrics, and for evaluations the elements of the tables. */
   readonly scalars: bigint[];
 }
 
@@ -155,7 +168,9 @@ class WebGpuEngine implements GradientEngine {
     encoder.clearBuffer(buffers.sums);
     encoder.clearBuffer(buffers.stats);
     this.#submit(encoder);
-    this.#shard = { task, slots: 0, scalars: new Array<bigint>(this.#layout.scalars).fill(0n) };
+    const { scalars, evaluationScalars } = this.#layout;
+    const count = task.work === "evaluate" ? evaluationScalars : scalars;
+    this.#shard = { task, slots: 0, scalars: new Array<bigint>(count).fill(0n) };
   }
 
   /** The rounding grid and what else stays the same for a shard. Calibration rounds everything to 0. */
@@ -185,7 +200,7 @@ class WebGpuEngine implements GradientEngine {
     const shard = this.#open();
     const program = await this.program(shard.task.work === "evaluate" ? "evaluate" : "train");
     await this.#guard(this.#pace.room(program.work));
-    if (shard.slots === SCALAR_SLOTS) await this.#drain(shard);
+    if (shard.slots === slotsOf(this.#layout, shard.scalars.length)) await this.#drain(shard);
     this.#words[HEADER.slot] = shard.slots;
     this.#words[HEADER.position] = microBatch.position;
     for (const { name, offset, length, integer } of this.#layout.inputs) {
@@ -242,14 +257,15 @@ class WebGpuEngine implements GradientEngine {
   /** Reads the sum's first words and the statistics, and adds the scalars in them to the shard's. */
   async #collect(shard: Shard, sumWords: number): Promise<Uint32Array<ArrayBuffer>> {
     const { buffers } = this.#memory;
-    const { scalars, scalarsAt } = this.#layout;
-    const statsWords = scalarsAt + shard.slots * scalars;
+    const { scalarsAt } = this.#layout;
+    const { length } = shard.scalars;
+    const statsWords = scalarsAt + shard.slots * length;
     const words = await this.#read([
       [buffers.sums, 0, sumWords],
       [buffers.stats, 0, statsWords],
     ]);
     const values = new Float32Array(words.buffer, (sumWords + scalarsAt) * WORD);
-    for (const [index, value] of values.entries()) shard.scalars[index % scalars] += roundScalar(value);
+    for (const [index, value] of values.entries()) shard.scalars[index % length] += roundScalar(value);
     return words;
   }
 

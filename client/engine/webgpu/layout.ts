@@ -5,7 +5,7 @@
 
 import { blockCount } from "../../../shared/codec/exponents.ts";
 import type { Graph, TrainingGraph } from "../../../shared/graph/ir.ts";
-import { metricNames, parameterLength } from "../../../shared/graph/parameters.ts";
+import { evaluationSums, metricNames, parameterLength } from "../../../shared/graph/parameters.ts";
 import { bindShape } from "../../../shared/graph/shapes.ts";
 import { sizeOf } from "../../../shared/graph/tensor.ts";
 
@@ -22,8 +22,9 @@ export const HEADER = {
 
 const HEADER_WORDS = Object.keys(HEADER).length;
 
-/** Micro-batches whose scalars are kept before they are read back. */
-export const SCALAR_SLOTS = 1024;
+/** Micro-batches whose scalars are kept before they are read back; where an evaluation has tables, fewer, but at least so many. */
+const SCALAR_SLOTS = 1024;
+const FEWEST_SLOTS = 16;
 
 export const alignWords = (words: number): number => Math.ceil(words / 4) * 4;
 
@@ -43,13 +44,18 @@ export interface Layout {
   readonly layers: readonly number[];
   readonly inputs: readonly InputPlace[];
   readonly inputWords: number;
-  /** Scalars by micro-batch: loss, weight, metrics by sorted name. */
+  /** Scalars by micro-batch: loss, weight, metrics by sorted name; and with the elements of the tables, those of an evaluation. */
   readonly scalars: number;
+  readonly evaluationScalars: number;
   /** Statistics: largest magnitudes by block, then the count of clamped values, then the scalars by slot. */
   readonly clampedAt: number;
   readonly scalarsAt: number;
   readonly statsWords: number;
 }
+
+/** Micro-batches of so many scalars that there is room for. */
+export const slotsOf = ({ statsWords, scalarsAt }: Layout, scalars: number): number =>
+  Math.min(SCALAR_SLOTS, Math.floor((statsWords - scalarsAt) / scalars));
 
 /** Words before the key of the `index`th dropout layer. */
 export const keyWord = (index: number): number => HEADER_WORDS + 2 * index;
@@ -70,6 +76,7 @@ export function layoutOf(graph: TrainingGraph, microBatch: number): Layout {
   const parameters = parameterLength(graph);
   const blocks = blockCount(parameters);
   const scalars = 2 + metricNames(graph).length;
+  const evaluationScalars = 2 + evaluationSums(graph);
   const scalarsAt = blocks + 1;
   return {
     microBatch,
@@ -79,8 +86,9 @@ export function layoutOf(graph: TrainingGraph, microBatch: number): Layout {
     inputs,
     inputWords: next,
     scalars,
+    evaluationScalars,
     clampedAt: blocks,
     scalarsAt,
-    statsWords: scalarsAt + SCALAR_SLOTS * scalars,
+    statsWords: scalarsAt + Math.max(SCALAR_SLOTS * scalars, FEWEST_SLOTS * evaluationScalars),
   };
 }

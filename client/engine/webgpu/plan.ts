@@ -25,7 +25,7 @@ import { Lowering, operandsOf, type ReduceValue, type Value } from "./values.ts"
 export type Sink =
   /** Rounded and added to the integer sum; `offset` in the flat parameter space. */
   | { readonly kind: "gradient"; readonly offset: number }
-  /** The micro-batch's scalar of this number. */
+  /** The micro-batch's scalars from this number on, as many as the value has elements. */
   | { readonly kind: "scalar"; readonly index: number }
   /** Stays in the arena until the program ends. */
   | { readonly kind: "keep" };
@@ -220,8 +220,8 @@ class Planner implements Surroundings {
       if (sink.kind === "scalar") {
         if (width === 4) throw new Misfit();
         const slot = `header(${HEADER.slot}u) * ${this.#layout.scalars}u`;
-        const word = this.#layout.scalarsAt + sink.index;
-        lines.push(`atomicStore(&stats[${slot} + ${word}u], bitcast<u32>(${text}));`);
+        const word = plus(this.#layout.scalarsAt + sink.index, at);
+        lines.push(`atomicStore(&stats[${slot} + ${word}], bitcast<u32>(${text}));`);
       }
     }
     return lines;

@@ -2,7 +2,7 @@
 
 import type { ValueId } from "../../graph/ir.ts";
 import type { GraphWriter } from "../module.ts";
-import type { Loss } from "./loss.ts";
+import type { Loss, LossOperands, LossValues } from "./loss.ts";
 import {
   abs,
   add,
@@ -17,10 +17,15 @@ import {
   TINY,
   weightVector,
 } from "./sums.ts";
+import { type ClassTable, confusionOf, pairs, rocOf, weighted, yesAndNo } from "./tables.ts";
+
+/** What is measured on held-out samples beside `correct`, over all elements alike: see `ClassMetric`. */
+export type BinaryMetric = ClassTable;
 
 export interface BceOptions {
   /** One factor for each element of the last axis. The mean still divides by the number of elements, as in PyTorch. */
   readonly weight?: readonly number[];
+  readonly metrics?: readonly BinaryMetric[];
 }
 
 export interface BceWithLogitsOptions extends BceOptions {
@@ -34,6 +39,33 @@ const scaled = (to: GraphWriter, kind: string, elements: ValueId, weight: readon
   weight === undefined
     ? elements
     : mul(to, elements, weightVector(to, `${kind}'s weight`, weight, lastOf(to, elements)));
+
+/** Where the threshold lies and what a score is, of probabilities and of logits. */
+const SCORES = { probability: 0.5, logit: 0 } as const;
+
+/** The sums and tables that compare predictions with targets. */
+function measure(
+  to: GraphWriter,
+  { prediction, target, weight }: LossOperands,
+  unit: keyof typeof SCORES,
+  metrics: readonly BinaryMetric[],
+): Pick<LossValues, "metrics" | "tables"> {
+  const threshold = SCORES[unit];
+  const tables: Record<string, ValueId> = {};
+  const rows = (): ValueId => {
+    const [yes, no] = [target, sub(to, to.constant(1), target)].map((part) => weighted(to, part, weight));
+    return pairs(to, no, yes);
+  };
+  if (metrics.includes("confusion")) {
+    const above = isPositive(to, sub(to, prediction, to.constant(threshold)));
+    tables.confusion = confusionOf(to, rows(), yesAndNo(to, above), "bce");
+  }
+  if (metrics.includes("auc")) tables.roc = rocOf(to, rows(), prediction, unit);
+  return {
+    metrics: { correct: countCorrect(to, prediction, target, weight, threshold) },
+    ...(metrics.length > 0 ? { tables } : {}),
+  };
+}
 
 /** How many predictions lie on their target's side of the threshold, weighted; targets are 0 or 1. */
 function countCorrect(
@@ -62,18 +94,19 @@ function clampedLog(to: GraphWriter, p: ValueId): ValueId {
  * −(t·log p + (1 − t)·log(1 − p)) of probabilities p [N, ...]. Throws GraphError where the weights do not fit.
  * https://pytorch.org/docs/stable/generated/torch.nn.BCELoss.html
  */
-export function bce({ weight: factors }: BceOptions = {}): Loss {
+export function bce({ weight: factors, metrics = [] }: BceOptions = {}): Loss {
   return {
     kind: "bce",
     target: likePrediction,
-    build(to, { prediction, target, weight }) {
+    build(to, operands) {
+      const { prediction, target, weight } = operands;
       const one = to.constant(1);
       const whenOne = mul(to, target, clampedLog(to, prediction));
       const whenZero = mul(to, sub(to, one, target), clampedLog(to, sub(to, one, prediction)));
       const elements = scaled(to, "bce", neg(to, add(to, whenOne, whenZero)), factors);
       return {
         ...meanOfElements(to, elements, weight),
-        metrics: { correct: countCorrect(to, prediction, target, weight, 0.5) },
+        ...measure(to, operands, "probability", metrics),
       };
     },
   };
@@ -101,18 +134,19 @@ function positiveWeighted(
  * The same of logits x: softplus(x) − t·x. Throws GraphError where the weights do not fit.
  * https://pytorch.org/docs/stable/generated/torch.nn.BCEWithLogitsLoss.html
  */
-export function bceWithLogits({ weight: factors, posWeight }: BceWithLogitsOptions = {}): Loss {
+export function bceWithLogits({ weight: factors, posWeight, metrics = [] }: BceWithLogitsOptions = {}): Loss {
   return {
     kind: "bceWithLogits",
     target: likePrediction,
-    build(to, { prediction, target, weight }) {
+    build(to, operands) {
+      const { prediction, target, weight } = operands;
       const elements =
         posWeight === undefined
           ? sub(to, to.emit("Softplus", [prediction], {}), mul(to, target, prediction))
           : positiveWeighted(to, prediction, target, posWeight);
       return {
         ...meanOfElements(to, scaled(to, "bceWithLogits", elements, factors), weight),
-        metrics: { correct: countCorrect(to, prediction, target, weight, 0) },
+        ...measure(to, operands, "logit", metrics),
       };
     },
   };

@@ -8,9 +8,14 @@ import type { ValueId } from "../../graph/ir.ts";
 import type { GraphWriter } from "../module.ts";
 import type { Loss, LossOperands, LossValues } from "./loss.ts";
 import { add, isPositive, mul, neg, sub, sumLast, sumSamples, weightVector } from "./sums.ts";
+import { type ClassTable, confusionOf, rocOf, weighted as weightedRows } from "./tables.ts";
 
-/** `perplexity`: e to the mean −log p of the targets, without smoothing and class weights. `top5`: the target is among 5. */
-export type ClassMetric = "perplexity" | `top${number}`;
+/**
+ * `perplexity`: e to the mean −log p of the targets, without smoothing and class weights. `top5`: the target is among 5. On
+ * held-out samples alone: `confusion`, which class was taken for which (at most 32 classes), and `auc`, the area under the ROC
+ * curve (two classes).
+ */
+export type ClassMetric = "perplexity" | `top${number}` | ClassTable;
 
 /** Options that `crossEntropy` and `nll` share. */
 export interface ClassOptions {
@@ -41,11 +46,21 @@ function isAmongLargest(to: GraphWriter, scores: ValueId, target: ValueId, k: nu
   return mul(to, sumLast(to, target), sub(to, to.constant(1), isPositive(to, sub(to, rank, to.constant(k - 1)))));
 }
 
+/** How much higher the second of two classes scores than the first: [N, ...] of [N, ..., 2]. */
+function marginOf(to: GraphWriter, scores: ValueId, kind: string): ValueId {
+  const classes = to.shapeOf(scores).at(-1);
+  if (classes !== 2) throw new GraphError("attribute", `${kind}'s auc is of two classes, there are ${classes}`);
+  return sumLast(to, mul(to, scores, to.emit("ConstantVector", [], { values: [-1, 1] })));
+}
+
 function topOf(metric: ClassMetric): number | null {
-  if (metric === "perplexity") return null;
+  if (metric === "perplexity" || metric === "confusion" || metric === "auc") return null;
   const k = Number(metric.slice("top".length));
   if (metric.startsWith("top") && Number.isInteger(k) && k >= 1 && k <= 1000) return k;
-  throw new GraphError("attribute", `there is no metric ${metric}; expected perplexity, or top1 to top1000`);
+  throw new GraphError(
+    "attribute",
+    `there is no metric ${metric}; expected perplexity, confusion, auc, or top1 to top1000`,
+  );
 }
 
 /** The loss of log-probabilities; `scores` only have to be in the same order. Both as the predictions are laid out. */
@@ -96,9 +111,15 @@ function compare(
   for (const metric of metrics) {
     const k = topOf(metric);
     if (k !== null) sums[metric] = sum(isAmongLargest(to, scores, counted, k));
-    else sums.surprise = neg(to, weights === null ? likelihood : sum(sumLast(to, mul(to, counted, logProbability))));
+    else if (metric === "perplexity")
+      sums.surprise = neg(to, weights === null ? likelihood : sum(sumLast(to, mul(to, counted, logProbability))));
   }
   if (weights !== null) sums.counted = countedSum;
+
+  const tables: Record<string, ValueId> = {};
+  const rows = (): ValueId => weightedRows(to, counted, weight);
+  if (metrics.includes("confusion")) tables.confusion = confusionOf(to, rows(), best, kind);
+  if (metrics.includes("auc")) tables.roc = rocOf(to, rows(), marginOf(to, scores, kind), "logit");
 
   const heaviest = Math.max(1, ...(classWeights ?? []));
   const targets = shape.slice(1, -1).reduce((size, dimension) => size * dimension, 1);
@@ -106,6 +127,7 @@ function compare(
     loss,
     weight: denominator,
     metrics: sums,
+    ...(Object.keys(tables).length > 0 ? { tables } : {}),
     ...(heaviest > 1 ? { largestWeight: heaviest * targets * ROUNDING } : {}),
   };
 }

@@ -4,7 +4,7 @@
  * https://pytorch.org/docs/stable/nn.html#loss-functions
  */
 
-export { type BceOptions, type BceWithLogitsOptions, bce, bceWithLogits } from "./binary.ts";
+export { type BceOptions, type BceWithLogitsOptions, type BinaryMetric, bce, bceWithLogits } from "./binary.ts";
 export { type ClassMetric, type ClassOptions, type CrossEntropyOptions, crossEntropy, nll } from "./classes.ts";
 export { type KlDivOptions, klDiv } from "./divergence.ts";
 export type { Loss, LossOperands, LossValues } from "./loss.ts";

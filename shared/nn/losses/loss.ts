@@ -9,6 +9,8 @@ export interface LossValues {
   readonly weight: ValueId;
   /** Sums by name; what is shown follows from them (shared/session/figures.ts). */
   readonly metrics: Readonly<Record<string, ValueId>>;
+  /** Tables by name, each a sum over the micro-batch; computed on held-out samples only. */
+  readonly tables?: Readonly<Record<string, ValueId>>;
   /** Most that one sample can add to `weight`, where that is more than the number of its targets. */
   readonly largestWeight?: number;
 }
