@@ -63,6 +63,8 @@ export interface MetricRow {
   /** Samples by the engine that computed them. */
   readonly engines: Readonly<Record<string, number>>;
   readonly clamped: number;
+  /** Learning rate of a training step, of parameters without a group of their own; null for evaluations. */
+  readonly lr: number | null;
   /** Milliseconds since 1970. */
   readonly time: number;
 }
@@ -101,21 +103,16 @@ export interface Commit {
   readonly bestWeights: Float32Array | null;
   /** Parameters to make the checkpoint from, which empties the log. Not together with a record, which they lack. */
   readonly checkpoint: ParameterState | null;
-  /** The checkpoint's weights are replaced by the best ones. */
-  readonly restoreBest: boolean;
+  /** Part of the checkpoint that the best weights replace, if any. */
+  readonly restoreBest: string | null;
 }
 
-/** Flat views [parameters]. */
-export interface ParameterState {
+/** Flat views [parameters] of everything that is kept, by name: `weights` and what the update rule keeps. */
+export interface ParameterState extends Readonly<Record<string, Float32Array>> {
   readonly weights: Float32Array;
-  readonly m: Float32Array;
-  readonly v: Float32Array;
 }
 
 export type Slot = "latest" | "best";
-export type Part = keyof ParameterState;
-
-const PARTS: readonly Part[] = ["weights", "m", "v"];
 
 interface StateRow extends Record<string, SqlStorageValue> {
   stage: string;
@@ -239,7 +236,7 @@ export class SessionStore {
       if (commit.record !== null) this.#append(commit.record);
       if (commit.bestWeights !== null) this.#writePart("best", "weights", commit.bestWeights);
       if (commit.checkpoint !== null) this.#writeCheckpoint(commit.checkpoint);
-      if (commit.restoreBest) this.#restoreBest();
+      if (commit.restoreBest !== null) this.#restoreBest(commit.restoreBest);
       this.#writeState(commit.state);
       if (commit.metric !== null) this.#writeMetric(commit.metric);
       for (const gain of commit.gains) this.#writeGain(gain, commit.time);
@@ -257,7 +254,7 @@ export class SessionStore {
   }
 
   /** Copies a stored part into `target` piece by piece. Throws if it is not there whole. */
-  readPart(slot: Slot, part: Part, target: Float32Array): void {
+  readPart(slot: Slot, part: string, target: Float32Array): void {
     const bytes = bytesOf(target);
     let offset = 0;
     const rows = this.#sql.exec<{ data: ArrayBuffer }>(
@@ -313,6 +310,7 @@ export class SessionStore {
           samples: number;
           engines: string;
           clamped: number;
+          lr: number | null;
           time: number;
         }>(`SELECT * FROM metric WHERE ${condition}`, ...bindings)
         .toArray()
@@ -325,6 +323,7 @@ export class SessionStore {
           samples: row.samples,
           engines: JSON.parse(row.engines) as Record<string, number>,
           clamped: row.clamped,
+          lr: row.lr,
           time: row.time,
         }));
     return {
@@ -467,19 +466,20 @@ export class SessionStore {
   }
 
   #writeCheckpoint(parameters: ParameterState): void {
-    for (const part of PARTS) this.#writePart("latest", part, parameters[part]);
+    for (const [part, values] of Object.entries(parameters)) this.#writePart("latest", part, values);
     this.#sql.exec("DELETE FROM log");
   }
 
-  #restoreBest(): void {
-    this.#sql.exec("DELETE FROM checkpoint WHERE slot = 'latest' AND part = 'weights'");
+  #restoreBest(part: string): void {
+    this.#sql.exec("DELETE FROM checkpoint WHERE slot = 'latest' AND part = ?", part);
     this.#sql.exec(
       `INSERT INTO checkpoint (slot, part, piece, data)
-       SELECT 'latest', part, piece, data FROM checkpoint WHERE slot = 'best' AND part = 'weights'`,
+       SELECT 'latest', ?, piece, data FROM checkpoint WHERE slot = 'best' AND part = 'weights'`,
+      part,
     );
   }
 
-  #writePart(slot: Slot, part: Part, values: Float32Array): void {
+  #writePart(slot: Slot, part: string, values: Float32Array): void {
     this.#sql.exec("DELETE FROM checkpoint WHERE slot = ? AND part = ?", slot, part);
     let piece = 0;
     for (const data of cutPieces(bytesOf(values))) {
@@ -489,10 +489,12 @@ export class SessionStore {
 
   #writeMetric(metric: MetricRow): void {
     this.#sql.exec(
-      `INSERT INTO metric (work, step, epoch, loss, metrics, samples, engines, clamped, time) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+      `INSERT INTO metric (work, step, epoch, loss, metrics, samples, engines, clamped, lr, time)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
        ON CONFLICT (work, step) DO UPDATE SET
          epoch = excluded.epoch, loss = excluded.loss, metrics = excluded.metrics,
-         samples = excluded.samples, engines = excluded.engines, clamped = excluded.clamped, time = excluded.time`,
+         samples = excluded.samples, engines = excluded.engines, clamped = excluded.clamped, lr = excluded.lr,
+         time = excluded.time`,
       metric.work,
       metric.step,
       metric.epoch,
@@ -501,6 +503,7 @@ export class SessionStore {
       metric.samples,
       JSON.stringify(metric.engines),
       metric.clamped,
+      metric.lr,
       metric.time,
     );
   }

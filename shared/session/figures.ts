@@ -51,6 +51,8 @@ export const figureNames = (sums: readonly string[]): string[] =>
 /** Figures of which more is better; of the loss and of all others, less is. */
 const GAINS = /^(correct|r2|top\d+)$/;
 
+export const isGain = (name: string): boolean => GAINS.test(name);
+
 /** Whether a figure is better than another by more than `change`. */
 export const isBetter = (name: string, value: number, than: number, change: number): boolean =>
-  GAINS.test(name) ? value > than + change : value < than - change;
+  isGain(name) ? value > than + change : value < than - change;
