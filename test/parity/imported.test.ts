@@ -7,7 +7,7 @@ import { exportOnnx } from "../../client/engine/onnx/export.ts";
 import { type Graph, givenWeights, inferenceGraph, runReference, sizeOf } from "../../shared/graph/index.ts";
 import { buildGraph, loss, optim } from "../../shared/nn/index.ts";
 import { onnxModule } from "../../shared/onnx/module.ts";
-import type { OptimizerOptions } from "../../shared/session/definition.ts";
+import type { OptimizerOptions } from "../../shared/session/optimizer.ts";
 import { relativeError } from "../shared/graph/finite-differences.ts";
 import { EXPORTED, type ExportedCase, inputOf, modelFile, stateDictOf } from "../shared/onnx/cases.ts";
 import { trainInProcess } from "./in-process.ts";
