@@ -76,6 +76,17 @@ describe("an ONNX model is refused, and what and where is said, when", () => {
       modelOf([["ConstantOfShape", ["s"], "y"]], { s: [100_000, 100_000] }),
       "[100000, 100000] is over 1000000 numbers",
     ],
+    "a product with ones and zeros would be enormous": [
+      modelOf(
+        [
+          ["Unsqueeze", ["x", "axis"], "h"],
+          ["Expand", ["h", "shape"], "e"],
+          ["Slice", ["e", "start", "end", "axis", "step"], "y"],
+        ],
+        { axis: [2], shape: [1, 4, 3000], start: [-1], end: [-9999], step: [-1] },
+      ),
+      "9000000 numbers are over 1000000",
+    ],
     "padding is enormous": [
       modelOf([PRODUCT, ["Pad", ["h", "s"], "y", { mode: { text: "edge" } }]], { s: [0, 0, 0, 2 ** 40] }),
       "numbers are over 1000000",
