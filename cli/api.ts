@@ -6,6 +6,7 @@ import type { Progress } from "../shared/protocol/messages.ts";
 import type { SessionCost } from "../shared/session/cost.ts";
 import type { DatasetManifest } from "../shared/session/dataset.ts";
 import type { SessionDefinition } from "../shared/session/definition.ts";
+import type { Tables } from "../shared/session/tables.ts";
 import type { Chunk } from "./dataset.ts";
 import type { ClientShare } from "./display.ts";
 import { CliError, messageOf, RefusedError } from "./errors.ts";
@@ -44,6 +45,8 @@ export interface SessionMetrics {
     readonly step: number;
     readonly loss: number | null;
     readonly metrics: Readonly<Record<string, number>>;
+    /** Counts over its samples; the last evaluation of each kind alone has them. */
+    readonly tables?: Tables;
     readonly time: number;
   }[];
   readonly result: {

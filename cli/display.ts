@@ -80,6 +80,15 @@ export function formatFigure(name: string, value: number): string {
   return `${name === "correct" ? "accuracy" : plain(name)} ${isShare ? percent(value) : value.toFixed(4)}`;
 }
 
+/** All figures for people, in order; of the area under the curve with the error of its bins. */
+export function describeFigures({ aucError, ...figures }: Readonly<Record<string, number>>): string[] {
+  return Object.entries(figures).map(([name, value]) =>
+    name === "auc" && aucError !== undefined
+      ? `AUC ${value.toFixed(4)} ± ${aucError.toFixed(4)}`
+      : formatFigure(name, value),
+  );
+}
+
 /** Held-out accuracy, or loss where the session has no accuracy. */
 function heldOut({ validation }: Progress): string {
   if (validation === null) return "–";

@@ -3,6 +3,7 @@
  * line for everything else.
  */
 
+import type { Tables } from "../shared/session/tables.ts";
 import type { CoordinatorApi, SessionMetrics, StepMetric } from "./api.ts";
 import { plain } from "./foreign-text.ts";
 
@@ -14,6 +15,8 @@ export interface Measurement {
   readonly epoch: number | null;
   readonly loss: number | null;
   readonly metrics: Readonly<Record<string, number>>;
+  /** Counts over held-out samples, flat, such as a confusion matrix; absent where none are held. Not in CSV and TensorBoard. */
+  readonly tables?: Tables;
   readonly samples: number | null;
   /** Samples by engine. */
   readonly engines: Readonly<Record<string, number>>;
@@ -35,12 +38,13 @@ export async function readRecord(api: CoordinatorApi, id: string): Promise<Measu
   } while (page.steps.length > 0);
   const trained = steps.map((step): Measurement => ({ split: "train", ...step }));
   const evaluated = page.evaluations.map(
-    ({ work, step, loss, metrics, time }): Measurement => ({
+    ({ work, step, loss, metrics, tables, time }): Measurement => ({
       split: SPLITS[work],
       step,
       epoch: null,
       loss,
       metrics,
+      ...(tables === undefined ? {} : { tables }),
       samples: null,
       engines: {},
       lr: null,

@@ -1,14 +1,17 @@
 /** What is said of a session when it has ended: how well it does, and who computed it. */
 
 import type { CoordinatorApi, SessionDescription } from "./api.ts";
+import { confusionLines } from "./confusion.ts";
 import { formatCost } from "./cost.ts";
-import { clientLabels, type Display, formatFigure } from "./display.ts";
+import { clientLabels, type Display, describeFigures } from "./display.ts";
 import { plain } from "./foreign-text.ts";
 import type { Ending } from "./watch.ts";
 
 export interface Summary {
   readonly testAccuracy: number | null;
   readonly testLoss: number | null;
+  /** All figures of the test by name; null where there was none. */
+  readonly testMetrics: Readonly<Record<string, number>> | null;
   readonly steps: number;
   readonly clients: readonly { readonly engine: string; readonly device: string; readonly samples: number }[];
   readonly engines: Ending["engines"];
@@ -23,6 +26,9 @@ export interface Summary {
 /** Evaluations that people are told of, the last ones. */
 const SHOWN = 6;
 
+const figuresLine = (loss: number | null, metrics: Readonly<Record<string, number>>): string =>
+  [`loss ${loss === null ? "–" : loss.toFixed(4)}`, ...describeFigures(metrics)].join(", ");
+
 /** Tells people, and answers the same for machines; `hasBest` says whether there are weights best on held-out samples. */
 export async function summarize(
   api: CoordinatorApi,
@@ -32,7 +38,9 @@ export async function summarize(
 ): Promise<{ readonly summary: Summary; readonly hasBest: boolean }> {
   // After any step: only the evaluations and the result are wanted.
   const { result, evaluations } = await api.readMetrics(session.id, Number.MAX_SAFE_INTEGER);
-  const { cost } = await api.readSession(session.id);
+  const { cost, progress } = await api.readSession(session.id);
+  const hasBest = evaluations.some(({ work }) => work === "validate");
+  const atBest = hasBest && session.definition.earlyStopping?.restoreBest !== false;
   const test = evaluations.find(({ work }) => work === "test");
   const testAccuracy = test?.metrics.correct ?? null;
   const clients = result?.members ?? ending.clients;
@@ -44,10 +52,14 @@ export async function summarize(
     display.say(`  ${earlier} earlier evaluations: commonweight export ${session.id} --format csv has them all`);
   }
   for (const { work, step, loss, metrics } of shown) {
-    const figures = Object.entries(metrics).map(([name, value]) => `, ${formatFigure(name, value)}`);
-    const name = work === "test" ? "test, once, at the best weights" : `validation after step ${step}`;
-    display.say(`  ${name}: loss ${loss === null ? "–" : loss.toFixed(4)}${figures.join("")}`);
+    const name =
+      work === "test" ? `test, once, at the ${atBest ? "best" : "last"} weights` : `validation after step ${step}`;
+    display.say(`  ${name}: ${figuresLine(loss, metrics)}`);
   }
+  if (evaluations.length === 0) display.say(`  last training step: ${figuresLine(progress.loss, progress.metrics)}`);
+  const counted = evaluations.findLast(({ tables }) => tables !== undefined);
+  const split = counted?.work === "test" ? "the test" : `validation after step ${counted?.step}`;
+  for (const line of confusionLines(counted?.tables ?? {}, split)) display.say(line);
   if (testAccuracy !== null) display.say(`test accuracy ${(testAccuracy * 100).toFixed(2)} %`);
   const labels = clientLabels(clients);
   for (const [index, { engine, device, samples }] of clients.entries()) {
@@ -63,6 +75,7 @@ export async function summarize(
   const summary = {
     testAccuracy,
     testLoss: test?.loss ?? null,
+    testMetrics: test?.metrics ?? null,
     steps: ending.steps,
     clients: clients.map(({ engine, device, samples }) => ({ engine, device, samples })),
     engines: ending.engines,
@@ -71,5 +84,5 @@ export async function summarize(
     dollars: cost.dollars,
     freeDailyShare: cost.freeDailyShare,
   };
-  return { summary, hasBest: evaluations.some(({ work }) => work === "validate") };
+  return { summary, hasBest };
 }

@@ -46,6 +46,7 @@ const create = async (options: Partial<SessionOptions> = {}): Promise<string> =>
   const definition = mnistSession({
     title: "Handwritten digits",
     description: "A network of three layers learns to read MNIST's digits.",
+    loss: loss.crossEntropy({ metrics: ["confusion"] }),
     contact: "Ada Lovelace, ada@example.org",
     dataLicence: "CC BY-SA 3.0",
     modelLicence: "CC0",

@@ -110,6 +110,11 @@ export interface EvaluationRecord {
   readonly step: number;
   readonly loss: number | null;
   readonly metrics: Readonly<Record<string, number>>;
+  /**
+   * Counts over its samples by name, flat and row-major, where the session asks for them: `confusion` [classes, classes] has
+   * the true class by row. Held of the last evaluation of each kind.
+   */
+  readonly tables?: Readonly<Record<string, readonly number[]>>;
   readonly time: number;
 }
 

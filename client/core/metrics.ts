@@ -35,6 +35,7 @@ const metrics = v.object({
       step: v.number(),
       loss: v.nullable(v.number()),
       metrics: sums,
+      tables: v.exactOptional(v.record(v.string(), v.array(v.number()))),
       time: v.number(),
     }),
   ),

@@ -4,6 +4,7 @@ import type { Progress } from "../../shared/protocol/messages.ts";
 import type { SessionCost } from "../../shared/session/cost.ts";
 import type { DatasetManifest } from "../../shared/session/dataset.ts";
 import type { SessionDefinition } from "../../shared/session/definition.ts";
+import type { Tables } from "../../shared/session/tables.ts";
 
 export interface SessionInfo {
   readonly id: string;
@@ -27,6 +28,8 @@ export interface EvaluationMetric {
   readonly step: number;
   readonly loss: number | null;
   readonly metrics: Readonly<Record<string, number>>;
+  /** Counts over its samples; of the last evaluation of each kind. */
+  readonly tables?: Tables;
 }
 
 /** Somebody whose work counted. */

@@ -1,7 +1,7 @@
 /** The held-out figure that is shown: what the session was asked to measure, else accuracy where it has it, else the loss. */
 
 import type { SessionDefinition } from "../../shared/session/definition.ts";
-import { figureNames } from "../../shared/session/figures.ts";
+import { heldOutFigureNames } from "../../shared/session/figures.ts";
 import { formatMetric } from "./format.ts";
 
 export interface HeldOut {
@@ -19,11 +19,12 @@ const SHOWN: readonly (readonly [figure: string, name: string])[] = [
   ["perplexity", "perplexity"],
   ["r2", "R²"],
   ["mae", "mean absolute error"],
+  ["auc", "area under the curve"],
   ["correct", "accuracy"],
 ];
 
 export function heldOutOf({ graph, data }: SessionDefinition): HeldOut {
-  const figures = figureNames(Object.keys(graph.outputs.metrics));
+  const figures = heldOutFigureNames(graph);
   const [metric, name] = SHOWN.find(([figure]) => figures.includes(figure)) ?? ["loss", "loss"];
   return {
     isMeasured: data.source === "dataset" && data.validation[0] < data.validation[1],

@@ -25,6 +25,7 @@ import { Pace } from "./pace.ts";
 import { Participation } from "./participation.ts";
 import { forgetPreferences, keepPreferences, type Preferences, readPreferences } from "./preferences.ts";
 import { type Situation, STATES, type StateName, stateOf } from "./states.ts";
+import { renderConfusion } from "./view/confusion.ts";
 import { renderCost } from "./view/cost.ts";
 import { renderInvitation, renderTerms } from "./view/invitation.ts";
 import { renderPart } from "./view/part.ts";
@@ -356,6 +357,7 @@ class SessionPage extends LitElement {
           ? nothing
           : html`<div class="pair">${this.#renderLoss()}${heldOut.isMeasured ? this.#renderHeldOut(heldOut) : nothing}</div>`
       }
+      ${renderConfusion(this.evaluations)}
       ${tryPlace === "below" ? this.#renderTry(name, progress) : nothing}
       ${renderCredit(isOver ? this.members : progress.clients, isOver)}
       ${isOver ? nothing : renderVolunteers(progress, this.handle?.clientId ?? "")}

@@ -55,7 +55,7 @@ it("a record is read page by page, evaluations after the step that they were mad
   });
   const evaluations = [
     { work: "validate", step: 2, loss: 1, metrics: {}, time: 0 },
-    { work: "test", step: 4, loss: 1, metrics: {}, time: 0 },
+    { work: "test", step: 4, loss: 1, metrics: {}, tables: { confusion: [1, 0, 2, 3] }, time: 0 },
   ] as const;
   const pages: Record<number, number[]> = { 0: [1, 2], 2: [3], 3: [4], 4: [] };
   const api = {
