@@ -130,6 +130,30 @@ describe("the session's page", () => {
     expect((await progressOf(id)).clientCount).toBe(0);
   });
 
+  it("draws which class was taken for which, readable for all and no wider than the screen", async () => {
+    const id = await create({ epochs: 2, loss: loss.crossEntropy({ metrics: ["confusion"] }) });
+    const helper = await joinTraining(`${coordinator.url}/s/${id}`, { engine: "wasm", workers: 1 });
+    await helper.finished;
+    const { evaluations } = await coordinator.api.readMetrics(id, 0);
+    const counts = evaluations.find(({ work }) => work === "test")?.tables?.confusion ?? [];
+    expect(counts).toHaveLength(100);
+    expect(counts.reduce((sum, count) => sum + count, 0)).toBe(500);
+    const right = counts.filter((_, at) => at % 11 === 0).reduce((sum, count) => sum + count, 0);
+    const { page } = await open(id);
+    await page.setViewportSize({ width: 390, height: 844 });
+    const table = page.locator(`${figure("confusion")} table`);
+    await table.waitFor();
+    const drawn = await table.locator("td.hit").allInnerTexts();
+    expect(drawn.map(Number)).toEqual(counts.filter((_, at) => at % 11 === 0));
+    expect(right / 500).toBeCloseTo(evaluations.at(-1)?.metrics.correct ?? 0, 12);
+    const width = await page.evaluate(() => document.documentElement.scrollWidth);
+    expect(width).toBeLessThanOrEqual(390);
+    for (const colorScheme of ["light", "dark"] as const) {
+      await page.emulateMedia({ colorScheme });
+      expect(await violations(page)).toEqual([]);
+    }
+  });
+
   it("joins, takes the slider, rests, goes on and leaves", async () => {
     const id = await create();
     const { page } = await open(id);

@@ -56,7 +56,7 @@ export function renderConfusion(evaluations: readonly EvaluationMetric[]): Templ
     <section class="card" aria-labelledby="confusion-title" data-figure="confusion">
       <h2 id="confusion-title">Which class it takes for which</h2>
       <p class="quiet" id="confusion-what">${what}: what each is by row, what the network says by column.</p>
-      <div class="scroll" role="region" aria-labelledby="confusion-title" tabindex="0">
+      <div class="scroll" role="region" aria-label="Table of classes" tabindex="0">
         <table aria-labelledby="confusion-title" aria-describedby="confusion-what" class="confusion ${rows.length > ROOMY ? "small" : ""}">
           <thead>
             <tr>
