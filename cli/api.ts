@@ -32,6 +32,8 @@ export interface StepMetric {
   readonly samples: number;
   /** Samples by the engine that computed them. */
   readonly engines: Readonly<Record<string, number>>;
+  /** Learning rate of the step. */
+  readonly lr: number | null;
   /** When, in milliseconds since 1970. */
   readonly time: number;
 }

@@ -21,7 +21,7 @@ const base = importer === null ? "." : dirname(fileURLToPath(importer));
 const MAX_WEIGHTS_BYTES = MAX_MODEL_BYTES;
 
 /**
- * A model that PyTorch exported (`torch.onnx.export`, opset 13 to 18, one input [N, …]), with its weights, as a module.
+ * A model that PyTorch exported (`torch.onnx.export`, opset 13 to 21), with its weights, as a module.
  * @param path relative to the session file
  * @param options `stateDict: safetensors("…")` gives parameters back the names that the exporter rewrote; `frozen` names
  *   parameters that are not trained, or their beginnings; `output` is the prediction, if it is not the first output

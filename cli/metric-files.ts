@@ -20,6 +20,8 @@ export interface Measurement {
   readonly samples: number | null;
   /** Samples by engine. */
   readonly engines: Readonly<Record<string, number>>;
+  /** Learning rate of a training step. */
+  readonly lr: number | null;
   /** Milliseconds since 1970. */
   readonly time: number;
 }
@@ -45,6 +47,7 @@ export async function readRecord(api: CoordinatorApi, id: string): Promise<Measu
       ...(tables === undefined ? {} : { tables }),
       samples: null,
       engines: {},
+      lr: null,
       time,
     }),
   );
@@ -65,11 +68,12 @@ function cell(value: string | number | null): string {
 
 export function encodeCsv(record: readonly Measurement[]): string {
   const names = metricNames(record);
-  const header = ["split", "step", "epoch", "loss", ...names.map((name) => plain(name)), "samples", "time"];
-  const rows = record.map(({ split, step, epoch, loss, metrics, samples, time }) => [
+  const header = ["split", "step", "epoch", "lr", "loss", ...names.map((name) => plain(name)), "samples", "time"];
+  const rows = record.map(({ split, step, epoch, lr, loss, metrics, samples, time }) => [
     split,
     step,
     epoch,
+    lr,
     loss,
     ...names.map((name) => metrics[name] ?? null),
     samples,

@@ -52,10 +52,12 @@ const field = {
     Buffer.concat([Uint8Array.of(number * 8 + 5), new Uint8Array(Float32Array.of(value).buffer)]),
 } as const;
 
-/** Scalars of one measurement: `loss/train`, `correct/validation`, … */
-function scalars({ split, loss, metrics }: Measurement): [tag: string, value: number][] {
-  const named = Object.entries(metrics).map(([name, value]): [string, number] => [`${plain(name)}/${split}`, value]);
-  return loss === null ? named : [[`loss/${split}`, loss], ...named];
+/** Scalars of one measurement: `loss/train`, `correct/validation`, `lr/train`, … */
+function scalars({ split, loss, metrics, lr }: Measurement): [tag: string, value: number][] {
+  const named = Object.entries({ loss, ...metrics, lr }).filter(
+    (entry): entry is [string, number] => entry[1] !== null,
+  );
+  return named.map(([name, value]) => [`${plain(name)}/${split}`, value]);
 }
 
 function encodeEvent(measurement: Measurement): Uint8Array {

@@ -23,6 +23,7 @@ const NAVIGATION: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   Use: {
     "docs/training-your-model.md": "Training your model",
     "docs/session-file.md": "The session file",
+    "docs/onnx.md": "ONNX models",
     "docs/sdk.md": "The SDK",
     "docs/deployment.md": "Deployment and cost",
   },

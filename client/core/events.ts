@@ -97,6 +97,8 @@ export interface StepRecord {
   readonly samples: number;
   /** Samples by the engine that computed them: `webgpu`, `wasm`, `native`. */
   readonly engines: Readonly<Record<string, number>>;
+  /** Learning rate of the step, of parameters without a group of their own. */
+  readonly lr: number | null;
   /** Unix milliseconds. */
   readonly time: number;
 }

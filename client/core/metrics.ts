@@ -25,6 +25,7 @@ const metrics = v.object({
       metrics: sums,
       samples: v.number(),
       engines: sums,
+      lr: v.nullable(v.number()),
       time: v.number(),
     }),
   ),

@@ -7,28 +7,30 @@ import { blockCount } from "../../shared/codec/index.ts";
 import type { GradientCodec } from "../../shared/session/definition.ts";
 
 const PAGE_BYTES = 65_536;
+const FLOAT_BYTES = 4;
 
-interface KernelExports {
+/** Floats set aside for the scalars of one group of one step. */
+export const SCALARS = 16;
+
+/** An optimizer's kernel; what the arguments are is said in assembly/kernels.ts. */
+type UpdateKernel = (
+  weights: number,
+  state0: number,
+  state1: number,
+  state2: number,
+  gradients: number,
+  count: number,
+  scalars: number,
+) => void;
+
+export type UpdateName = "sgd" | "momentum" | "adam" | "rmsprop" | "adagrad" | "lion";
+
+interface KernelExports extends Record<UpdateName, UpdateKernel> {
   addFixed32(sums: number, incoming: number, count: number): void;
   addFixed16(sums: number, incoming: number, count: number): void;
   decode(values: number, scales: number, count: number): void;
-  squaredNorm(gradients: number, count: number): number;
-  adam(
-    weights: number,
-    m: number,
-    v: number,
-    gradients: number,
-    count: number,
-    scale: number,
-    beta1: number,
-    rest1: number,
-    beta2: number,
-    rest2: number,
-    stepSize: number,
-    rootBias2: number,
-    eps: number,
-  ): void;
-  sgd(weights: number, gradients: number, count: number, scale: number, lr: number): void;
+  squaredNorm(sums: number, scales: number, count: number): number;
+  average(averages: number, weights: number, count: number, decay: number, rest: number): void;
 }
 
 const ADD = { fixed32: "addFixed32", fixed16: "addFixed16" } as const satisfies Record<
@@ -36,34 +38,53 @@ const ADD = { fixed32: "addFixed32", fixed16: "addFixed16" } as const satisfies 
   keyof KernelExports
 >;
 
+/** Half-open run of the flat parameter space, in floats; both multiples of 4. */
+export interface Span {
+  readonly offset: number;
+  readonly count: number;
+}
+
+const blocksOf = (parameters: number): number => Math.ceil(blockCount(parameters) / 4) * 4;
+
+/** Bytes of linear memory for `parameters` parameters with `states` arrays of state: they, weights, sums and what comes in. */
+export function kernelBytes(parameters: number, states: number): number {
+  const floats = (3 + states) * parameters + blocksOf(parameters) + SCALARS;
+  return Math.ceil((floats * FLOAT_BYTES) / PAGE_BYTES) * PAGE_BYTES;
+}
+
 export class Kernels {
   /** Flat views [parameters] into the linear memory. */
   readonly weights: Float32Array<ArrayBuffer>;
-  readonly m: Float32Array<ArrayBuffer>;
-  readonly v: Float32Array<ArrayBuffer>;
+  /** What the optimizer keeps, by name, in the order of the optimizer's table. */
+  readonly states: Readonly<Record<string, Float32Array<ArrayBuffer>>>;
   /** Integer sums of the open step; the same memory holds the decoded gradient after `decode`. */
   readonly sums: Int32Array<ArrayBuffer>;
   /** What a block's integers are multiplied by to be a mean gradient, [blocks]. */
   readonly scales: Float32Array<ArrayBuffer>;
   readonly #incoming: Uint8Array<ArrayBuffer>;
+  readonly #scalars: Float32Array<ArrayBuffer>;
   readonly #exports: KernelExports;
   readonly #memory: WebAssembly.Memory;
 
-  constructor(module: WebAssembly.Module, parameters: number) {
+  constructor(module: WebAssembly.Module, parameters: number, states: readonly string[]) {
     if (parameters % 4 !== 0) throw new RangeError(`${parameters} parameters are not a multiple of 4`);
-    const blocks = Math.ceil(blockCount(parameters) / 4) * 4;
-    const floats = 5 * parameters + blocks;
-    this.#memory = new WebAssembly.Memory({ initial: Math.ceil((floats * 4) / PAGE_BYTES) });
+    this.#memory = new WebAssembly.Memory({ initial: kernelBytes(parameters, states.length) / PAGE_BYTES });
     const { buffer } = this.#memory;
     const instance = new WebAssembly.Instance(module, { env: { memory: this.#memory } });
     this.#exports = instance.exports as unknown as KernelExports;
-    const at = (part: number): number => part * parameters * 4;
-    this.weights = new Float32Array(buffer, at(0), parameters);
-    this.m = new Float32Array(buffer, at(1), parameters);
-    this.v = new Float32Array(buffer, at(2), parameters);
-    this.sums = new Int32Array(buffer, at(3), parameters);
-    this.#incoming = new Uint8Array(buffer, at(4), parameters * 4);
-    this.scales = new Float32Array(buffer, at(5), blocks);
+    let end = 0;
+    const place = (floats: number): Float32Array<ArrayBuffer> => {
+      const view = new Float32Array(buffer, end, floats);
+      end += view.byteLength;
+      return view;
+    };
+    // Weights come first, so that no state lies at 0, which means none.
+    this.weights = place(parameters);
+    this.states = Object.fromEntries(states.map((name) => [name, place(parameters)]));
+    this.sums = new Int32Array(buffer, place(parameters).byteOffset, parameters);
+    this.#incoming = new Uint8Array(buffer, place(parameters).byteOffset, parameters * FLOAT_BYTES);
+    this.scales = place(blocksOf(parameters));
+    this.#scalars = place(SCALARS);
   }
 
   /** Bytes of the linear memory, for the ledger (invariant I4). */
@@ -77,42 +98,47 @@ export class Kernels {
     this.#exports[ADD[codec]](this.sums.byteOffset, this.#incoming.byteOffset, this.sums.length);
   }
 
+  /** Σ g² of the gradient that the sums stand for, by `scales`. */
+  squaredNorm(): number {
+    return this.#exports.squaredNorm(this.sums.byteOffset, this.scales.byteOffset, this.sums.length);
+  }
+
   /** Turns the sums into gradients in place, by `scales`. */
   decode(): void {
     this.#exports.decode(this.sums.byteOffset, this.scales.byteOffset, this.sums.length);
   }
 
-  /** Σ g² of the decoded gradient. */
-  squaredNorm(): number {
-    return this.#exports.squaredNorm(this.sums.byteOffset, this.sums.length);
-  }
-
-  /** One Adam update from the decoded gradient; see optimizers.ts for the scalars. */
-  adam(scale: number, scalars: Float32Array): void {
-    const [beta1, rest1, beta2, rest2, stepSize, rootBias2, eps] = scalars;
-    const { weights, m, v, sums } = this;
-    this.#exports.adam(
-      weights.byteOffset,
-      m.byteOffset,
-      v.byteOffset,
-      sums.byteOffset,
-      sums.length,
-      scale,
-      beta1,
-      rest1,
-      beta2,
-      rest2,
-      stepSize,
-      rootBias2,
-      eps,
+  /**
+   * Updates one span from the decoded gradient.
+   * @param states names of the kernel's state arrays by position; null where this optimizer goes without
+   * @param scalars at most `SCALARS`
+   */
+  update(kernel: UpdateName, states: readonly (string | null)[], span: Span, scalars: Float32Array): void {
+    this.#scalars.set(scalars);
+    const from = span.offset * FLOAT_BYTES;
+    const at = (position: number): number => {
+      const name = states[position] ?? null;
+      return name === null ? 0 : this.states[name].byteOffset + from;
+    };
+    const { weights, sums } = this;
+    this.#exports[kernel](
+      weights.byteOffset + from,
+      at(0),
+      at(1),
+      at(2),
+      sums.byteOffset + from,
+      span.count,
+      this.#scalars.byteOffset,
     );
   }
 
-  sgd(scale: number, lr: number): void {
-    this.#exports.sgd(this.weights.byteOffset, this.sums.byteOffset, this.sums.length, scale, lr);
+  /** state ← decay · state + rest · weights, over all parameters. */
+  average(state: string, decay: number, rest: number): void {
+    const { weights } = this;
+    this.#exports.average(this.states[state].byteOffset, weights.byteOffset, weights.length, decay, rest);
   }
 }
 
-export function createKernels(module: WebAssembly.Module, parameters: number): Kernels {
-  return new Kernels(module, parameters);
+export function createKernels(module: WebAssembly.Module, parameters: number, states: readonly string[]): Kernels {
+  return new Kernels(module, parameters, states);
 }

@@ -1,51 +1,106 @@
 /**
- * Optimizers as a table: the scalars of a step, computed in float64 and rounded to float32 once, and the kernel that uses
- * them. A replay uses the logged scalars, so that it never depends on how a machine computes a power.
+ * Optimizers as a table: what they keep per parameter, by the names of PyTorch's `state_dict`; the scalars of a step,
+ * computed in float64 and rounded to float32 once; and the kernel that uses them. A replay uses the logged scalars, so that
+ * it never depends on how a machine computes a power.
  */
 
-import type { OptimizerOptions } from "../../shared/session/definition.ts";
-import type { Kernels } from "./kernels.ts";
+import type { OptimizerKind, OptimizerOptions } from "../../shared/session/optimizer.ts";
+import { SCALARS, type UpdateName } from "./kernels.ts";
 
 interface Optimizer<Options> {
-  /** @param t updates done, this one included: 1 for the first */
-  scalars(options: Options, t: number): readonly number[];
-  /** @param scale what the mean gradient is multiplied by (clipping) */
-  apply(kernels: Kernels, scale: number, scalars: Float32Array): void;
+  readonly kernel: (options: Options) => UpdateName;
+  /** The kernel's state arrays by position; null where these options go without one. */
+  readonly states: (options: Options) => readonly (string | null)[];
+  /** First value of every element of the states, 0 if absent. */
+  readonly initial?: (options: Options) => number;
+  /** Whether decay shrinks the weights themselves; otherwise it is added to the gradient. */
+  readonly isDecoupled: boolean;
+  /** The kernel's own scalars. @param t updates done, this one included: 1 for the first */
+  readonly scalars: (options: Options, t: number) => readonly number[];
 }
 
-const OPTIMIZERS: {
-  readonly [Kind in OptimizerOptions["kind"]]: Optimizer<Extract<OptimizerOptions, { kind: Kind }>>;
-} = {
-  // https://pytorch.org/docs/stable/generated/torch.optim.Adam.html, without weight decay and amsgrad
-  adam: {
-    scalars: ({ lr, beta1, beta2, eps }, t) => [
-      beta1,
-      1 - beta1,
-      beta2,
-      1 - beta2,
-      lr / (1 - beta1 ** t),
-      Math.sqrt(1 - beta2 ** t),
-      eps,
-    ],
-    apply: (kernels, scale, scalars) => kernels.adam(scale, scalars),
-  },
+type Of<Kind extends OptimizerKind> = Extract<OptimizerOptions, { kind: Kind }>;
+
+const ADAM = {
+  kernel: () => "adam",
+  states: () => ["exp_avg", "exp_avg_sq"],
+  scalars: ({ lr, beta1, beta2, eps }, t) => [
+    beta1,
+    1 - beta1,
+    beta2,
+    1 - beta2,
+    lr / (1 - beta1 ** t),
+    Math.sqrt(1 - beta2 ** t),
+    eps,
+  ],
+} as const satisfies Omit<Optimizer<Of<"adam"> | Of<"adamw">>, "isDecoupled">;
+
+const OPTIMIZERS: { readonly [Kind in OptimizerKind]: Optimizer<Of<Kind>> } = {
   sgd: {
-    scalars: ({ lr }) => [lr],
-    apply: (kernels, scale, [lr]) => kernels.sgd(scale, lr),
+    kernel: ({ momentum }) => (momentum === 0 ? "sgd" : "momentum"),
+    states: ({ momentum }) => (momentum === 0 ? [] : ["momentum_buffer"]),
+    isDecoupled: false,
+    // The first gradient enters the buffer whole.
+    scalars: ({ lr, momentum, dampening, nesterov }, t) => [
+      lr,
+      momentum,
+      t === 1 ? 1 : 1 - dampening,
+      nesterov ? 1 : 0,
+      nesterov ? momentum : 1,
+    ],
+  },
+  adam: { ...ADAM, isDecoupled: false },
+  adamw: { ...ADAM, isDecoupled: true },
+  rmsprop: {
+    kernel: () => "rmsprop",
+    states: ({ centered, momentum }) => [
+      "square_avg",
+      centered ? "grad_avg" : null,
+      momentum > 0 ? "momentum_buffer" : null,
+    ],
+    isDecoupled: false,
+    scalars: ({ lr, alpha, eps, momentum }) => [lr, alpha, 1 - alpha, eps, momentum],
+  },
+  adagrad: {
+    kernel: () => "adagrad",
+    states: () => ["sum"],
+    initial: ({ initialAccumulator }) => initialAccumulator,
+    isDecoupled: false,
+    scalars: ({ lr, lrDecay, eps }, t) => [lr / (1 + (t - 1) * lrDecay), eps],
+  },
+  lion: {
+    kernel: () => "lion",
+    states: () => ["exp_avg"],
+    isDecoupled: true,
+    scalars: ({ lr, beta1, beta2 }) => [lr, beta1, 1 - beta1, beta2, 1 - beta2],
   },
 };
 
-/** The scalars of update number `t` (from 1). */
-export function optimizerScalars(options: OptimizerOptions, t: number): Float32Array<ArrayBuffer> {
-  const optimizer = OPTIMIZERS[options.kind] as Optimizer<OptimizerOptions>;
-  return Float32Array.from(optimizer.scalars(options, t));
-}
+const entryOf = (kind: OptimizerKind): Optimizer<OptimizerOptions> => OPTIMIZERS[kind] as Optimizer<OptimizerOptions>;
 
-export function applyOptimizer(
-  kind: OptimizerOptions["kind"],
-  kernels: Kernels,
-  scale: number,
-  scalars: Float32Array,
-): void {
-  OPTIMIZERS[kind].apply(kernels, scale, scalars);
+export const kernelOf = (options: OptimizerOptions): UpdateName => entryOf(options.kind).kernel(options);
+
+/** The kernel's state arrays by position; null where there is none. */
+export const statesOf = (options: OptimizerOptions): readonly (string | null)[] =>
+  entryOf(options.kind).states(options);
+
+/** First value of every element of the states. */
+export const initialOf = (options: OptimizerOptions): number => entryOf(options.kind).initial?.(options) ?? 0;
+
+/**
+ * All scalars of update number `t` (from 1) of one group, as the kernels take them.
+ * @param scale what the mean gradient is multiplied by
+ * @param limit what its values are clamped to; infinite for none
+ */
+export function scalarsOf(
+  options: OptimizerOptions,
+  t: number,
+  { scale, limit }: { scale: number; limit: number },
+): Float32Array<ArrayBuffer> {
+  const { isDecoupled, scalars } = entryOf(options.kind);
+  const { lr, weightDecay, l1 } = options;
+  const shared = [scale, limit, isDecoupled ? 0 : weightDecay, l1, isDecoupled ? 1 - lr * weightDecay : 1];
+  const all = new Float32Array(SCALARS);
+  all.set([...shared, ...scalars(options, t)]);
+  return all;
 }

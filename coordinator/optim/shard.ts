@@ -5,10 +5,15 @@
  */
 
 import { blockCount, gridScale, SCALAR_UNIT } from "../../shared/codec/index.ts";
-import type { GradientCodec, OptimizerOptions } from "../../shared/session/definition.ts";
+import type { GradientCodec } from "../../shared/session/definition.ts";
+import type { OptimizerOptions } from "../../shared/session/optimizer.ts";
 import { KERNELS_BUILD } from "./build.ts";
-import type { Kernels } from "./kernels.ts";
-import { applyOptimizer, optimizerScalars } from "./optimizers.ts";
+import { type Kernels, SCALARS } from "./kernels.ts";
+import { kernelOf, scalarsOf, statesOf } from "./optimizers.ts";
+import { AVERAGE, type Kept, kept, type UpdateRule } from "./rule.ts";
+
+/** Scalars of a record that belong to no group: 1/Σweight and the decay of the average. */
+const HEAD = 2;
 
 /** Everything that one update consumed: enough to repeat it bit for bit. */
 export interface StepRecord {
@@ -22,7 +27,7 @@ export interface StepRecord {
   readonly maxima: Uint8Array;
   /** Σ weight in units of 2⁻²⁴. */
   readonly weight: bigint;
-  /** Float32: 1/Σweight, the clip factor, then the optimizer's own. */
+  /** Float32: 1/Σweight, the decay of the average of weights, then `SCALARS` for each group. */
   readonly scalars: Float32Array;
   /** Build of the kernels that applied it first. */
   readonly kernels: string;
@@ -31,6 +36,14 @@ export interface StepRecord {
 /** Where a step is made durable, before any memory changes. Throwing leaves the shard as it was. */
 export interface StepLog {
   append(record: StepRecord): void;
+}
+
+/** What the coordinator decides about a prepared step. */
+export interface Update {
+  /** What the mean gradient is multiplied by: the clip factor over all shards. */
+  readonly scale: number;
+  /** The optimizer of each group of the rule, with this step's learning rate. */
+  readonly optimizers: readonly OptimizerOptions[];
 }
 
 export interface ParameterShard {
@@ -45,8 +58,8 @@ export interface ParameterShard {
     step: number,
     totals: { readonly weight: bigint; readonly maxima: Uint8Array },
   ): Promise<{ squaredNorm: number }>;
-  /** Logs, then applies the prepared step times `scale`; answers the updates done. A step done already is only answered. */
-  commit(step: number, scale: number): Promise<number>;
+  /** Logs, then applies the prepared step; answers the updates done. A step done already is only answered. */
+  commit(step: number, update: Update): Promise<number>;
   /** Current weights, [parameters]; valid until the next commit. */
   weights(): Float32Array;
 }
@@ -60,7 +73,7 @@ interface Prepared {
 
 export interface LocalShardOptions {
   readonly kernels: Kernels;
-  readonly optimizer: OptimizerOptions;
+  readonly rule: UpdateRule;
   readonly codec: GradientCodec;
   /** Magnitude bits of one micro-batch's integers. */
   readonly bits: number;
@@ -69,7 +82,7 @@ export interface LocalShardOptions {
 
 export class LocalParameterShard implements ParameterShard {
   readonly #kernels: Kernels;
-  readonly #optimizer: OptimizerOptions;
+  readonly #rule: UpdateRule;
   readonly #codec: GradientCodec;
   readonly #bits: number;
   readonly #log: StepLog;
@@ -77,9 +90,9 @@ export class LocalParameterShard implements ParameterShard {
   #prepared: Prepared | null = null;
   #step = 0;
 
-  constructor({ kernels, optimizer, codec, bits, log }: LocalShardOptions) {
+  constructor({ kernels, rule, codec, bits, log }: LocalShardOptions) {
     this.#kernels = kernels;
-    this.#optimizer = optimizer;
+    this.#rule = rule;
     this.#codec = codec;
     this.#bits = bits;
     this.#log = log;
@@ -115,16 +128,23 @@ export class LocalParameterShard implements ParameterShard {
     if (step !== this.#step) throw new RangeError(`step ${step} was prepared, ${this.#step} updates are done`);
     const inverseWeight = Math.fround(1 / (Number(weight) * SCALAR_UNIT));
     this.#prepared = { step, weight, maxima: maxima.slice(), inverseWeight };
-    return Promise.resolve({ squaredNorm: this.#squaredNorm(inverseWeight) });
+    this.#setScales(inverseWeight);
+    return Promise.resolve({ squaredNorm: this.#kernels.squaredNorm() });
   }
 
-  commit(step: number, scale: number): Promise<number> {
+  commit(step: number, { scale, optimizers }: Update): Promise<number> {
     if (step < this.#step) return Promise.resolve(this.#step);
     const prepared = this.#prepared;
     if (prepared === null || prepared.step !== step) throw new RangeError(`step ${step} was not prepared`);
     const { weight, maxima, inverseWeight } = prepared;
-    const own = optimizerScalars(this.#optimizer, step + 1);
-    const scalars = Float32Array.of(inverseWeight, scale, ...own);
+    const { groups, clipValue, decay } = this.#rule;
+    const scalars = new Float32Array(HEAD + groups.length * SCALARS);
+    scalars[0] = inverseWeight;
+    // The first average is the weights themselves.
+    scalars[1] = step === 0 ? 0 : (decay ?? 0);
+    for (const [index] of groups.entries()) {
+      scalars.set(scalarsOf(optimizers[index], step + 1, { scale, limit: clipValue }), HEAD + index * SCALARS);
+    }
     const sums = this.#encodedSums();
     const announced = this.#announced;
     this.#log.append({ step, codec: this.#codec, sums, announced, maxima, weight, scalars, kernels: KERNELS_BUILD });
@@ -153,18 +173,14 @@ export class LocalParameterShard implements ParameterShard {
     return this.#kernels.weights;
   }
 
-  /** Views of the state after `step` updates; copy what must outlive the next one. */
-  snapshot(): { weights: Float32Array<ArrayBuffer>; m: Float32Array<ArrayBuffer>; v: Float32Array<ArrayBuffer> } {
-    const { weights, m, v } = this.#kernels;
-    return { weights, m, v };
+  /** Views of everything kept, by name: `weights` and the rule's states; copy what must outlive the next step. */
+  snapshot(): Kept {
+    return kept(this.#kernels);
   }
 
-  restore(state: { weights: Float32Array; m: Float32Array; v: Float32Array; step: number }): void {
-    this.#kernels.weights.set(state.weights);
-    this.#kernels.m.set(state.m);
-    this.#kernels.v.set(state.v);
-    this.#step = state.step;
-    this.#prepared = null;
+  /** Weights that are measured and that the session ends with: their average where one is kept. */
+  measured(): Float32Array<ArrayBuffer> {
+    return this.#kernels.states[AVERAGE] ?? this.#kernels.weights;
   }
 
   #wireBytes(parameters: number): number {
@@ -182,27 +198,21 @@ export class LocalParameterShard implements ParameterShard {
     return Math.fround(inverseWeight / gridScale(this.#bits, this.#announced[block]));
   }
 
-  #squaredNorm(inverseWeight: number): number {
-    // From the integers, which must survive until they are logged.
-    let sum = 0;
-    const { sums } = this.#kernels;
-    for (let block = 0; block < this.#announced.length; block++) {
-      const scale = this.#blockScale(block, inverseWeight);
-      let squares = 0;
-      const end = Math.min(sums.length, (block + 1) * 256);
-      for (let at = block * 256; at < end; at++) squares += sums[at] * sums[at];
-      sum += squares * scale * scale;
-    }
-    return sum;
-  }
-
-  #apply(scalars: Float32Array): void {
-    const [inverseWeight, scale] = scalars;
+  #setScales(inverseWeight: number): void {
     for (let block = 0; block < this.#announced.length; block++) {
       this.#kernels.scales[block] = this.#blockScale(block, inverseWeight);
     }
+  }
+
+  #apply(scalars: Float32Array): void {
+    const [inverseWeight, decay] = scalars;
+    this.#setScales(inverseWeight);
     this.#kernels.decode();
-    applyOptimizer(this.#optimizer.kind, this.#kernels, scale, scalars.subarray(2));
+    for (const [index, { options, spans }] of this.#rule.groups.entries()) {
+      const own = scalars.subarray(HEAD + index * SCALARS, HEAD + (index + 1) * SCALARS);
+      for (const span of spans) this.#kernels.update(kernelOf(options), statesOf(options), span, own);
+    }
+    if (this.#rule.decay !== null) this.#kernels.average(AVERAGE, decay, 1 - decay);
     this.#step += 1;
     this.#prepared = null;
   }

@@ -16,10 +16,11 @@ import { blockCount } from "../../shared/codec/index.ts";
 import { parameterLength } from "../../shared/graph/parameters.ts";
 import { LENGTH_BYTES } from "../../shared/safetensors.ts";
 import type { SessionDefinition } from "../../shared/session/definition.ts";
+import { keptNames } from "../optim/index.ts";
 import { encodeHistory, HistoryReader } from "../store/history.ts";
 import { PIECE_BYTES } from "../store/pieces.ts";
 import type { ShelvedPart } from "../store/shelf.ts";
-import { PARTS, type RunState, type SessionRecord, type SessionStore } from "../store/store.ts";
+import type { RunState, SessionRecord, SessionStore } from "../store/store.ts";
 import { type Refusal, refuse } from "./answer.ts";
 import { hex, sha256Hex } from "./identity.ts";
 
@@ -44,7 +45,7 @@ const BYTES = 4;
 /** Parts of flat float32 values [parameters], and how many bytes each other part has; null where that is open. */
 export function expectedParts(definition: SessionDefinition, { stage, best }: CheckpointHead["state"]) {
   const parameters = parameterLength(definition.graph);
-  const flat = PARTS.map((part) => `latest.${part}`);
+  const flat = keptNames(definition).map((part) => `latest.${part}`);
   if (best !== null) flat.push("best.weights");
   const sizes = new Map<string, { dtype: CheckpointPart["dtype"]; bytes: number | null }>();
   for (const name of flat) sizes.set(name, { dtype: "F32", bytes: parameters * BYTES });

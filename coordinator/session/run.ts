@@ -14,6 +14,7 @@ import {
 import { evaluationSums, metricNames, parameterLength, tableSizes } from "../../shared/graph/parameters.ts";
 import type { SessionDefinition } from "../../shared/session/definition.ts";
 import { judge } from "../../shared/session/early-stopping.ts";
+import type { OptimizerOptions } from "../../shared/session/optimizer.ts";
 import {
   epochOf,
   evaluatesAfter,
@@ -22,9 +23,19 @@ import {
   type RunPlan,
   type Work,
 } from "../../shared/session/plan.ts";
+import { reductionsOf, scheduled } from "../../shared/session/schedule.ts";
 import { figuresOfTables } from "../../shared/session/tables.ts";
 import { type Contribution, StepAggregate } from "../aggregate/index.ts";
-import { createKernels, type Kernels, LocalParameterShard, type StepRecord } from "../optim/index.ts";
+import {
+  AVERAGE,
+  clipScale,
+  createKernels,
+  type Kernels,
+  LocalParameterShard,
+  type StepRecord,
+  type UpdateRule,
+  updateRule,
+} from "../optim/index.ts";
 import kernelsModule from "../optim/kernels.wasm";
 import type { Stage } from "../round/types.ts";
 import type { Commit, MemberGain, MetricRow, RunState, SessionStore } from "../store/store.ts";
@@ -44,17 +55,24 @@ export function announcedOf(state: RunState, parameters: number): Uint8Array {
   return state.envelope.length === 0 ? new Uint8Array(blockCount(parameters)) : announce(state.envelope);
 }
 
+/** Whether clients are given, and a download is, the average of weights: while it is measured, and in the end. */
+export const servesAverage = ({ average }: SessionDefinition, { stage }: RunState): boolean =>
+  average !== undefined && stage !== "calibrate" && stage !== "train";
+
 export class Run {
   readonly plan: RunPlan;
   readonly #definition: SessionDefinition;
   readonly #store: SessionStore;
   readonly #kernels: Kernels;
+  readonly #rule: UpdateRule;
   readonly #shard: LocalParameterShard;
   readonly #aggregate: StepAggregate;
   readonly #metricNames: readonly string[];
   readonly #tables: ReturnType<typeof tableSizes>;
   #state: RunState;
   #announced: Uint8Array;
+  /** How often held-out samples asked the schedule for a lower learning rate. */
+  #reductions = 0;
   /** What lands in the same transaction as the record that the shard logs. */
   #landing: Omit<Commit, "record"> | null = null;
 
@@ -73,10 +91,11 @@ export class Run {
     this.#metricNames = metricNames(definition.graph);
     this.#tables = tableSizes(definition.graph);
     this.#state = store.state();
-    this.#kernels = createKernels(kernelsModule, parameters);
+    this.#rule = updateRule(definition);
+    this.#kernels = createKernels(kernelsModule, parameters, this.#rule.states);
     this.#shard = new LocalParameterShard({
       kernels: this.#kernels,
-      optimizer: definition.optimizer,
+      rule: this.#rule,
       codec: definition.codec,
       bits: magnitudeBits(definition.codec, microBatchesPerStep(this.plan)),
       log: { append: (record) => this.#append(record) },
@@ -100,14 +119,19 @@ export class Run {
     return this.#aggregate.samples;
   }
 
+  /** What clients are given: what is trained, or what is measured and ended with. */
   weights(): Body {
-    return weightsBody(this.#announced, this.#shard.weights());
+    return weightsBody(
+      this.#announced,
+      servesAverage(this.#definition, this.#state) ? this.#shard.measured() : this.#shard.weights(),
+    );
   }
 
   /** Copies of the parameters, for diagnostics and tests. */
-  snapshot(): { weights: Float32Array; m: Float32Array; v: Float32Array } {
-    const { weights, m, v } = this.#shard.snapshot();
-    return { weights: weights.slice(), m: m.slice(), v: v.slice() };
+  snapshot(): { readonly weights: Float32Array; readonly states: Readonly<Record<string, Float32Array>> } {
+    const { weights, ...states } = this.#shard.snapshot();
+    const copied = Object.entries(states).map(([name, values]): [string, Float32Array] => [name, values.slice()]);
+    return { weights: weights.slice(), states: Object.fromEntries(copied) };
   }
 
   /** Makes the stored checkpoint the present state, so that it holds all there is to know. */
@@ -161,10 +185,8 @@ export class Run {
 
   #restore(): void {
     const { step, checkpointStep } = this.#state;
-    const { weights, m, v } = this.#shard.snapshot();
-    this.#store.readPart("latest", "weights", weights);
-    this.#store.readPart("latest", "m", m);
-    this.#store.readPart("latest", "v", v);
+    for (const [part, values] of Object.entries(this.#shard.snapshot())) this.#store.readPart("latest", part, values);
+    this.#reductions = reductionsOf(this.#definition.schedule, this.#store.validations());
     this.#shard.skipTo(checkpointStep);
     for (const record of this.#store.records()) {
       // A step that is not in the log had no weight and changed nothing.
@@ -203,8 +225,11 @@ export class Run {
       this.#shard.skipTo(step + 1);
     } else {
       this.#landing = landing;
-      await this.#shard.prepare(step, { weight, maxima });
-      await this.#shard.commit(step, 1);
+      const { squaredNorm } = await this.#shard.prepare(step, { weight, maxima });
+      await this.#shard.commit(step, {
+        scale: clipScale(this.#rule, squaredNorm),
+        optimizers: this.#optimizersAt(step),
+      });
       this.#landing = null;
     }
     this.#state = ended;
@@ -218,7 +243,7 @@ export class Run {
     const { earlyStopping } = this.#definition;
     const { isBest, stops } = judge([...this.#store.validations(), metric], earlyStopping);
     const newBest = isBest ? { step, version, loss: metric.loss ?? 0 } : best;
-    const weights = this.#shard.weights();
+    const weights = this.#shard.measured();
     const isLast = step === this.plan.totalSteps || stops;
     if (isLast && this.#state.weightsHash === null) await this.#hashWeights(time);
     const isBehind = newBest !== null && newBest.step !== step;
@@ -229,7 +254,8 @@ export class Run {
       stage,
       status: stage === "done" ? "finished" : this.#state.status,
       best: newBest,
-      version: restores ? version + 1 : version,
+      // Where an average was measured, clients go back to the weights that are trained.
+      version: restores || (stage === "train" && this.#rule.decay !== null) ? version + 1 : version,
       checkpointStep: restores ? step : this.#state.checkpointStep,
     };
     this.#store.commit({
@@ -237,9 +263,10 @@ export class Run {
       record: null,
       bestWeights: isBest ? weights : null,
       checkpoint: restores ? this.#shard.snapshot() : null,
-      restoreBest: restores,
+      restoreBest: restores ? this.#measuredPart : null,
     });
     this.#state = state;
+    this.#reductions = reductionsOf(this.#definition.schedule, this.#store.validations());
     if (restores) this.#store.readPart("best", "weights", weights);
     if (isLast) {
       const best = weights.slice();
@@ -252,9 +279,25 @@ export class Run {
   }
 
   async #hashWeights(time: number): Promise<void> {
-    const weightsHash = await sha256Hex(new Uint8Array(this.#shard.weights().slice().buffer));
+    const weightsHash = await sha256Hex(new Uint8Array(this.#shard.measured().slice().buffer));
     this.#state = { ...this.#state, weightsHash };
     this.#store.setState(this.#state, time, "trained", weightsHash);
+  }
+
+  /** Each group's optimizer for the update after `step` others. */
+  #optimizersAt(step: number): readonly OptimizerOptions[] {
+    return this.#rule.groups.map(({ options }) => this.#scheduledAt(step, options));
+  }
+
+  /** Name of the part that is measured. */
+  get #measuredPart(): string {
+    return this.#rule.decay === null ? "weights" : AVERAGE;
+  }
+
+  #scheduledAt(step: number, options: OptimizerOptions): OptimizerOptions {
+    const { stepsPerEpoch, totalSteps } = this.plan;
+    const moment = { step, stepsPerEpoch, totalSteps, reductions: this.#reductions };
+    return scheduled(options, this.#definition.schedule, moment);
   }
 
   #stageAfter(steps: number): Stage {
@@ -282,7 +325,7 @@ export class Run {
     gains: readonly MemberGain[],
     metric: MetricRow | null,
   ): Omit<Commit, "record"> {
-    return { state, time, metric, gains, bestWeights: null, checkpoint: null, restoreBest: false };
+    return { state, time, metric, gains, bestWeights: null, checkpoint: null, restoreBest: null };
   }
 
   /** The row of the piece that is complete. Its step counts the updates done, a training step's own included. */
@@ -302,6 +345,7 @@ export class Run {
       samples: this.#aggregate.samples,
       engines,
       clamped: this.#aggregate.clamped,
+      lr: work === "train" ? this.#scheduledAt(step, this.#definition.optimizer).lr : null,
       time: Date.now(),
     };
   }

@@ -12,8 +12,9 @@ import { parameterLength } from "../../shared/graph/parameters.ts";
 import { weightsLayout } from "../../shared/protocol/frames.ts";
 import { SUBPROTOCOL } from "../../shared/protocol/messages.ts";
 import { costOf, type SessionCost } from "../../shared/session/cost.ts";
-import type { SessionDefinition } from "../../shared/session/definition.ts";
+import { SESSION_LIMITS, type SessionDefinition } from "../../shared/session/definition.ts";
 import { planRun } from "../../shared/session/plan.ts";
+import { AVERAGE, initialStates, ruleBytes } from "../optim/index.ts";
 import { listSession, unlistSession } from "../store/listing.ts";
 import { type RunState, type SessionRecord, SessionStore } from "../store/store.ts";
 import { type Answer, answer, refuse, UNKNOWN_SESSION } from "./answer.ts";
@@ -27,7 +28,7 @@ import { Ledger } from "./ledger.ts";
 import { Live } from "./live.ts";
 import { describeResult, idleProgress } from "./report.ts";
 import { isOver, retentionOf } from "./retention.ts";
-import { announcedOf, Run } from "./run.ts";
+import { announcedOf, Run, servesAverage } from "./run.ts";
 import { type Body, weightsBody } from "./sections.ts";
 
 /** Training steps in one answer of the metrics route; the reader asks again from the last one on. */
@@ -72,7 +73,15 @@ export class TrainingSession extends DurableObject<SessionEnv> {
     if (!(weights instanceof Float32Array)) return weights;
     // Others may have come while the bucket answered.
     if (this.#session !== null) return refuse(409, "session-exists", "this id is taken");
-    const zeros = new Float32Array(weights.length);
+    const bytes = ruleBytes(parsed, weights.length);
+    if (bytes > SESSION_LIMITS.optimizerBytes) {
+      const { optimizerBytes } = SESSION_LIMITS;
+      return refuse(
+        422,
+        "limit-exceeded",
+        `the optimizer needs ${bytes} bytes of memory, the limit is ${optimizerBytes}`,
+      );
+    }
     const session: SessionRecord = { id, definition, definitionHash, manifest, createdAt: Date.now() };
     const state: RunState = {
       stage: "calibrate",
@@ -86,7 +95,7 @@ export class TrainingSession extends DurableObject<SessionEnv> {
       weightsHash: null,
       bestHash: null,
     };
-    this.#store.create(session, state, { weights, m: zeros, v: zeros });
+    this.#store.create(session, state, { weights, ...initialStates(parsed, weights) });
     this.#session = session;
     await this.#list(session, state);
     return answer({ id, path: `/s/${id}` });
@@ -383,7 +392,8 @@ export class TrainingSession extends DurableObject<SessionEnv> {
     const total = weightsLayout(announced.length, parameters).total;
     const stored = (slot: "latest" | "best"): Body => {
       const weights = new Float32Array(parameters);
-      this.#store.readPart(slot, "weights", weights);
+      const part = slot === "latest" && servesAverage(definition, state) ? AVERAGE : "weights";
+      this.#store.readPart(slot, part, weights);
       return weightsBody(announced, weights);
     };
     const current = (): Body =>

@@ -21,6 +21,7 @@ const rowSchema = v.strictObject({
   engines: figures,
   tables: v.record(v.string(), v.pipe(v.array(v.pipe(v.number(), v.finite())), v.maxLength(2_000))),
   clamped: count,
+  lr: v.nullable(v.pipe(v.number(), v.finite(), v.minValue(0))),
   time: count,
 });
 

@@ -16,6 +16,8 @@ export interface MetricRow {
   /** Samples by the engine that computed them. */
   readonly engines: Readonly<Record<string, number>>;
   readonly clamped: number;
+  /** Learning rate of a training step, of parameters without a group of their own; null for evaluations. */
+  readonly lr: number | null;
   /** Milliseconds since 1970. */
   readonly time: number;
 }

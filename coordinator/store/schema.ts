@@ -18,7 +18,7 @@ const MIGRATIONS: readonly (readonly string[])[] = [
     )`,
     // How often this object was built from storage: part of every lease's number.
     "CREATE TABLE incarnation (count INTEGER NOT NULL)",
-    // `latest` has the parts weights, m and v; `best` has weights.
+    // `latest` has the weights and what the update rule keeps, by name; `best` has weights.
     `CREATE TABLE checkpoint (
       slot TEXT NOT NULL, part TEXT NOT NULL, piece INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (slot, part, piece)
     )`,
@@ -52,6 +52,12 @@ const MIGRATIONS: readonly (readonly string[])[] = [
   ],
   // Public names, for credit.
   ["ALTER TABLE member ADD COLUMN name TEXT NOT NULL DEFAULT ''"],
+  // Learning rates; and optimizers beside Adam, whose states have the names of PyTorch's.
+  [
+    "ALTER TABLE metric ADD COLUMN lr REAL",
+    "UPDATE checkpoint SET part = 'exp_avg' WHERE part = 'm'",
+    "UPDATE checkpoint SET part = 'exp_avg_sq' WHERE part = 'v'",
+  ],
   // Counts over held-out samples: of the last evaluation of each kind, for they are large.
   [`CREATE TABLE evaluation_tables (work TEXT PRIMARY KEY, step INTEGER NOT NULL, tables TEXT NOT NULL) WITHOUT ROWID`],
 ];

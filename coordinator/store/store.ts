@@ -89,22 +89,16 @@ export interface Commit {
   readonly bestWeights: Float32Array | null;
   /** Parameters to make the checkpoint from, which empties the log. Not together with a record, which they lack. */
   readonly checkpoint: ParameterState | null;
-  /** The checkpoint's weights are replaced by the best ones. */
-  readonly restoreBest: boolean;
+  /** Part of the checkpoint that the best weights replace, if any. */
+  readonly restoreBest: string | null;
 }
 
-/** Flat views [parameters]. */
-export interface ParameterState {
+/** Flat views [parameters] of everything that is kept, by name: `weights` and what the update rule keeps. */
+export interface ParameterState extends Readonly<Record<string, Float32Array>> {
   readonly weights: Float32Array;
-  readonly m: Float32Array;
-  readonly v: Float32Array;
 }
 
 export type Slot = "latest" | "best";
-export type Part = keyof ParameterState;
-
-/** What a checkpoint keeps of each parameter, in float32. */
-export const PARTS: readonly Part[] = ["weights", "m", "v"];
 
 /** Rows of the record that are read at a time where all of them are. */
 const HISTORY_PAGE = 2_000;
@@ -265,7 +259,7 @@ export class SessionStore {
       if (commit.record !== null) this.#append(commit.record);
       if (commit.bestWeights !== null) this.#writePart("best", "weights", commit.bestWeights);
       if (commit.checkpoint !== null) this.#writeCheckpoint(commit.checkpoint);
-      if (commit.restoreBest) this.#restoreBest();
+      if (commit.restoreBest !== null) this.#restoreBest(commit.restoreBest);
       this.#writeState(commit.state);
       if (commit.metric !== null) this.#writeMetric(commit.metric);
       for (const gain of commit.gains) this.#writeGain(gain, commit.time);
@@ -283,7 +277,7 @@ export class SessionStore {
   }
 
   /** Copies a stored part into `target` piece by piece. Throws if it is not there whole. */
-  readPart(slot: Slot, part: Part, target: Float32Array): void {
+  readPart(slot: Slot, part: string, target: Float32Array): void {
     const bytes = bytesOf(target);
     let offset = 0;
     const rows = this.#sql.exec<{ data: ArrayBuffer }>(
@@ -411,6 +405,7 @@ export class SessionStore {
         samples: number;
         engines: string;
         clamped: number;
+        lr: number | null;
         time: number;
       }>(`SELECT * FROM metric WHERE ${condition}`, ...bindings)
       .toArray()
@@ -424,6 +419,7 @@ export class SessionStore {
         tables: {},
         engines: JSON.parse(row.engines) as Record<string, number>,
         clamped: row.clamped,
+        lr: row.lr,
         time: row.time,
       }));
   }
@@ -520,19 +516,20 @@ export class SessionStore {
   }
 
   #writeCheckpoint(parameters: ParameterState): void {
-    for (const part of PARTS) this.#writePart("latest", part, parameters[part]);
+    for (const [part, values] of Object.entries(parameters)) this.#writePart("latest", part, values);
     this.#sql.exec("DELETE FROM log");
   }
 
-  #restoreBest(): void {
-    this.#sql.exec("DELETE FROM checkpoint WHERE slot = 'latest' AND part = 'weights'");
+  #restoreBest(part: string): void {
+    this.#sql.exec("DELETE FROM checkpoint WHERE slot = 'latest' AND part = ?", part);
     this.#sql.exec(
       `INSERT INTO checkpoint (slot, part, piece, data)
-       SELECT 'latest', part, piece, data FROM checkpoint WHERE slot = 'best' AND part = 'weights'`,
+       SELECT 'latest', ?, piece, data FROM checkpoint WHERE slot = 'best' AND part = 'weights'`,
+      part,
     );
   }
 
-  #writePart(slot: Slot, part: Part, values: Float32Array): void {
+  #writePart(slot: Slot, part: string, values: Float32Array): void {
     this.#sql.exec("DELETE FROM checkpoint WHERE slot = ? AND part = ?", slot, part);
     let piece = 0;
     for (const data of cutPieces(bytesOf(values))) {
@@ -542,10 +539,12 @@ export class SessionStore {
 
   #writeMetric(metric: MetricRow): void {
     this.#sql.exec(
-      `INSERT INTO metric (work, step, epoch, loss, metrics, samples, engines, clamped, time) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+      `INSERT INTO metric (work, step, epoch, loss, metrics, samples, engines, clamped, lr, time)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
        ON CONFLICT (work, step) DO UPDATE SET
          epoch = excluded.epoch, loss = excluded.loss, metrics = excluded.metrics,
-         samples = excluded.samples, engines = excluded.engines, clamped = excluded.clamped, time = excluded.time`,
+         samples = excluded.samples, engines = excluded.engines, clamped = excluded.clamped, lr = excluded.lr,
+         time = excluded.time`,
       metric.work,
       metric.step,
       metric.epoch,
@@ -554,6 +553,7 @@ export class SessionStore {
       metric.samples,
       JSON.stringify(metric.engines),
       metric.clamped,
+      metric.lr,
       metric.time,
     );
     if (Object.keys(metric.tables).length === 0) return;

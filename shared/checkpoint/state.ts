@@ -65,7 +65,8 @@ export function prolong(
       `it has done ${state.step} steps of ${plan.totalSteps}: there is nothing left to do without more epochs or steps`,
     );
   }
-  const latest = parts.find(({ name }) => name === "latest.weights");
+  const ended = before.average === undefined ? "latest.weights" : "latest.average";
+  const latest = parts.find(({ name }) => name === ended);
   if (isOver && state.weightsHash !== null && state.weightsHash !== latest?.sha256) {
     throw new CheckpointError(
       "checkpoint-mismatch",

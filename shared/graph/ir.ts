@@ -88,6 +88,8 @@ export interface OpAttributes {
   ArgMax: { readonly axis: number };
   /** int32 [...] → float32 [..., depth] of zeros and ones; an index outside [0, depth) gives a row of zeros. */
   OneHot: { readonly depth: number };
+  /** int32 → float32, or float32 → int32 without its fraction: masks as numbers, and numbers as indices. No gradient. */
+  Cast: { readonly to: DType };
   /** −1 at most once; 0 copies the input's dimension. */
   Reshape: { readonly shape: readonly number[] };
   Transpose: { readonly perm: readonly number[] };

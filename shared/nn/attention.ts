@@ -43,16 +43,11 @@ function keyMask(to: GraphWriter, name: string, length: number): ValueId {
   return to.emit("Reshape", [hidden], { shape: [-1, 1, 1, length] });
 }
 
-/** Number `index` of three values that are stacked along the first axis: exact, for the others are times 0. */
+/** Number `index` of three values that are stacked along the first axis. */
 function third(to: GraphWriter, stack: ValueId, index: number): ValueId {
-  const rank = to.shapeOf(stack).length;
-  const ones = to.emit("Expand", [to.constant(1)], { shape: [3, 3] });
-  const triangle = to.emit("Trilu", [ones], { upper: false });
-  const count = to.emit("ReduceSum", [triangle], { axes: [1], keepdims: true }); // 1, 2, 3
-  const distance = to.emit("Abs", [to.emit("Sub", [count, to.constant(index + 1)], {})], {});
-  const isChosen = to.emit("Sub", [to.constant(1), to.emit("Sign", [distance], {})], {});
-  const chosen = to.emit("Reshape", [isChosen], { shape: [3, ...Array.from({ length: rank - 1 }, () => 1)] });
-  return to.emit("ReduceSum", [to.emit("Mul", [stack, chosen], {})], { axes: [0], keepdims: false });
+  const part = to.emit("Slice", [stack], { starts: [index], ends: [index + 1], axes: [0], steps: [1] });
+  const [, , ...rest] = to.shapeOf(stack);
+  return to.emit("Reshape", [part], { shape: [-1, ...rest] }); // [N, H, T, d]
 }
 
 /**

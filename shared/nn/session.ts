@@ -1,5 +1,6 @@
 /** `defineSession` and the data that goes into it, with sensible defaults. */
 
+import type { Graph, Parameter } from "../graph/ir.ts";
 import type {
   ColumnSpec,
   EarlyStopping,
@@ -7,10 +8,17 @@ import type {
   HostedData,
   InputBinding,
   LocalData,
-  OptimizerOptions,
   SessionData,
   SessionDefinition,
 } from "../session/definition.ts";
+import {
+  type Averaging,
+  type Clipping,
+  DEFAULT_GROUP,
+  type GroupOptions,
+  type OptimizerOptions,
+} from "../session/optimizer.ts";
+import type { Schedule } from "../session/schedule.ts";
 import { buildGraph, type ModelDescription } from "./build.ts";
 import { type NamedTensors, startFrom } from "./weights.ts";
 
@@ -67,6 +75,14 @@ export interface SessionOptions extends ModelDescription {
   readonly dataLicence?: string;
   readonly modelLicence?: string;
   readonly optimizer: OptimizerOptions;
+  /** Parameters with values of their own, by a name for them: a parameter is of the first group that takes it. */
+  readonly groups?: Readonly<Record<string, GroupDescription>>;
+  /** Largest length, and largest value, of a step's mean gradient. */
+  readonly clipping?: Clipping;
+  /** The learning rate over time; it stays the optimizer's if left out. */
+  readonly schedule?: Schedule;
+  /** Keeps an exponential moving average of the weights: held-out samples are measured on it, and the session ends with it. */
+  readonly average?: Averaging;
   readonly data: SessionData;
   readonly batchSize: number;
   readonly microBatch?: number;
@@ -81,11 +97,30 @@ export interface SessionOptions extends ModelDescription {
   readonly visibility?: "public" | "private";
 }
 
+/** Which parameters a group has, and where they differ from the optimizer's values. */
+export interface GroupDescription extends GroupOptions {
+  /** Such as `optim.biasesAndNorms`, or `({ name }) => name.startsWith("head.")`. */
+  readonly parameters: (parameter: Pick<Parameter, "name" | "shape">) => boolean;
+}
+
+/** The graph with each parameter's group written beside it. */
+function groupParameters(graph: Graph, groups: Readonly<Record<string, GroupDescription>>): Graph {
+  const entries = Object.entries(groups);
+  const parameters = graph.parameters.map((parameter) => {
+    const group = entries.find(([, { parameters: takes }]) => takes(parameter))?.[0] ?? DEFAULT_GROUP;
+    return group === DEFAULT_GROUP ? parameter : { ...parameter, group };
+  });
+  return { ...graph, parameters };
+}
+
+const withoutSelector = ({ parameters: _, ...values }: GroupDescription): GroupOptions => values;
+
 /** A whole session as one serialisable value. Throws GraphError where model, input and loss do not fit together. */
 export function defineSession(options: SessionOptions): SessionDefinition {
   const { title, description = "", contact = "", dataLicence = "", modelLicence = "" } = options;
-  const { optimizer, data, batchSize, epochs, earlyStopping } = options;
+  const { optimizer, groups, clipping, schedule, average, data, batchSize, epochs, earlyStopping } = options;
   const { microBatch = 32, maxSteps = null, seed = 0, codec = "fixed32", visibility = "public" } = options;
+  const built = options.weights === undefined ? buildGraph(options) : startFrom(buildGraph(options), options.weights);
   return {
     format: 1,
     title,
@@ -93,8 +128,14 @@ export function defineSession(options: SessionOptions): SessionDefinition {
     contact,
     dataLicence,
     modelLicence,
-    graph: options.weights === undefined ? buildGraph(options) : startFrom(buildGraph(options), options.weights),
+    graph: groups === undefined ? built : groupParameters(built, groups),
     optimizer,
+    ...(groups === undefined
+      ? {}
+      : { groups: Object.fromEntries(Object.entries(groups).map(([name, group]) => [name, withoutSelector(group)])) }),
+    ...(clipping === undefined ? {} : { clipping }),
+    ...(schedule === undefined ? {} : { schedule }),
+    ...(average === undefined ? {} : { average }),
     data,
     batchSize,
     microBatch,

@@ -36,6 +36,11 @@ function required(inputs: FoldArguments["inputs"], index: number): Constant {
   return input;
 }
 
+/** Throws GraphError `budget` before room is made for as many numbers as a file says. */
+export function requireRoom(count: number): void {
+  if (!(count <= MAX_FOLDED)) throw new GraphError("budget", `${count} numbers are over ${MAX_FOLDED}`);
+}
+
 /** Room for a constant of `shape`. Throws GraphError `budget`. */
 function room(shape: readonly number[]): Float64Array {
   const size = sizeOf(shape);
@@ -72,6 +77,13 @@ export function floatAttribute(attributes: FoldArguments["attributes"], name: st
   const held = attributes.get(name);
   if (held === undefined) return fallback;
   if (held.kind !== "float") throw structure(`attribute ${name} is no number`);
+  return held.value;
+}
+
+export function stringAttribute(attributes: FoldArguments["attributes"], name: string, fallback: string): string {
+  const held = attributes.get(name);
+  if (held === undefined) return fallback;
+  if (held.kind !== "string") throw structure(`attribute ${name} is no text`);
   return held.value;
 }
 
@@ -129,6 +141,20 @@ const divide: Compute = (a, b) => {
   if (isBatch(a) && !Number.isInteger(quotient))
     throw structure("a part of the batch is not a whole number of samples");
   return quotient;
+};
+
+/** Any number of inputs, two by two. */
+const chain =
+  (combine: Fold): Fold =>
+  ({ inputs, attributes }) =>
+    inputs
+      .map((_, index) => required(inputs, index))
+      .reduce((held, next) => combine({ inputs: [held, next], attributes }));
+
+/** With the divisor's sign, or with `fmod` the dividend's. */
+const modulo: Fold = (args) => {
+  const isC = intAttribute(args.attributes, "fmod", 0) !== 0;
+  return elementwise(isC ? (a, b) => a % b : (a, b) => ((a % b) + b) % b)(args);
 };
 
 const unary =
@@ -240,10 +266,8 @@ const slice: Fold = ({ inputs }) => {
   return result;
 };
 
-const cast: Fold = ({ inputs, attributes }) => {
-  const x = required(inputs, 0);
-  const dtype = dtypeOf(intAttribute(attributes, "to", 0));
-  if (dtype === null) throw structure("Cast to an element type that is not read");
+/** In another kind of number. Throws GraphError `structure` where one would depend on the size of the batch. */
+export function castTo(x: Constant, dtype: Constant["dtype"]): Constant {
   if (dtype === "float" && x.data.some(isBatch) && x.dtype === "int") {
     throw structure("a number would depend on the size of the batch");
   }
@@ -253,6 +277,12 @@ const cast: Fold = ({ inputs, attributes }) => {
     bool: (value) => (value === 0 ? 0 : 1),
   };
   return { dtype, shape: x.shape, data: x.data.map(convert[dtype]) };
+}
+
+const cast: Fold = ({ inputs, attributes }) => {
+  const dtype = dtypeOf(intAttribute(attributes, "to", 0));
+  if (dtype === null) throw structure("Cast to an element type that is not read");
+  return castTo(required(inputs, 0), dtype);
 };
 
 const where: Fold = ({ inputs }) => {
@@ -350,10 +380,10 @@ export const FOLDS: Readonly<Record<string, Fold>> = {
   Sub: elementwise((a, b) => a - b),
   Mul: elementwise((a, b) => a * b),
   Div: elementwise(divide),
-  Mod: elementwise((a, b) => ((a % b) + b) % b),
+  Mod: modulo,
   Pow: elementwise((a, b) => a ** b),
-  Max: elementwise(Math.max),
-  Min: elementwise(Math.min),
+  Max: chain(elementwise(Math.max)),
+  Min: chain(elementwise(Math.min)),
   Equal: elementwise((a, b) => (a === b ? 1 : 0), "bool"),
   Less: elementwise((a, b) => (a < b ? 1 : 0), "bool"),
   LessOrEqual: elementwise((a, b) => (a <= b ? 1 : 0), "bool"),

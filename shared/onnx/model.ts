@@ -55,7 +55,7 @@ export interface OnnxModel {
   readonly nodes: readonly OnnxNode[];
 }
 
-export const OPSETS = { least: 13, most: 18 } as const;
+export const OPSETS = { least: 13, most: 21 } as const;
 
 /** Bytes of a file; 3 million parameters in float64 are 24 MB. */
 export const MAX_MODEL_BYTES = 64_000_000;

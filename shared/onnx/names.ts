@@ -1,7 +1,7 @@
 /**
  * Names of parameters. Exporters keep PyTorch's, except where they rewrite a weight: a Linear without a bias, or one that
- * follows more than two axes, becomes a product with a transposed matrix of a made-up name. A state_dict gives them back, by
- * equal values.
+ * follows more than two axes, becomes a product with a transposed matrix of a made-up name, and a norm's scale gets further
+ * axes of size 1. A state_dict gives them back, by equal values.
  */
 
 import { sameShape } from "../graph/tensor.ts";
@@ -9,16 +9,20 @@ import type { NamedTensor, NamedTensors } from "../nn/weights.ts";
 
 export interface Renamed {
   readonly name: string;
+  /** As the state_dict has it. */
+  readonly shape: readonly number[];
   /** Whether the state_dict has the matrix with rows and columns exchanged. */
   readonly isTransposed: boolean;
 }
 
 const MAX_NAME = 100;
 
-/** Whether two tensors are the same numbers in float32, `b` read with rows and columns exchanged if asked. */
+const withoutOnes = (shape: readonly number[]): number[] => shape.filter((size) => size !== 1);
+
+/** Whether two tensors are the same numbers in float32, up to axes of size 1, `b` read with rows and columns exchanged if asked. */
 function isEqual(a: NamedTensor, b: NamedTensor, transposed: boolean): boolean {
   const shape = transposed ? [...b.shape].reverse() : b.shape;
-  if (!sameShape(a.shape, shape)) return false;
+  if (!sameShape(withoutOnes(a.shape), withoutOnes(shape))) return false;
   const columns = a.shape[1] ?? 1;
   const rows = a.shape[0] ?? 1;
   for (let at = 0; at < a.values.length; at++) {
@@ -53,11 +57,11 @@ export class Names {
         for (const isTransposed of tensor.shape.length === 2 ? [false, true] : [false]) {
           if (!isEqual(tensor, other, isTransposed)) continue;
           this.#free.delete(candidate);
-          return { name: this.#unique(candidate), isTransposed };
+          return { name: this.#unique(candidate), shape: other.shape, isTransposed };
         }
       }
     }
-    return { name: this.#unique(name), isTransposed: false };
+    return { name: this.#unique(name), shape: tensor.shape, isTransposed: false };
   }
 
   /** Printable and not too long, whatever the file says. */

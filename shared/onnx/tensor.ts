@@ -54,6 +54,8 @@ const ELEMENTS: Readonly<Record<number, Element>> = {
   1: { dtype: "float", bytes: 4, read: (view, at) => view.getFloat32(at, true), field: 4 },
   2: { dtype: "int", bytes: 1, read: (view, at) => view.getUint8(at), field: 5 },
   3: { dtype: "int", bytes: 1, read: (view, at) => view.getInt8(at), field: 5 },
+  4: { dtype: "int", bytes: 2, read: (view, at) => view.getUint16(at, true), field: 5 },
+  5: { dtype: "int", bytes: 2, read: (view, at) => view.getInt16(at, true), field: 5 },
   6: { dtype: "int", bytes: 4, read: (view, at) => view.getInt32(at, true), field: 5 },
   7: { dtype: "int", bytes: 8, read: (view, at) => Number(view.getBigInt64(at, true)), field: 7 },
   9: { dtype: "bool", bytes: 1, read: (view, at) => (view.getUint8(at) === 0 ? 0 : 1), field: 5 },
@@ -65,6 +67,8 @@ const ELEMENTS: Readonly<Record<number, Element>> = {
     fromInteger: half,
   },
   11: { dtype: "float", bytes: 8, read: (view, at) => view.getFloat64(at, true), field: 10 },
+  12: { dtype: "int", bytes: 4, read: (view, at) => view.getUint32(at, true), field: 11 },
+  13: { dtype: "int", bytes: 8, read: (view, at) => Number(view.getBigUint64(at, true)), field: 11 },
   16: {
     dtype: "float",
     bytes: 2,
@@ -121,7 +125,7 @@ export function parseTensor(bytes: Uint8Array, what: string, allowance: Allowanc
     else if (field === 13 || (field === 14 && content.kind === "integer" && content.value === EXTERNAL)) {
       throw new GraphError("structure", `${what}: its numbers are in another file; save the model as one file`);
     } else if (content.kind === "integer") {
-      if (field === 5 || field === 7) append(singles, content.value, what);
+      if (field === 5 || field === 7 || field === 11) append(singles, content.value, what);
     } else {
       const held = segments.get(field) ?? [];
       append(held, content.bytes, what);

@@ -4,25 +4,10 @@
  */
 
 import type { Graph } from "../graph/ir.ts";
+import type { Averaging, Clipping, GroupOptions, OptimizerOptions } from "./optimizer.ts";
+import type { Schedule } from "./schedule.ts";
 
 export type GradientCodec = "fixed32" | "fixed16";
-
-/** Adam as in PyTorch: bias correction, eps outside the root. https://pytorch.org/docs/stable/generated/torch.optim.Adam.html */
-export interface AdamOptions {
-  readonly kind: "adam";
-  readonly lr: number;
-  readonly beta1: number;
-  readonly beta2: number;
-  readonly eps: number;
-}
-
-/** Plain gradient descent: w ← w − lr · ∂L/∂w. */
-export interface SgdOptions {
-  readonly kind: "sgd";
-  readonly lr: number;
-}
-
-export type OptimizerOptions = AdamOptions | SgdOptions;
 
 /** One array of a data set or of a client's own data. `shape` is one sample's. */
 export interface ColumnSpec {
@@ -84,6 +69,14 @@ export interface SessionDefinition {
   readonly modelLicence: string;
   readonly graph: Graph;
   readonly optimizer: OptimizerOptions;
+  /** Values of their own for the groups that the graph's parameters name; absent where all are of one. */
+  readonly groups?: Readonly<Record<string, GroupOptions>>;
+  /** Absent where gradients are taken as they are. */
+  readonly clipping?: Clipping;
+  /** Absent where the learning rate stays. */
+  readonly schedule?: Schedule;
+  /** Absent where no average of weights is kept. */
+  readonly average?: Averaging;
   readonly data: SessionData;
   /** Samples of a global batch: one optimizer step. */
   readonly batchSize: number;
@@ -109,6 +102,10 @@ export interface SessionDefinition {
 /** Largest values a coordinator accepts; a refusal states the figure. */
 export const SESSION_LIMITS = {
   parameters: 3_000_000,
+  /** Memory of weights, optimizer state and sums: what Adam takes for the most parameters. */
+  optimizerBytes: 60_200_000,
+  /** Parameter groups. */
+  groups: 32,
   nodes: 2_000,
   definitionBytes: 1_000_000,
   batchSize: 65_536,

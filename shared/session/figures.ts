@@ -61,6 +61,8 @@ export const heldOutFigureNames = (graph: Pick<Graph, "outputs">): string[] => [
 /** Figures of which more is better; of the loss and of all others, less is. */
 const GAINS = /^(auc|correct|r2|top\d+)$/;
 
+export const isGain = (name: string): boolean => GAINS.test(name);
+
 /** Whether a figure is better than another by more than `change`. */
 export const isBetter = (name: string, value: number, than: number, change: number): boolean =>
-  GAINS.test(name) ? value > than + change : value < than - change;
+  isGain(name) ? value > than + change : value < than - change;

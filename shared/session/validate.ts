@@ -13,17 +13,14 @@ import { SESSION_LIMITS } from "./definition.ts";
 import { SessionError } from "./errors.ts";
 import { heldOutFigureNames } from "./figures.ts";
 import { requireDistinct } from "./manifest.ts";
+import { averageSchema, clippingSchema, DEFAULT_GROUP, groupSchema, optimizerSchema } from "./optimizer.ts";
 import { microBatchesPerStep, planRun, type RunPlan } from "./plan.ts";
+import { momentumOf, rulesOf, scheduleSchema } from "./schedule.ts";
 import { binding, column, count, datasetName, describeIssue, finite, range } from "./schemas.ts";
 
 const positive = v.pipe(count, v.minValue(1));
 const uint32 = v.pipe(count, v.maxValue(0xffffffff));
 const rate = v.pipe(finite, v.minValue(0));
-const fraction = v.pipe(
-  finite,
-  v.minValue(0),
-  v.check((value) => value < 1, "must be below 1"),
-);
 const bindings = v.record(v.pipe(v.string(), v.maxLength(128)), binding);
 
 const note = v.pipe(v.string(), v.maxLength(SESSION_LIMITS.noteCharacters));
@@ -37,10 +34,19 @@ const definitionSchema = v.strictObject({
   dataLicence: note,
   modelLicence: note,
   graph: v.unknown(),
-  optimizer: v.variant("kind", [
-    v.strictObject({ kind: v.literal("adam"), lr: rate, beta1: fraction, beta2: fraction, eps: rate }),
-    v.strictObject({ kind: v.literal("sgd"), lr: rate }),
-  ]),
+  optimizer: optimizerSchema,
+  groups: v.exactOptional(
+    v.pipe(
+      v.record(v.pipe(v.string(), v.minLength(1), v.maxLength(64)), groupSchema),
+      v.check(
+        (groups) => Object.keys(groups).length <= SESSION_LIMITS.groups,
+        `at most ${SESSION_LIMITS.groups} groups`,
+      ),
+    ),
+  ),
+  clipping: v.exactOptional(clippingSchema),
+  schedule: v.exactOptional(scheduleSchema),
+  average: v.exactOptional(averageSchema),
   data: v.variant("source", [
     v.strictObject({
       source: v.literal("dataset"),
@@ -103,7 +109,9 @@ export function parseDefinition(value: unknown, budget: GraphBudget): SessionDef
   limit("steps", plan.totalSteps, 0xffffff);
   checkInitialWeights(definition);
   checkBindings(definition);
+  checkGroups(definition);
   checkEarlyStopping(definition, plan);
+  checkSchedule(definition, plan);
   if (data.source === "local") checkColumns(definition, data.columns);
   return definition;
 }
@@ -180,19 +188,51 @@ function checkBindings({ graph, data }: SessionDefinition): void {
   }
 }
 
-/** Early stopping looks at something that is measured. */
-function checkEarlyStopping({ earlyStopping, graph }: SessionDefinition, { validationSamples }: RunPlan): void {
-  if (earlyStopping === undefined) return;
-  if (validationSamples === 0) {
-    throw new SessionError("bad-definition", "earlyStopping: no samples are held out, give data.validation a range");
+/** The groups that the parameters name are the ones that have values of their own. */
+function checkGroups({ graph, groups = {} }: SessionDefinition): void {
+  const named = new Set(graph.parameters.map(({ group = DEFAULT_GROUP }) => group));
+  for (const name of named) {
+    if (name !== DEFAULT_GROUP && !Object.hasOwn(groups, name)) {
+      throw new SessionError("bad-definition", `groups: a parameter is of the group ${name}, which is not described`);
+    }
+  }
+  for (const name of Object.keys(groups)) {
+    if (!named.has(name)) throw new SessionError("bad-definition", `groups.${name}: no parameter is of this group`);
+  }
+}
+
+/** What is looked at is measured: some samples are held out, and there is such a figure. */
+function requireMeasured(where: string, metric: string, { graph }: SessionDefinition, plan: RunPlan): void {
+  if (plan.validationSamples === 0) {
+    throw new SessionError("bad-definition", `${where}: no samples are held out, give data.validation a range`);
   }
   const known = ["loss", ...heldOutFigureNames(graph)];
-  if (!known.includes(earlyStopping.metric)) {
-    const { metric } = earlyStopping;
-    throw new SessionError(
-      "bad-definition",
-      `earlyStopping.metric: no figure ${metric}; there are ${known.join(", ")}`,
-    );
+  if (!known.includes(metric)) {
+    throw new SessionError("bad-definition", `${where}.metric: no figure ${metric}; there are ${known.join(", ")}`);
+  }
+}
+
+function checkEarlyStopping(definition: SessionDefinition, plan: RunPlan): void {
+  const { earlyStopping } = definition;
+  if (earlyStopping !== undefined) requireMeasured("earlyStopping", earlyStopping.metric, definition, plan);
+}
+
+/** A plateau is of something that is measured, and a momentum that moves is there. */
+function checkSchedule(definition: SessionDefinition, plan: RunPlan): void {
+  const { schedule, optimizer } = definition;
+  if (schedule === undefined) return;
+  const rules = rulesOf(schedule);
+  for (const rule of rules) {
+    if (rule.kind === "plateau") requireMeasured("schedule", rule.metric, definition, plan);
+    if (rule.kind === "oneCycle" && rule.cycleMomentum && momentumOf(optimizer) === null) {
+      throw new SessionError(
+        "bad-definition",
+        `schedule: one-cycle moves the momentum, and ${optimizer.kind} has none here: set cycleMomentum to false`,
+      );
+    }
+  }
+  if (rules.filter(({ kind }) => kind === "plateau").length > 1) {
+    throw new SessionError("bad-definition", "schedule: at most one rule may look for a plateau");
   }
 }
 

@@ -15,6 +15,7 @@ const RECORD: readonly Measurement[] = [
     metrics: { correct: 0.25 },
     samples: 64,
     engines: { wasm: 64 },
+    lr: 0.5,
     time: TIME,
   },
   {
@@ -25,6 +26,7 @@ const RECORD: readonly Measurement[] = [
     metrics: { correct: 0.75 },
     samples: 32,
     engines: { webgpu: 32 },
+    lr: 0.25,
     time: TIME + 1,
   },
   {
@@ -35,12 +37,22 @@ const RECORD: readonly Measurement[] = [
     metrics: { correct: 1 },
     samples: null,
     engines: {},
+    lr: null,
     time: TIME + 2,
   },
 ];
 
 it("a record is read page by page, evaluations after the step that they were made after", async () => {
-  const step = (number: number) => ({ step: number, epoch: 0, loss: 1, metrics: {}, samples: 1, engines: {}, time: 0 });
+  const step = (number: number) => ({
+    step: number,
+    epoch: 0,
+    loss: 1,
+    metrics: {},
+    samples: 1,
+    engines: {},
+    lr: null,
+    time: 0,
+  });
   const evaluations = [
     { work: "validate", step: 2, loss: 1, metrics: {}, time: 0 },
     { work: "test", step: 4, loss: 1, metrics: {}, tables: { confusion: [1, 0, 2, 3] }, time: 0 },
@@ -66,10 +78,10 @@ it("a record is read page by page, evaluations after the step that they were mad
 
 it("CSV has a line for each measurement and a column for each metric", () => {
   expect(encodeCsv(RECORD)).toBe(
-    `split,step,epoch,loss,correct,samples,time
-train,1,0,0.5,0.25,64,2026-01-02T03:04:05.678Z
-train,200,1,,0.75,32,2026-01-02T03:04:05.679Z
-validation,300,,0.125,1,,2026-01-02T03:04:05.680Z
+    `split,step,epoch,lr,loss,correct,samples,time
+train,1,0,0.5,0.5,0.25,64,2026-01-02T03:04:05.678Z
+train,200,1,0.25,,0.75,32,2026-01-02T03:04:05.679Z
+validation,300,,,0.125,1,,2026-01-02T03:04:05.680Z
 `,
   );
 });
@@ -77,7 +89,7 @@ validation,300,,0.125,1,,2026-01-02T03:04:05.680Z
 it("names of metrics that are formulas or hold quotes and line breaks stay text in one cell", () => {
   const hostile = { ...RECORD[0], metrics: { '=HYPERLINK("http://x",\n"y")': 1 } };
   expect(encodeCsv([hostile]).split("\n")[0]).toBe(
-    `split,step,epoch,loss,"'=HYPERLINK(""http://x"", ""y"")",samples,time`,
+    `split,step,epoch,lr,loss,"'=HYPERLINK(""http://x"", ""y"")",samples,time`,
   );
 });
 
@@ -102,8 +114,13 @@ describe("TensorBoard's event files", () => {
     const events = readEvents(encodeEvents(RECORD));
     expect(events).toEqual([
       { wallTime: TIME / 1000, step: 0, version: "brain.Event:2", scalars: {} },
-      { wallTime: TIME / 1000, step: 1, version: "", scalars: { "loss/train": 0.5, "correct/train": 0.25 } },
-      { wallTime: (TIME + 1) / 1000, step: 200, version: "", scalars: { "correct/train": 0.75 } },
+      {
+        wallTime: TIME / 1000,
+        step: 1,
+        version: "",
+        scalars: { "loss/train": 0.5, "correct/train": 0.25, "lr/train": 0.5 },
+      },
+      { wallTime: (TIME + 1) / 1000, step: 200, version: "", scalars: { "correct/train": 0.75, "lr/train": 0.25 } },
       {
         wallTime: (TIME + 2) / 1000,
         step: 300,

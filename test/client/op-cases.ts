@@ -261,6 +261,15 @@ export const CASES: { readonly [Op in OpName]: readonly Case<Op>[] } = {
     integer: true as const,
     values: (v: number) => Math.floor(v * 6 + 4),
   })),
+  Cast: [[5], [2, 3], []].flatMap((shape) => [
+    {
+      shapes: [shape],
+      attributes: { to: "float32" as const },
+      integer: true as const,
+      values: (v: number) => Math.floor(v * 60_000),
+    },
+    { shapes: [shape], attributes: { to: "int32" as const }, values: (v: number) => v * 3 },
+  ]),
   Reshape: reshapes,
   Transpose: (
     [

@@ -1,6 +1,7 @@
 /** A small session for the SDK's tests: y = x·w with two features, squared error, twelve samples to train on. */
 
 import type { Graph } from "../../shared/graph/ir.ts";
+import { optim } from "../../shared/nn/index.ts";
 import type { ColumnSpec, SessionDefinition } from "../../shared/session/definition.ts";
 import { buildDataset } from "./sdk-fake.ts";
 
@@ -35,7 +36,7 @@ const BASE = {
   dataLicence: "",
   modelLicence: "",
   graph: GRAPH,
-  optimizer: { kind: "sgd", lr: 0.1 },
+  optimizer: optim.sgd({ lr: 0.1 }),
   batchSize: 10,
   microBatch: 4,
   epochs: 5,

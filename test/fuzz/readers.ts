@@ -30,6 +30,7 @@ import { GraphError } from "../../shared/graph/error.ts";
 import { initialize } from "../../shared/graph/initialize.ts";
 import { buildGraph, defineSession, localData, loss, nn, optim } from "../../shared/nn/index.ts";
 import { onnxModule } from "../../shared/onnx/module.ts";
+import { dtypeOf } from "../../shared/onnx/tensor.ts";
 import { threefry2x32 } from "../../shared/random/index.ts";
 import { canonicalJson } from "../../shared/session/canonical.ts";
 
@@ -96,6 +97,7 @@ const history = [1, 2].map((step) => {
     samples: 8,
     engines,
     clamped: 0,
+    lr: 0.01,
     time: 7,
   } as const;
 });
@@ -138,11 +140,23 @@ export const SUBJECTS: Readonly<Record<string, Subject>> = {
   onnx: {
     read(bytes) {
       const model = onnxModule(bytes);
-      const shape = model.model.inputs[0]?.shape ?? [null, 3];
-      const input = shape.slice(1).map((size) => Math.min(size ?? 3, 64));
-      buildGraph({ model, loss: loss.mse(), input });
+      const input = model.model.inputs.map(({ name, type, shape }) => {
+        const sizes = (shape ?? [null, 3]).slice(1).map((size) => Math.min(size ?? 3, 64));
+        const dtype = type === 0 || dtypeOf(type) === "float" ? ("float32" as const) : ("int32" as const);
+        return [name, { dtype, shape: sizes }] as const;
+      });
+      buildGraph({ model, loss: loss.mse(), input: Object.fromEntries(input) });
     },
-    seeds: ["mlp", "residual", "rows", "batch-norm", "activations"].map(fixture),
+    seeds: [
+      "mlp",
+      "residual",
+      "rows",
+      "batch-norm",
+      "activations",
+      "convolutions",
+      "attention",
+      "transformer-batch-1",
+    ].map(fixture),
     refusals: [GraphError],
   },
   safetensors: {

@@ -7,7 +7,7 @@ import { readFileSync } from "node:fs";
 import type { Contribution, MicroBatch } from "../../client/engine/engine.ts";
 import { createWasmEngine } from "../../client/engine/node/engine.ts";
 import { StepAggregate } from "../../coordinator/aggregate/index.ts";
-import { createKernels, LocalParameterShard } from "../../coordinator/optim/index.ts";
+import { createKernels, LocalParameterShard, updateRule } from "../../coordinator/optim/index.ts";
 import { advance, createRound, type Lease, type RoundEvent } from "../../coordinator/round/index.ts";
 import {
   advanceEnvelope,
@@ -17,8 +17,8 @@ import {
   encodeSums,
   magnitudeBits,
 } from "../../shared/codec/index.ts";
-import { differentiate, type Graph, initialize, parameterLength } from "../../shared/graph/index.ts";
-import type { OptimizerOptions } from "../../shared/session/definition.ts";
+import { differentiate, type Graph, givenWeights, initialize, parameterLength } from "../../shared/graph/index.ts";
+import type { OptimizerOptions } from "../../shared/session/optimizer.ts";
 import type { RunPlan } from "../../shared/session/plan.ts";
 
 export interface Program {
@@ -27,18 +27,20 @@ export interface Program {
   readonly plan: RunPlan;
   /** Inputs of micro-batch `index` of a step. */
   readonly microBatch: (step: number, index: number) => MicroBatch;
+  /** Is given the last weights. */
+  readonly finished?: (weights: Float32Array) => void;
 }
 
 /** The loss of every step, as the coordinator would record it. */
-export async function trainInProcess({ graph, optimizer, plan, microBatch }: Program): Promise<number[]> {
+export async function trainInProcess({ graph, optimizer, plan, microBatch, finished }: Program): Promise<number[]> {
   const parameters = parameterLength(graph);
   const blocks = blockCount(parameters);
   const bits = magnitudeBits("fixed32", Math.ceil(plan.batchSize / plan.microBatch));
   const module = new WebAssembly.Module(readFileSync(new URL("../../coordinator/optim/kernels.wasm", import.meta.url)));
-  const kernels = createKernels(module, parameters);
-  const shard = new LocalParameterShard({ kernels, optimizer, codec: "fixed32", bits, log: { append: () => {} } });
-  const weights = initialize(graph, 0);
-  shard.restore({ weights, m: new Float32Array(parameters), v: new Float32Array(parameters), step: 0 });
+  const rule = updateRule({ graph, optimizer });
+  const kernels = createKernels(module, parameters, rule.states);
+  const shard = new LocalParameterShard({ kernels, rule, codec: "fixed32", bits, log: { append: () => {} } });
+  shard.weights().set(initialize(graph, 0, givenWeights(graph)));
   const aggregate = new StepAggregate({ blocks, metrics: Object.keys(graph.outputs.metrics).length });
   const options = { graph: differentiate(graph, plan.microBatch), microBatch: plan.microBatch, seed: 0 };
   const engine = await createWasmEngine(options, 1);
@@ -85,7 +87,7 @@ export async function trainInProcess({ graph, optimizer, plan, microBatch }: Pro
         else {
           losses.push(aggregate.means()?.loss ?? Number.NaN);
           await shard.prepare(effect.step, { weight: aggregate.weight, maxima: aggregate.maxima });
-          done = await shard.commit(effect.step, 1);
+          done = await shard.commit(effect.step, { scale: 1, optimizers: [optimizer] });
           envelope = advanceEnvelope(envelope, aggregate.maxima, done) as Uint8Array<ArrayBuffer>;
         }
         aggregate.reset();
@@ -96,5 +98,6 @@ export async function trainInProcess({ graph, optimizer, plan, microBatch }: Pro
     }
   }
   await engine.dispose();
+  finished?.(shard.weights());
   return losses;
 }

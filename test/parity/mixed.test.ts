@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import type { GradientEngine, MicroBatch } from "../../client/engine/engine.ts";
 import { createWasmEngine } from "../../client/engine/node/engine.ts";
 import { createWebGpuEngine } from "../../client/engine/webgpu/engine.ts";
-import { createKernels, LocalParameterShard } from "../../coordinator/optim/index.ts";
+import { createKernels, LocalParameterShard, updateRule } from "../../coordinator/optim/index.ts";
 import {
   advanceEnvelope,
   announce,
@@ -41,15 +41,16 @@ async function differences(activation: () => Module): Promise<number[]> {
   const parameters = parameterLength(graph);
   const bits = magnitudeBits("fixed32", PER_STEP);
   const module = new WebAssembly.Module(readFileSync(new URL("../../coordinator/optim/kernels.wasm", import.meta.url)));
+  const optimizer = optim.adam({ lr: 1e-3 });
+  const rule = updateRule({ graph, optimizer });
   const shard = new LocalParameterShard({
-    kernels: createKernels(module, parameters),
-    optimizer: optim.adam({ lr: 1e-3 }),
+    kernels: createKernels(module, parameters, rule.states),
+    rule,
     codec: "fixed32",
     bits,
     log: { append: () => {} },
   });
-  const zeros = new Float32Array(parameters);
-  shard.restore({ weights: initialize(graph, 0), m: zeros, v: zeros, step: 0 });
+  shard.weights().set(initialize(graph, 0));
 
   const { images, labels } = readMnistTraining();
   const order = mnistBatches(STEPS);
@@ -102,7 +103,7 @@ async function differences(activation: () => Module): Promise<number[]> {
     shard.begin(exponents);
     shard.add(encodeSums(alone.sums, "fixed32"));
     await shard.prepare(step, { weight: alone.weight, maxima: alone.maxima });
-    envelope = advanceEnvelope(envelope, alone.maxima, await shard.commit(step, 1));
+    envelope = advanceEnvelope(envelope, alone.maxima, await shard.commit(step, { scale: 1, optimizers: [optimizer] }));
   }
   await wasm.dispose();
   await gpu.dispose();

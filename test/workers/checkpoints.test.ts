@@ -57,9 +57,12 @@ type Snapshot = NonNullable<Awaited<ReturnType<ReturnType<typeof stubOf>["snapsh
 const snapshotOf = async (id: string): Promise<Snapshot> => (await stubOf(id).snapshot()) as unknown as Snapshot;
 
 /** Everything that decides how a training goes on, with float arrays as bits. */
-function bitsOf({ state, ...parts }: Snapshot) {
+function bitsOf({ state, weights, states }: Snapshot) {
   const { step, version, stage, envelope, best, weightsHash, bestHash } = state;
-  const bits = Object.entries(parts).map(([name, values]) => [name, new Uint32Array(values.slice().buffer)]);
+  const bits = Object.entries({ weights, ...states }).map(([name, values]) => [
+    name,
+    new Uint32Array(values.slice().buffer),
+  ]);
   return { step, version, stage, envelope, best, weightsHash, bestHash, ...Object.fromEntries(bits) };
 }
 
@@ -266,8 +269,8 @@ describe("a checkpoint file", () => {
     expect(opened.head.parts.map(({ name, dtype }) => `${name} ${dtype}`)).toEqual([
       "envelope U8",
       "history U8",
-      "latest.m F32",
-      "latest.v F32",
+      "latest.exp_avg F32",
+      "latest.exp_avg_sq F32",
       "latest.weights F32",
     ]);
     expect(opened.head.session).toBe(id);
@@ -314,8 +317,9 @@ describe("a checkpoint file", () => {
       ...head,
       state: { ...head.state, ...change },
     });
+    const { groups: _, ...tiny } = tinySession();
     const wider = defineSession({
-      ...tinySession(),
+      ...tiny,
       model: nn.sequential(nn.linear(30, 3)),
       input: [30],
       loss: loss.crossEntropy(),
@@ -338,10 +342,13 @@ describe("a checkpoint file", () => {
         "part envelope has 2 bytes of U8, the session needs 1 of U8",
       ],
       [{ head: { ...head, definition: "{}" }, data }, "format"],
-      [without("latest.v"), "part latest.v is missing"],
+      [without("latest.exp_avg_sq"), "part latest.exp_avg_sq is missing"],
       [
         {
-          head: { ...head, parts: head.parts.map((part) => ({ ...part, name: part.name.replace(".v", ".w") })) },
+          head: {
+            ...head,
+            parts: head.parts.map((part) => ({ ...part, name: part.name.replace(".exp_avg_sq", ".w") })),
+          },
           data,
         },
         '"latest.w" is none',

@@ -1,45 +1,12 @@
 import { evictDurableObject } from "cloudflare:test";
 import { beforeAll, describe, expect, it } from "vitest";
 import { dataset, defineSession, loss, nn, optim } from "../../shared/nn/index.ts";
-import type { DatasetManifest } from "../../shared/session/dataset.ts";
 import type { EarlyStopping, SessionDefinition } from "../../shared/session/definition.ts";
-import {
-  type Assign,
-  asAdmin,
-  createSession,
-  FakeClient,
-  type FakeSample,
-  request,
-  stubOf,
-  takePart,
-} from "./fleet.ts";
+import { type Assign, createSession, FakeClient, type FakeSample, request, stubOf, takePart } from "./fleet.ts";
+import { HELD_OUT, pushHeldOut, TRAIN } from "./held-out.ts";
 
-const TRAIN = 16;
-const HELD_OUT = 8;
 /** Held-out loss after each epoch: the third is best, and the two after it are no better. */
 const LOSSES = [4, 3, 1, 1.5, 2, 0.5, 0.25];
-
-async function pushDataset(): Promise<void> {
-  const samples = TRAIN + HELD_OUT;
-  const bytes = new Uint8Array(samples * 5);
-  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
-  const hash = Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
-  expect((await request(`/api/chunks/${hash}`, asAdmin({ method: "PUT", body: bytes }))).ok).toBe(true);
-  const manifest: DatasetManifest = {
-    format: 1,
-    name: "held-out",
-    samples,
-    chunkSamples: samples,
-    columns: [
-      { name: "x", dtype: "uint8", shape: [1] },
-      { name: "y", dtype: "int32", shape: [] },
-    ],
-    splits: { train: [0, samples] },
-    chunks: [hash],
-  };
-  const pushed = await request("/api/datasets/held-out", asAdmin({ method: "PUT", body: JSON.stringify(manifest) }));
-  expect(pushed.ok).toBe(true);
-}
 
 const sessionWith = (earlyStopping: Partial<EarlyStopping>): SessionDefinition =>
   defineSession({
@@ -92,7 +59,7 @@ const BEST = 3 * STEPS_PER_EPOCH;
 const STOPPED = 5 * STEPS_PER_EPOCH;
 
 describe("early stopping", () => {
-  beforeAll(pushDataset);
+  beforeAll(pushHeldOut);
 
   it("ends the run after two evaluations without a gain, with the best weights", async () => {
     const { state, weights, held, result, evaluated } = await train(sessionWith({}));

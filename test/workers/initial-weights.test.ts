@@ -23,7 +23,7 @@ async function sha256(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
 async function session(
   change: (weights: Float32Array<ArrayBuffer>) => Float32Array<ArrayBuffer> = (weights) => weights,
 ) {
-  const { graph: _graph, ...rest } = tinySession();
+  const { graph: _graph, groups: _groups, ...rest } = tinySession();
   const defined = defineSession({
     ...rest,
     model: nn.sequential(known, nn.relu(), nn.linear(12, 3)),

@@ -60,7 +60,9 @@ function clampedRows(
   const [first, last] = [0, depth - 1].map((value) => to.initializer(Int32Array.of(value), []));
   to.node("Clip", [indices, first, last], row);
   to.node("Equal", [row, indices], same);
-  to.node("Reshape", [same, to.integers([...shape, ...rows.slice(shape.length).map(() => 1)])], exists);
+  const axes = rows.map((_, axis) => axis).slice(shape.length);
+  if (axes.length === 0) return { row, exists: same };
+  to.node("Unsqueeze", [same, to.integers(axes)], exists);
   return { row, exists };
 }
 
@@ -108,7 +110,7 @@ export const ONNX_OPS: { readonly [Op in OpName]: Lowering<Op> } = {
   OneHot({ to, inputs: [x], types: [{ shape }], output, attributes: { depth } }) {
     const column = to.fresh();
     const equal = to.fresh();
-    to.node("Reshape", [x, to.integers([...shape, 1])], column);
+    to.node("Unsqueeze", [x, to.integers([shape.length])], column);
     to.node(
       "Equal",
       [
@@ -122,6 +124,8 @@ export const ONNX_OPS: { readonly [Op in OpName]: Lowering<Op> } = {
     );
     to.node("Cast", [equal], output, { to: { int: 1 } });
   },
+  Cast: ({ to, inputs, output, attributes }) =>
+    to.node("Cast", inputs, output, { to: { int: attributes.to === "int32" ? 6 : 1 } }),
   Reshape: ({ to, inputs: [x], output, type }) => to.node("Reshape", [x, to.integers(type.shape)], output),
   Transpose: ({ to, inputs, output, attributes: { perm } }) =>
     to.node("Transpose", inputs, output, { perm: { ints: perm } }),

@@ -127,6 +127,9 @@ export const WGSL_OPS: { readonly [Op in OpName]: Lower<Op> } = {
       [to.reshape(x, squeezed(x.shape)), to.coordinate(shape, shape.length - 1)],
       (index, at) => `select(T(0), T(1), ${index} == ${at})`,
     ),
+  // Integers are numbers here.
+  Cast: (to, [x], { to: wanted }) =>
+    wanted === "int32" ? to.map("trunc", x.shape, [x], (value) => `trunc(${value})`) : x,
   Reshape: (to, [x], _, { shape }) => to.reshape(x, shape),
   Transpose: (to, [x], { perm }) => to.transpose(x, perm),
   Expand: (to, [x], _, { shape }) => to.expand(x, shape),

@@ -2,9 +2,21 @@
  * The inner loops over parameters, in AssemblyScript with 128-bit SIMD. Pointers are byte offsets into the one linear
  * memory, 16-byte aligned; counts are elements, multiples of 4. Plain IEEE operations only, no relaxed SIMD, so that every
  * machine computes the same bits.
+ *
+ * An optimizer's kernel takes weights, up to three state arrays (0 where the optimizer has none), gradients, a count and
+ * the step's scalars: the five that all share (`gradientAt` and `KEEP`), then its own in the order of optimizers.ts.
  */
 
 const LANE_BYTES: usize = 16;
+
+// Scalars that every optimizer has, by index.
+const SCALE: usize = 0;
+const LIMIT: usize = 1;
+const L2: usize = 2;
+const L1: usize = 3;
+const KEEP: usize = 4;
+/** Index of the first that is the optimizer's own. */
+const OWN: usize = 5;
 
 /** sums[i] += incoming[i], both i32. */
 export function addFixed32(sums: usize, incoming: usize, count: i32): void {
@@ -40,56 +52,109 @@ export function decode(values: usize, scales: usize, count: i32): void {
   }
 }
 
-/** Σ g², each square and the sum in f64, in two lanes of fixed order. */
-export function squaredNorm(gradients: usize, count: i32): f64 {
+/** Σ g² of what `decode` would make of the sums, which stay as they are: squares and sum in f64, in two lanes of fixed order. */
+export function squaredNorm(sums: usize, scales: usize, count: i32): f64 {
   let sum = f64x2.splat(0);
-  const end = gradients + (<usize>count << 2);
-  while (gradients < end) {
-    const values = v128.load(gradients);
-    const low = f64x2.promote_low_f32x4(values);
-    const high = f64x2.promote_low_f32x4(i8x16.shuffle(values, values, 8, 9, 10, 11, 12, 13, 14, 15, 8, 9, 10, 11, 12, 13, 14, 15));
-    sum = f64x2.add(sum, f64x2.mul(low, low));
-    sum = f64x2.add(sum, f64x2.mul(high, high));
-    gradients += LANE_BYTES;
+  const end = sums + (<usize>count << 2);
+  while (sums < end) {
+    const scale = v128.load32_splat(scales);
+    const blockEnd = min(sums + 1024, end);
+    while (sums < blockEnd) {
+      const values = f32x4.mul(f32x4.convert_i32x4_s(v128.load(sums)), scale);
+      const low = f64x2.promote_low_f32x4(values);
+      const high = f64x2.promote_low_f32x4(i8x16.shuffle(values, values, 8, 9, 10, 11, 12, 13, 14, 15, 8, 9, 10, 11, 12, 13, 14, 15));
+      sum = f64x2.add(sum, f64x2.mul(low, low));
+      sum = f64x2.add(sum, f64x2.mul(high, high));
+      sums += LANE_BYTES;
+    }
+    scales += 4;
   }
   return f64x2.extract_lane(sum, 0) + f64x2.extract_lane(sum, 1);
 }
 
-/**
- * m ← β₁·m + (1−β₁)·g;  v ← β₂·v + (1−β₂)·g²;  w ← w − stepSize · m / (√v / rootBias2 + eps), with g the gradient times `scale`.
- */
-export function adam(
-  weights: usize,
-  m: usize,
-  v: usize,
-  gradients: usize,
-  count: i32,
-  scale: f32,
-  beta1: f32,
-  rest1: f32,
-  beta2: f32,
-  rest2: f32,
-  stepSize: f32,
-  rootBias2: f32,
-  eps: f32,
-): void {
-  const scales = f32x4.splat(scale);
-  const betas1 = f32x4.splat(beta1);
-  const rests1 = f32x4.splat(rest1);
-  const betas2 = f32x4.splat(beta2);
-  const rests2 = f32x4.splat(rest2);
-  const steps = f32x4.splat(stepSize);
-  const roots = f32x4.splat(rootBias2);
-  const epsilons = f32x4.splat(eps);
+/** Scalar `index`, in all lanes. */
+@inline
+function scalar(scalars: usize, index: usize): v128 {
+  return v128.load32_splat(scalars + (index << 2));
+}
+
+/** −1, 0 or 1 by lane. */
+@inline
+function sign(values: v128): v128 {
+  const zero = f32x4.splat(0);
+  const one = f32x4.splat(1);
+  return f32x4.sub(v128.and(f32x4.gt(values, zero), one), v128.and(f32x4.lt(values, zero), one));
+}
+
+/** What is descended along: the scaled gradient, clamped to ±limit, plus the penalties' l2 · w + l1 · sign w. */
+@inline
+function gradientAt(gradients: usize, w: v128, scalars: usize): v128 {
+  const limit = scalar(scalars, LIMIT);
+  const scaled = f32x4.mul(v128.load(gradients), scalar(scalars, SCALE));
+  const clamped = f32x4.max(f32x4.min(scaled, limit), f32x4.neg(limit));
+  const l2 = f32x4.mul(w, scalar(scalars, L2));
+  const l1 = f32x4.mul(sign(w), scalar(scalars, L1));
+  return f32x4.add(clamped, f32x4.add(l2, l1));
+}
+
+/** w ← keep · w − by. */
+@inline
+function descend(weights: usize, w: v128, scalars: usize, by: v128): void {
+  v128.store(weights, f32x4.sub(f32x4.mul(w, scalar(scalars, KEEP)), by));
+}
+
+/** Own scalars: lr. w ← w − lr · g. */
+export function sgd(weights: usize, _0: usize, _1: usize, _2: usize, gradients: usize, count: i32, scalars: usize): void {
+  const rate = scalar(scalars, OWN);
   const end = weights + (<usize>count << 2);
   while (weights < end) {
-    const g = f32x4.mul(v128.load(gradients), scales);
-    const first = f32x4.add(f32x4.mul(v128.load(m), betas1), f32x4.mul(g, rests1));
-    const second = f32x4.add(f32x4.mul(v128.load(v), betas2), f32x4.mul(f32x4.mul(g, g), rests2));
+    const w = v128.load(weights);
+    descend(weights, w, scalars, f32x4.mul(rate, gradientAt(gradients, w, scalars)));
+    weights += LANE_BYTES;
+    gradients += LANE_BYTES;
+  }
+}
+
+/** Own scalars: lr, momentum, rest, gradientShare, bufferShare. b ← momentum · b + rest · g;  w ← w − lr · (gradientShare · g + bufferShare · b). */
+export function momentum(weights: usize, buffer: usize, _1: usize, _2: usize, gradients: usize, count: i32, scalars: usize): void {
+  const rate = scalar(scalars, OWN);
+  const held = scalar(scalars, OWN + 1);
+  const rest = scalar(scalars, OWN + 2);
+  const gradientShare = scalar(scalars, OWN + 3);
+  const bufferShare = scalar(scalars, OWN + 4);
+  const end = weights + (<usize>count << 2);
+  while (weights < end) {
+    const w = v128.load(weights);
+    const g = gradientAt(gradients, w, scalars);
+    const b = f32x4.add(f32x4.mul(v128.load(buffer), held), f32x4.mul(g, rest));
+    v128.store(buffer, b);
+    const direction = f32x4.add(f32x4.mul(g, gradientShare), f32x4.mul(b, bufferShare));
+    descend(weights, w, scalars, f32x4.mul(rate, direction));
+    weights += LANE_BYTES;
+    buffer += LANE_BYTES;
+    gradients += LANE_BYTES;
+  }
+}
+
+/** Own scalars: beta1, rest1, beta2, rest2, stepSize, rootBias2, eps. m ← β₁·m + rest₁·g;  v ← β₂·v + rest₂·g²;  w ← w − stepSize · m / (√v / rootBias2 + eps). */
+export function adam(weights: usize, m: usize, v: usize, _2: usize, gradients: usize, count: i32, scalars: usize): void {
+  const beta1 = scalar(scalars, OWN);
+  const rest1 = scalar(scalars, OWN + 1);
+  const beta2 = scalar(scalars, OWN + 2);
+  const rest2 = scalar(scalars, OWN + 3);
+  const stepSize = scalar(scalars, OWN + 4);
+  const rootBias2 = scalar(scalars, OWN + 5);
+  const eps = scalar(scalars, OWN + 6);
+  const end = weights + (<usize>count << 2);
+  while (weights < end) {
+    const w = v128.load(weights);
+    const g = gradientAt(gradients, w, scalars);
+    const first = f32x4.add(f32x4.mul(v128.load(m), beta1), f32x4.mul(g, rest1));
+    const second = f32x4.add(f32x4.mul(v128.load(v), beta2), f32x4.mul(f32x4.mul(g, g), rest2));
     v128.store(m, first);
     v128.store(v, second);
-    const denominator = f32x4.add(f32x4.div(f32x4.sqrt(second), roots), epsilons);
-    v128.store(weights, f32x4.sub(v128.load(weights), f32x4.mul(steps, f32x4.div(first, denominator))));
+    const denominator = f32x4.add(f32x4.div(f32x4.sqrt(second), rootBias2), eps);
+    descend(weights, w, scalars, f32x4.mul(stepSize, f32x4.div(first, denominator)));
     weights += LANE_BYTES;
     m += LANE_BYTES;
     v += LANE_BYTES;
@@ -97,14 +162,89 @@ export function adam(
   }
 }
 
-/** w ← w − lr·g, with g the gradient times `scale`. */
-export function sgd(weights: usize, gradients: usize, count: i32, scale: f32, lr: f32): void {
-  const scales = f32x4.splat(scale);
-  const rates = f32x4.splat(lr);
+/**
+ * Own scalars: lr, alpha, rest, eps, momentum. s ← α·s + rest·g²;  where means are kept a ← α·a + rest·g and the root is of s − a²;
+ * d = g / (√s + eps);  where a buffer is kept b ← momentum·b + d and d is b;  w ← w − lr · d.
+ */
+export function rmsprop(weights: usize, squares: usize, means: usize, buffer: usize, gradients: usize, count: i32, scalars: usize): void {
+  const rate = scalar(scalars, OWN);
+  const alpha = scalar(scalars, OWN + 1);
+  const rest = scalar(scalars, OWN + 2);
+  const eps = scalar(scalars, OWN + 3);
+  const held = scalar(scalars, OWN + 4);
+  const zero = f32x4.splat(0);
   const end = weights + (<usize>count << 2);
   while (weights < end) {
-    v128.store(weights, f32x4.sub(v128.load(weights), f32x4.mul(rates, f32x4.mul(v128.load(gradients), scales))));
+    const w = v128.load(weights);
+    const g = gradientAt(gradients, w, scalars);
+    let square = f32x4.add(f32x4.mul(v128.load(squares), alpha), f32x4.mul(f32x4.mul(g, g), rest));
+    v128.store(squares, square);
+    if (means) {
+      const mean = f32x4.add(f32x4.mul(v128.load(means), alpha), f32x4.mul(g, rest));
+      v128.store(means, mean);
+      // Rounding may take a variance of nothing below zero.
+      square = f32x4.max(f32x4.sub(square, f32x4.mul(mean, mean)), zero);
+      means += LANE_BYTES;
+    }
+    let direction = f32x4.div(g, f32x4.add(f32x4.sqrt(square), eps));
+    if (buffer) {
+      direction = f32x4.add(f32x4.mul(v128.load(buffer), held), direction);
+      v128.store(buffer, direction);
+      buffer += LANE_BYTES;
+    }
+    descend(weights, w, scalars, f32x4.mul(rate, direction));
     weights += LANE_BYTES;
+    squares += LANE_BYTES;
     gradients += LANE_BYTES;
+  }
+}
+
+/** Own scalars: lr, eps. s ← s + g²;  w ← w − lr · g / (√s + eps). */
+export function adagrad(weights: usize, squares: usize, _1: usize, _2: usize, gradients: usize, count: i32, scalars: usize): void {
+  const rate = scalar(scalars, OWN);
+  const eps = scalar(scalars, OWN + 1);
+  const end = weights + (<usize>count << 2);
+  while (weights < end) {
+    const w = v128.load(weights);
+    const g = gradientAt(gradients, w, scalars);
+    const square = f32x4.add(v128.load(squares), f32x4.mul(g, g));
+    v128.store(squares, square);
+    descend(weights, w, scalars, f32x4.mul(rate, f32x4.div(g, f32x4.add(f32x4.sqrt(square), eps))));
+    weights += LANE_BYTES;
+    squares += LANE_BYTES;
+    gradients += LANE_BYTES;
+  }
+}
+
+/** Own scalars: lr, beta1, rest1, beta2, rest2. w ← w − lr · sign(β₁·m + rest₁·g);  m ← β₂·m + rest₂·g. */
+export function lion(weights: usize, m: usize, _1: usize, _2: usize, gradients: usize, count: i32, scalars: usize): void {
+  const rate = scalar(scalars, OWN);
+  const beta1 = scalar(scalars, OWN + 1);
+  const rest1 = scalar(scalars, OWN + 2);
+  const beta2 = scalar(scalars, OWN + 3);
+  const rest2 = scalar(scalars, OWN + 4);
+  const end = weights + (<usize>count << 2);
+  while (weights < end) {
+    const w = v128.load(weights);
+    const g = gradientAt(gradients, w, scalars);
+    const moment = v128.load(m);
+    const direction = sign(f32x4.add(f32x4.mul(moment, beta1), f32x4.mul(g, rest1)));
+    v128.store(m, f32x4.add(f32x4.mul(moment, beta2), f32x4.mul(g, rest2)));
+    descend(weights, w, scalars, f32x4.mul(rate, direction));
+    weights += LANE_BYTES;
+    m += LANE_BYTES;
+    gradients += LANE_BYTES;
+  }
+}
+
+/** averages ← decay · averages + rest · weights. */
+export function average(averages: usize, weights: usize, count: i32, decay: f32, rest: f32): void {
+  const decays = f32x4.splat(decay);
+  const rests = f32x4.splat(rest);
+  const end = averages + (<usize>count << 2);
+  while (averages < end) {
+    v128.store(averages, f32x4.add(f32x4.mul(v128.load(averages), decays), f32x4.mul(v128.load(weights), rests)));
+    averages += LANE_BYTES;
+    weights += LANE_BYTES;
   }
 }

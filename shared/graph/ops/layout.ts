@@ -1,4 +1,4 @@
-/** Ops that move or repeat elements: reshape, transpose, expand, one-hot. */
+/** Ops that move or repeat elements, or say them otherwise: reshape, transpose, expand, one-hot, cast. */
 
 import * as v from "valibot";
 import { broadcast, broadcastStrides, sameShape, sizeOf, walk } from "../tensor.ts";
@@ -107,4 +107,15 @@ const oneHot: OpDefinition<"OneHot"> = {
   vjp: () => [null],
 };
 
-export const layout = { Reshape: reshape, Transpose: transpose, Expand: expand, OneHot: oneHot } as const;
+const cast: OpDefinition<"Cast"> = {
+  arity: [1, 1],
+  attributes: v.strictObject({ to: v.picklist(["float32", "int32"]) }),
+  infer([x], { to }) {
+    if (x.dtype === to) throw shapeError(`Cast to ${to} takes another type, got ${x.dtype}`);
+    return { dtype: to, shape: x.shape };
+  },
+  forward: ([x], { to }) => (to === "int32" ? x.data.map(Math.trunc) : x.data),
+  vjp: () => [null],
+};
+
+export const layout = { Reshape: reshape, Transpose: transpose, Expand: expand, OneHot: oneHot, Cast: cast } as const;

@@ -1,8 +1,15 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { createKernels, LocalParameterShard, type StepLog, type StepRecord } from "../../../coordinator/optim/index.ts";
+import {
+  createKernels,
+  LocalParameterShard,
+  type StepLog,
+  type StepRecord,
+  updateRule,
+} from "../../../coordinator/optim/index.ts";
 import { blockCount, gridScale } from "../../../shared/codec/index.ts";
 import { optim } from "../../../shared/nn/index.ts";
+import type { OptimizerOptions } from "../../../shared/session/optimizer.ts";
 
 const module = new WebAssembly.Module(
   readFileSync(new URL("../../../coordinator/optim/kernels.wasm", import.meta.url)),
@@ -10,13 +17,18 @@ const module = new WebAssembly.Module(
 const PARAMETERS = 1028;
 const BITS = 20;
 const EXPONENT = 120;
+const adam = optim.adam({ lr: 0.01 });
 const announced = new Uint8Array(blockCount(PARAMETERS)).fill(EXPONENT);
 
-function shardOf(log: StepLog, optimizer = optim.adam({ lr: 0.01 }), codec: "fixed32" | "fixed16" = "fixed32") {
-  const kernels = createKernels(module, PARAMETERS);
-  const shard = new LocalParameterShard({ kernels, optimizer, codec, bits: BITS, log });
-  const weights = Float32Array.from({ length: PARAMETERS }, (_, at) => Math.fround(Math.sin(at)));
-  shard.restore({ weights, m: new Float32Array(PARAMETERS), v: new Float32Array(PARAMETERS), step: 0 });
+const parameters = [
+  { name: "weight", shape: [PARAMETERS], offset: 0, trainable: true, init: { kind: "constant", value: 0 } as const },
+];
+
+function shardOf(log: StepLog, optimizer: OptimizerOptions = adam, codec: "fixed32" | "fixed16" = "fixed32") {
+  const rule = updateRule({ graph: { parameters }, optimizer });
+  const kernels = createKernels(module, PARAMETERS, rule.states);
+  const shard = new LocalParameterShard({ kernels, rule, codec, bits: BITS, log });
+  shard.weights().set(Array.from({ length: PARAMETERS }, (_, at) => Math.sin(at)));
   return shard;
 }
 
@@ -25,15 +37,17 @@ const sumsOf = (step: number): Int32Array =>
 const bytesOf = (values: Int32Array | Int16Array): Uint8Array => new Uint8Array(values.buffer);
 const weight = 2n ** 24n * 128n;
 
-async function doStep(shard: LocalParameterShard, step: number): Promise<void> {
+async function doStep(shard: LocalParameterShard, step: number, optimizer: OptimizerOptions = adam): Promise<void> {
   shard.begin(announced);
   shard.add(bytesOf(sumsOf(step)));
   await shard.prepare(step, { weight, maxima: announced });
-  await shard.commit(step, 1);
+  await shard.commit(step, { scale: 1, optimizers: [optimizer] });
 }
 
-const bits = ({ weights, m, v }: { weights: Float32Array; m: Float32Array; v: Float32Array }) =>
-  [weights, m, v].map((values) => new Uint32Array(values.slice().buffer));
+const once = { scale: 1, optimizers: [adam] };
+
+const bits = (kept: Readonly<Record<string, Float32Array>>) =>
+  Object.values(kept).map((values) => new Uint32Array(values.slice().buffer));
 
 describe("a parameter shard", () => {
   it("does Adam's update as its formula in float64, to float32's precision", async () => {
@@ -56,9 +70,10 @@ describe("a parameter shard", () => {
   });
 
   it("does plain gradient descent: w ← w − lr·g", async () => {
-    const shard = shardOf({ append: () => {} }, optim.sgd({ lr: 0.5 }) as never);
+    const descent = optim.sgd({ lr: 0.5 });
+    const shard = shardOf({ append: () => {} }, descent);
     const before = shard.weights().slice();
-    await doStep(shard, 0);
+    await doStep(shard, 0, descent);
     const sums = sumsOf(0);
     for (let at = 0; at < PARAMETERS; at++) {
       expect(shard.weights()[at]).toBeCloseTo(before[at] - (0.5 * sums[at]) / gridScale(BITS, EXPONENT) / 128, 6);
@@ -99,7 +114,7 @@ describe("a parameter shard", () => {
     shard.begin(announced);
     shard.add(bytesOf(sumsOf(0)));
     await shard.prepare(0, { weight, maxima: announced });
-    expect(() => shard.commit(0, 1)).toThrow("disk full");
+    expect(() => shard.commit(0, once)).toThrow("disk full");
     expect(bits(shard.snapshot())).toEqual(before);
     expect(shard.step).toBe(0);
   });
@@ -108,9 +123,9 @@ describe("a parameter shard", () => {
     const shard = shardOf({ append: () => {} });
     await doStep(shard, 0);
     const after = bits(shard.snapshot());
-    expect(await shard.commit(0, 1)).toBe(1);
+    expect(await shard.commit(0, once)).toBe(1);
     expect(bits(shard.snapshot())).toEqual(after);
-    expect(() => shard.commit(5, 1)).toThrow(RangeError);
+    expect(() => shard.commit(5, once)).toThrow(RangeError);
   });
 
   it("knows the squared norm of the mean gradient before it applies it", async () => {

@@ -2,6 +2,7 @@
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { gunzipSync } from "node:zlib";
 import type { NamedTensors } from "../../../shared/nn/index.ts";
 
 const folder = join(import.meta.dirname, "../../fixtures/onnx");
@@ -9,6 +10,7 @@ const folder = join(import.meta.dirname, "../../fixtures/onnx");
 export interface ExportedCase {
   /** Shape of a sample. */
   readonly input: readonly number[];
+  readonly dtype: "float32" | "int32";
   readonly x: readonly number[];
   readonly target: readonly number[];
   readonly y: readonly number[];
@@ -19,9 +21,12 @@ export interface ExportedCase {
   readonly gradients: Readonly<Record<string, readonly number[]>>;
 }
 
-export const EXPORTED = JSON.parse(readFileSync(join(folder, "cases.json"), "utf8")) as Readonly<
+export const EXPORTED = JSON.parse(gunzipSync(readFileSync(join(folder, "cases.json.gz"))).toString()) as Readonly<
   Record<string, ExportedCase>
 >;
+
+/** As sessions describe it. */
+export const inputOf = ({ input, dtype }: ExportedCase) => ({ x: { dtype, shape: input } });
 
 export const modelFile = (name: string): Uint8Array => new Uint8Array(readFileSync(join(folder, `${name}.onnx`)));
 

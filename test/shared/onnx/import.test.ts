@@ -11,13 +11,13 @@ import {
 import { buildGraph, loss, nn } from "../../../shared/nn/index.ts";
 import { onnxModule } from "../../../shared/onnx/module.ts";
 import { relativeError } from "../graph/finite-differences.ts";
-import { EXPORTED, type ExportedCase, modelFile, stateDictOf } from "./cases.ts";
+import { EXPORTED, type ExportedCase, inputOf, modelFile, stateDictOf } from "./cases.ts";
 
 const BATCH = 5;
 
 function importGraph(name: string, given: ExportedCase): Graph {
   const model = onnxModule(modelFile(name), { stateDict: stateDictOf(given) });
-  const graph = buildGraph({ model, loss: loss.mse(), input: given.input });
+  const graph = buildGraph({ model, loss: loss.mse(), input: inputOf(given) });
   // What a coordinator would read.
   validateGraph(JSON.parse(JSON.stringify(graph)), { parameters: 10_000, nodes: 2_000, microBatch: BATCH });
   return graph;
@@ -116,6 +116,36 @@ describe("models that PyTorch exported", () => {
     const x = Array.from({ length: 24 }, (_, at) => at);
     const values = runReference(graph, 4, { x }, givenWeights(graph)!);
     expect([...values[graph.outputs.prediction]!]).toEqual(x);
+  });
+
+  it("take several inputs by their names, and integers as numbers where they are computed with", () => {
+    // Rows of a table by index, those counted that a mask keeps, and not those of index 1.
+    const to = new ModelWriter();
+    to.input("ids", "int64", ["N", 3]);
+    to.input("attention_mask", "int64", ["N", 3]);
+    to.initializer(Float32Array.of(1, 2, 3, 4, 5, 6), [3, 2], "table");
+    to.node("Gather", ["table", "ids"], "rows");
+    to.node("Equal", ["ids", to.integers([1])], "isOne");
+    to.node("Not", ["isOne"], "isOther");
+    to.node("Cast", ["isOther"], "other", { to: { int: 1 } });
+    to.node("Cast", ["attention_mask"], "mask", { to: { int: 1 } });
+    to.node("Mul", ["mask", "other"], "kept");
+    to.node("Unsqueeze", ["kept", to.integers([-1])], "column");
+    to.node("Mul", ["rows", "column"], "left");
+    to.node("ReduceSum", ["left", to.integers([1])], "y", { keepdims: { int: 0 } });
+    to.output("y", "float32", ["N", 2]);
+    const model = onnxModule(to.finish());
+    const token = { dtype: "int32", shape: [3] } as const;
+    const input = { ids: token, attention_mask: token };
+    const graph = buildGraph({ model, loss: loss.mse(), input });
+    const data = { ids: [0, 1, 2, 2, 2, 0], attention_mask: [1, 1, 1, 1, 0, 1] };
+    const values = runReference(graph, 2, data, givenWeights(graph)!);
+    expect([...values[graph.outputs.prediction]!]).toEqual([1 + 5, 2 + 6, 5 + 1, 6 + 2]);
+
+    const asFloats = () => buildGraph({ model, loss: loss.mse(), input: { ...input, attention_mask: { shape: [3] } } });
+    expect(asFloats).toThrow("the ONNX model takes attention_mask as int32, and it is float32");
+    const alone = () => buildGraph({ model, loss: loss.mse(), input: { ids: token } });
+    expect(alone).toThrow("the model has no input attention_mask");
   });
 
   it("are refused where the input does not fit", () => {

@@ -1,0 +1,99 @@
+/** A session's update rule against its parameters: which runs of the flat space belong to which group, and what is kept. */
+
+import type { Graph } from "../../shared/graph/ir.ts";
+import { alignUp } from "../../shared/graph/parameters.ts";
+import { sizeOf } from "../../shared/graph/tensor.ts";
+import type { SessionDefinition } from "../../shared/session/definition.ts";
+import { DEFAULT_GROUP, type OptimizerOptions, optimizerOf } from "../../shared/session/optimizer.ts";
+import { type Kernels, kernelBytes, type Span } from "./kernels.ts";
+import { initialOf, statesOf } from "./optimizers.ts";
+
+/** The state array of averaged weights. */
+export const AVERAGE = "average";
+
+export type RuleDefinition = Pick<SessionDefinition, "optimizer" | "groups" | "clipping" | "average"> & {
+  readonly graph: Pick<Graph, "parameters">;
+};
+
+export interface Group {
+  readonly name: string;
+  /** As defined: a schedule changes them by step. */
+  readonly options: OptimizerOptions;
+  readonly spans: readonly Span[];
+}
+
+export interface UpdateRule {
+  readonly groups: readonly Group[];
+  /** Names of everything that is kept per parameter besides the weights. */
+  readonly states: readonly string[];
+  /** Largest length and largest value of the mean gradient; infinite where nothing is clipped. */
+  readonly clipNorm: number;
+  readonly clipValue: number;
+  /** Of the average of weights, null where none is kept. */
+  readonly decay: number | null;
+}
+
+/** Trainable parameters only: a buffer has no gradient, and no penalty may touch it. */
+export function updateRule(definition: RuleDefinition): UpdateRule {
+  const spans = new Map<string, Span[]>();
+  for (const { offset, shape, trainable, group = DEFAULT_GROUP } of definition.graph.parameters) {
+    if (!trainable) continue;
+    const held = spans.get(group) ?? [];
+    spans.set(group, held);
+    const last = held.at(-1);
+    const count = alignUp(sizeOf(shape));
+    if (last !== undefined && last.offset + last.count === offset) {
+      held[held.length - 1] = { offset: last.offset, count: last.count + count };
+    } else held.push({ offset, count });
+  }
+  const { clipping, average } = definition;
+  return {
+    groups: [...spans].map(([name, held]) => ({ name, options: optimizerOf(definition, name), spans: held })),
+    states: stateNames(definition),
+    clipNorm: clipping?.norm ?? Number.POSITIVE_INFINITY,
+    clipValue: clipping?.value ?? Number.POSITIVE_INFINITY,
+    decay: average?.decay ?? null,
+  };
+}
+
+/**
+ * What the mean gradient is multiplied by, so that its length over all parameters stays within the limit.
+ * https://pytorch.org/docs/stable/generated/torch.nn.utils.clip_grad_norm_.html
+ */
+export const clipScale = ({ clipNorm }: UpdateRule, squaredNorm: number): number =>
+  clipNorm === Number.POSITIVE_INFINITY ? 1 : Math.min(1, clipNorm / (Math.sqrt(squaredNorm) + 1e-6));
+
+function stateNames({ optimizer, average }: Pick<RuleDefinition, "optimizer" | "average">): readonly string[] {
+  const own = statesOf(optimizer).filter((name) => name !== null);
+  return average === undefined ? own : [...own, AVERAGE];
+}
+
+/** Bytes of memory that a definition's update takes for so many parameters. */
+export const ruleBytes = (definition: RuleDefinition, parameters: number): number =>
+  kernelBytes(parameters, stateNames(definition).length);
+
+/** First values of everything that is kept, by name; the average begins as the weights. */
+export function initialStates(
+  definition: RuleDefinition,
+  weights: Float32Array<ArrayBuffer>,
+): Readonly<Record<string, Float32Array<ArrayBuffer>>> {
+  const first = new Float32Array(weights.length).fill(initialOf(definition.optimizer));
+  return Object.fromEntries(stateNames(definition).map((name) => [name, name === AVERAGE ? weights : first]));
+}
+
+/** Names of everything that is kept per parameter, weights first. */
+export const keptNames = (definition: Pick<RuleDefinition, "optimizer" | "average">): readonly string[] => [
+  "weights",
+  ...stateNames(definition),
+];
+
+/** Flat views [parameters], by name. */
+export interface Kept extends Readonly<Record<string, Float32Array<ArrayBuffer>>> {
+  readonly weights: Float32Array<ArrayBuffer>;
+}
+
+/** Everything that the kernels hold of a session's parameters between two steps. */
+export const kept = ({ weights, states }: Kernels): Kept => ({
+  weights,
+  ...states,
+});
