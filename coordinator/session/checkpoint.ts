@@ -16,7 +16,7 @@ import { blockCount } from "../../shared/codec/index.ts";
 import { parameterLength } from "../../shared/graph/parameters.ts";
 import { LENGTH_BYTES } from "../../shared/safetensors.ts";
 import type { SessionDefinition } from "../../shared/session/definition.ts";
-import { keptNames } from "../optim/index.ts";
+import { AVERAGE, keptNames } from "../optim/index.ts";
 import { encodeHistory, HistoryReader } from "../store/history.ts";
 import { PIECE_BYTES } from "../store/pieces.ts";
 import type { ShelvedPart } from "../store/shelf.ts";
@@ -196,7 +196,8 @@ export async function receiveParts(
         if (name === HISTORY) for (const row of history.take(data)) store.putMetric(row);
         else if (name === ENVELOPE) envelope = data;
         else {
-          if (part === "weights") requireFinite(data, name);
+          // What clients are given; a state that is not finite makes the next weights so, and the session then says it.
+          if (part === "weights" || part === AVERAGE) requireFinite(data, name);
           store.putPiece(slot, part, piece, data);
         }
       }

@@ -17,7 +17,7 @@ import { planRun } from "../../shared/session/plan.ts";
 import { AVERAGE, initialStates, ruleBytes } from "../optim/index.ts";
 import { listSession, unlistSession } from "../store/listing.ts";
 import { type RunState, type SessionRecord, SessionStore } from "../store/store.ts";
-import { type Answer, answer, refuse, UNKNOWN_SESSION } from "./answer.ts";
+import { type Answer, answer, type Refusal, refuse, UNKNOWN_SESSION } from "./answer.ts";
 import { writeAttachment } from "./attachment.ts";
 import { receiveParts, refuseCheckpoint, sendCheckpoint } from "./checkpoint.ts";
 import { Downloads } from "./downloads.ts";
@@ -73,15 +73,8 @@ export class TrainingSession extends DurableObject<SessionEnv> {
     if (!(weights instanceof Float32Array)) return weights;
     // Others may have come while the bucket answered.
     if (this.#session !== null) return refuse(409, "session-exists", "this id is taken");
-    const bytes = ruleBytes(parsed, weights.length);
-    if (bytes > SESSION_LIMITS.optimizerBytes) {
-      const { optimizerBytes } = SESSION_LIMITS;
-      return refuse(
-        422,
-        "limit-exceeded",
-        `the optimizer needs ${bytes} bytes of memory, the limit is ${optimizerBytes}`,
-      );
-    }
+    const refused = refuseSize(parsed);
+    if (refused !== null) return refused;
     const session: SessionRecord = { id, definition, definitionHash, manifest, createdAt: Date.now() };
     const state: RunState = {
       stage: "calibrate",
@@ -109,6 +102,8 @@ export class TrainingSession extends DurableObject<SessionEnv> {
     this.#called("requests");
     if (this.#session !== null) return refuse(409, "session-exists", "this id is taken");
     const { definition, manifest, state } = head;
+    const refused = refuseSize(JSON.parse(definition) as SessionDefinition);
+    if (refused !== null) return refused;
     if (manifest !== null) this.#store.meter.count("r2Reads");
     // Whatever happens to this object meanwhile, nothing of a session that never came to be stays.
     await this.ctx.storage.setAlarm(Date.now() + ARRIVAL_LIMIT);
@@ -428,6 +423,14 @@ export class TrainingSession extends DurableObject<SessionEnv> {
       },
     });
   }
+}
+
+/** Why a session's optimizer cannot be held in memory; null if it can (invariant I4). */
+function refuseSize(definition: SessionDefinition): Refusal | null {
+  const { optimizerBytes } = SESSION_LIMITS;
+  const bytes = ruleBytes(definition, parameterLength(definition.graph));
+  if (bytes <= optimizerBytes) return null;
+  return refuse(422, "limit-exceeded", `the optimizer needs ${bytes} bytes of memory, the limit is ${optimizerBytes}`);
 }
 
 function refusal({ status, code, message }: { status: number; code: string; message: string }): Response {

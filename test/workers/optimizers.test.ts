@@ -1,30 +1,10 @@
 import { evictDurableObject } from "cloudflare:test";
 import { beforeAll, describe, expect, it } from "vitest";
-import { dataset, defineSession, loss, nn, optim, type SessionOptions, schedule } from "../../shared/nn/index.ts";
+import { optim, schedule } from "../../shared/nn/index.ts";
 import type { SessionDefinition } from "../../shared/session/definition.ts";
 import { type Assign, createSession, FakeClient, type FakeSample, request, stubOf, takePart } from "./fleet.ts";
-import { HELD_OUT, pushHeldOut, TRAIN } from "./held-out.ts";
-
-const EPOCHS = 10;
-const BATCH = 8;
-const STEPS_PER_EPOCH = TRAIN / BATCH;
-/** Held-out loss after each epoch: better twice, then a plateau. */
-const LOSSES = [3, 2, 2, 2, 2, 2, 2, 2, 2, 2];
-
-type Rule = Pick<SessionOptions, "optimizer" | "groups" | "clipping" | "schedule" | "average">;
-
-const sessionWith = (rule: Rule): SessionDefinition =>
-  defineSession({
-    title: "Update rules",
-    model: nn.sequential(nn.linear(1, 6), nn.relu(), nn.linear(6, 2)),
-    input: [1],
-    loss: loss.crossEntropy(),
-    data: dataset("held-out", { x: "x", y: "y", train: [0, TRAIN], validation: [TRAIN, TRAIN + HELD_OUT] }),
-    batchSize: BATCH,
-    microBatch: 4,
-    epochs: EPOCHS,
-    ...rule,
-  });
+import { pushHeldOut } from "./held-out.ts";
+import { LOSSES, RULES, STEPS_PER_EPOCH, sessionWith } from "./rules.ts";
 
 interface Snapshot {
   readonly state: { readonly stage: string; readonly weightsHash: string; readonly bestHash: string };
@@ -52,37 +32,6 @@ async function train(definition: SessionDefinition, evictions: readonly string[]
 }
 
 const bits = (values: Float32Array): number[] => [...new Uint32Array(values.slice().buffer)];
-
-const RULES: Readonly<Record<string, Rule>> = {
-  "sgd with momentum, step per epoch": {
-    optimizer: optim.sgd({ lr: 0.1, momentum: 0.9, dampening: 0.1 }),
-    schedule: schedule.step({ stepSize: 2, per: "epoch" }),
-  },
-  "adam, warm-up and cosine, clipped": {
-    optimizer: optim.adam({ lr: 0.02, weightDecay: 0.01 }),
-    schedule: schedule.warmup(4, schedule.cosine()),
-    clipping: { norm: 0.5, value: 0.1 },
-  },
-  "adamw, no decay on biases, one-cycle, averaged": {
-    optimizer: optim.adamW({ lr: 0.02, weightDecay: 0.1 }),
-    groups: { plain: { parameters: optim.biasesAndNorms, weightDecay: 0 } },
-    schedule: schedule.oneCycle(),
-    average: { decay: 0.9 },
-  },
-  "rmsprop, centered with momentum, multi-step": {
-    optimizer: optim.rmsProp({ centered: true, momentum: 0.5 }),
-    schedule: schedule.multiStep({ milestones: [5, 11] }),
-  },
-  "adagrad, plateau": {
-    optimizer: optim.adagrad({ initialAccumulator: 0.1, lrDecay: 0.01 }),
-    schedule: schedule.reduceOnPlateau({ patience: 1, factor: 0.5 }),
-  },
-  "lion, warm restarts, L1": {
-    optimizer: optim.lion({ lr: 0.01, weightDecay: 0.1, l1: 0.01 }),
-    schedule: schedule.warmRestarts({ t0: 7 }),
-  },
-  "sgd, exponential": { optimizer: optim.sgd({ lr: 0.1 }), schedule: schedule.exponential({ gamma: 0.9 }) },
-};
 
 describe("an update rule", () => {
   beforeAll(pushHeldOut);
