@@ -143,7 +143,7 @@ it("pushes a table, trains on it, watches from another terminal, and exports wei
   const weights = readFileSync(join(folder, "weights.safetensors"));
   expect(weights.equals(readFileSync(join(folder, "m.safetensors")))).toBe(true);
   const csv = readFileSync(join(folder, "out/metrics.csv"), "utf8").trimEnd().split("\n");
-  expect(csv[0]).toBe("split,step,epoch,loss,correct,samples,time");
+  expect(csv[0]).toBe("split,step,epoch,lr,loss,correct,samples,time");
   expect(csv.filter((line) => line.startsWith("train,"))).toHaveLength(200);
   expect(csv.filter((line) => line.startsWith("validation,"))).toHaveLength(40);
   expect(csv.at(-1)).toMatch(/^test,200,,/);
