@@ -79,6 +79,7 @@ export function readingOf(graph: Graph): Reading {
   if (graph.inputs.some(({ role, dtype }) => role === "target" && dtype === "int32")) return "classes";
   const { prediction } = graph.outputs;
   const readers = graph.nodes.filter(({ inputs }) => inputs.includes(prediction)).map(({ op }) => op);
+  if (readers.includes("LogSoftmax")) return "classes";
   if (readers.includes("Softplus")) return "logits";
   const maker = graph.nodes[prediction - firstNode(graph)]?.op;
   return maker === "Sigmoid" && "correct" in graph.outputs.metrics ? "probabilities" : "numbers";

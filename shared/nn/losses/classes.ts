@@ -7,7 +7,7 @@ import { GraphError } from "../../graph/error.ts";
 import type { ValueId } from "../../graph/ir.ts";
 import type { GraphWriter } from "../module.ts";
 import type { Loss, LossOperands, LossValues } from "./loss.ts";
-import { add, isPositive, mul, neg, sub, sumLast, sumSamples, weightVector } from "./sums.ts";
+import { add, isPositive, likePrediction, mul, neg, sub, sumLast, sumSamples, weightVector } from "./sums.ts";
 import { type ClassTable, confusionOf, rocOf, weighted as weightedRows } from "./tables.ts";
 
 /**
@@ -32,6 +32,11 @@ export interface ClassOptions {
 export interface CrossEntropyOptions extends ClassOptions {
   /** Share of the target that is spread over all classes, from 0 to 1. */
   readonly labelSmoothing?: number;
+  /**
+   * `probabilities`: targets are float32 of the predictions' own shape, a probability for each class, all of which count, and
+   * the mean divides by their number whatever the classes weigh, as in PyTorch. Metrics take the likeliest class for the target.
+   */
+  readonly targets?: "classes" | "probabilities";
 }
 
 /** Largest excess of a float32 sum of a sample's weights over the exact one, with much to spare. */
@@ -73,25 +78,36 @@ function compare(
     target,
     weight,
   }: Omit<LossOperands, "prediction"> & Record<"logProbability" | "scores", ValueId>,
-  { classWeights, ignoreIndex = -100, metrics = [], labelSmoothing = 0 }: CrossEntropyOptions,
+  {
+    classWeights,
+    ignoreIndex = -100,
+    metrics = [],
+    labelSmoothing = 0,
+    targets: form = "classes",
+  }: CrossEntropyOptions,
 ): LossValues {
   const shape = to.shapeOf(logProbability);
   const classes = shape[shape.length - 1];
-  const oneHot = to.emit("OneHot", [target], { depth: classes }); // [N, ..., classes]
+  const axis = shape.length - 1;
+  const rowsOf = (index: ValueId): ValueId => to.emit("OneHot", [index], { depth: classes });
+  const largest = (of: ValueId): ValueId => rowsOf(to.emit("ArgMax", [of], { axis }));
+  const isSoft = form === "probabilities";
+  const oneHot = isSoft ? largest(target) : rowsOf(target); // [N, ..., classes]
   const all = Array.from({ length: classes }, () => 1);
   const counting = (of: readonly number[]): number[] => of.map((held, index) => (index === ignoreIndex ? 0 : held));
 
   // Where the ignored index is no class, its row of the one-hot matrix is zero anyway.
-  const ignoresClass = ignoreIndex >= 0 && ignoreIndex < classes;
+  const ignoresClass = !isSoft && ignoreIndex >= 0 && ignoreIndex < classes;
   const counted = ignoresClass ? mul(to, oneHot, weightVector(to, "", counting(all), classes)) : oneHot;
   const name = `${kind}'s classWeights`;
   const weights = classWeights === undefined ? null : weightVector(to, name, classWeights, classes);
-  const weighted = weights === null ? counted : mul(to, counted, weights);
+  const given = isSoft ? target : counted;
+  const weighted = weights === null ? given : mul(to, given, weights);
 
   const sum = (elements: ValueId): ValueId => sumSamples(to, elements, weight);
   const countedSum = sum(sumLast(to, counted));
   const likelihood = sum(sumLast(to, mul(to, weighted, logProbability)));
-  const denominator = weights === null ? countedSum : sum(sumLast(to, weighted));
+  const denominator = weights === null || isSoft ? countedSum : sum(sumLast(to, weighted));
 
   let loss = neg(to, likelihood);
   if (labelSmoothing > 0) {
@@ -105,23 +121,22 @@ function compare(
     loss = add(to, parts[0], parts[1]);
   }
 
-  const axis = shape.length - 1;
-  const best = to.emit("OneHot", [to.emit("ArgMax", [scores], { axis })], { depth: classes });
+  const best = largest(scores);
   const sums: Record<string, ValueId> = { correct: sum(sumLast(to, mul(to, best, counted))) };
   for (const metric of metrics) {
     const k = topOf(metric);
     if (k !== null) sums[metric] = sum(isAmongLargest(to, scores, counted, k));
     else if (metric === "perplexity")
-      sums.surprise = neg(to, weights === null ? likelihood : sum(sumLast(to, mul(to, counted, logProbability))));
+      sums.surprise = neg(to, weights === null ? likelihood : sum(sumLast(to, mul(to, given, logProbability))));
   }
-  if (weights !== null) sums.counted = countedSum;
+  if (weights !== null && !isSoft) sums.counted = countedSum;
 
   const tables: Record<string, ValueId> = {};
   const rows = (): ValueId => weightedRows(to, counted, weight);
   if (metrics.includes("confusion")) tables.confusion = confusionOf(to, rows(), best, kind);
   if (metrics.includes("auc")) tables.roc = rocOf(to, rows(), marginOf(to, scores, kind), "logit");
 
-  const heaviest = Math.max(1, ...(classWeights ?? []));
+  const heaviest = isSoft ? 1 : Math.max(1, ...(classWeights ?? []));
   const targets = shape.slice(1, -1).reduce((size, dimension) => size * dimension, 1);
   return {
     loss,
@@ -140,11 +155,12 @@ function classesLast(to: GraphWriter, prediction: ValueId, classAxis: 1 | -1): V
   return to.emit("Transpose", [prediction], { perm: [0, ...axes, 1] });
 }
 
-function targetOf(kind: string, takes: string, classAxis: 1 | -1): Loss["target"] {
+function targetOf(kind: string, takes: string, { classAxis = 1, targets }: CrossEntropyOptions): Loss["target"] {
   return (shape) => {
     if (shape.length < 2) {
       throw new GraphError("shape", `${kind} takes ${takes} [N, classes, ...], the model gives rank ${shape.length}`);
     }
+    if (targets === "probabilities") return likePrediction(shape);
     const others = classAxis === 1 ? shape.slice(2) : shape.slice(1, -1);
     return { dtype: "int32", shape: ["N", ...others] };
   };
@@ -152,20 +168,24 @@ function targetOf(kind: string, takes: string, classAxis: 1 | -1): Loss["target"
 
 /**
  * Softmax cross-entropy of logits and class indices (int32): logits [N, classes] and targets [N], or [N, classes, ...] and
- * [N, ...], or with `classAxis: -1` [N, ..., classes]. Metric `correct`: how many largest logits (the first of equals) are
+ * [N, ...], or with `classAxis: -1` [N, ..., classes]; or targets as `targets` says. Metric `correct`: how many largest logits (the first of equals) are
  * at the target. Throws GraphError where the options do not fit.
  * https://pytorch.org/docs/stable/generated/torch.nn.CrossEntropyLoss.html
  */
 export function crossEntropy(options: CrossEntropyOptions = {}): Loss {
-  const { classAxis = 1, labelSmoothing = 0 } = options;
+  const { classAxis = 1, labelSmoothing = 0, targets = "classes", ignoreIndex } = options;
+  if (targets === "probabilities" && ignoreIndex !== undefined) {
+    throw new GraphError("attribute", "crossEntropy of probabilities has no ignoreIndex: every target counts");
+  }
   if (!(labelSmoothing >= 0 && labelSmoothing <= 1)) {
     throw new GraphError("attribute", `crossEntropy's labelSmoothing is ${labelSmoothing}, expected 0 to 1`);
   }
   return {
     kind: "crossEntropy",
-    target: targetOf("crossEntropy", "logits", classAxis),
-    build(to, { prediction, target, weight }) {
+    target: targetOf("crossEntropy", "logits", options),
+    build(to, { prediction, target: given, weight }) {
       const scores = classesLast(to, prediction, classAxis);
+      const target = targets === "probabilities" ? classesLast(to, given, classAxis) : given;
       const logProbability = to.emit("LogSoftmax", [scores], { axis: to.shapeOf(scores).length - 1 });
       return compare(to, "crossEntropy", { logProbability, scores, target, weight }, options);
     },
@@ -180,7 +200,7 @@ export function nll(options: ClassOptions = {}): Loss {
   const { classAxis = 1 } = options;
   return {
     kind: "nll",
-    target: targetOf("nll", "log-probabilities", classAxis),
+    target: targetOf("nll", "log-probabilities", options),
     build(to, { prediction, target, weight }) {
       const logProbability = classesLast(to, prediction, classAxis);
       return compare(to, "nll", { logProbability, scores: logProbability, target, weight }, options);

@@ -80,6 +80,7 @@ describe("options of losses that do not fit are refused", () => {
     expect(build("crossEntropy", { classWeights: [1, 2] }, [3])).toThrow("has 2 numbers, expected 3");
     expect(build("crossEntropy", { classWeights: [1, 2, -1] }, [3])).toThrow("is -1, expected a number of at least 0");
     expect(build("crossEntropy", { labelSmoothing: 1.5 }, [3])).toThrow("labelSmoothing is 1.5, expected 0 to 1");
+    expect(build("crossEntropy", { targets: "probabilities", ignoreIndex: 0 }, [3])).toThrow("has no ignoreIndex");
     expect(build("crossEntropy", { metrics: ["top0"] }, [3])).toThrow("there is no metric top0");
     expect(build("bce", { weight: [1] }, [3])).toThrow("has 1 numbers, expected 3");
     expect(build("bceWithLogits", { posWeight: Number.NaN }, [3])).toThrow("posWeight is NaN");
