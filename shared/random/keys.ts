@@ -8,7 +8,7 @@ import { threefry2x32 } from "./threefry.ts";
 export type Key = readonly [number, number];
 
 /** Purposes of random numbers; the numbers are part of the protocol. */
-export const DOMAINS = { initialization: 1, permutation: 2, dropout: 3, augmentation: 4 } as const;
+export const DOMAINS = { initialization: 1, permutation: 2, dropout: 3, augmentation: 4, generation: 5 } as const;
 
 export type Domain = keyof typeof DOMAINS;
 
