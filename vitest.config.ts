@@ -1,3 +1,4 @@
+import { fileURLToPath } from "node:url";
 import { cloudflareTest } from "@cloudflare/vitest-plugin";
 import { defineConfig } from "vitest/config";
 
@@ -10,6 +11,10 @@ export default defineConfig({
     reporters: ["default", "./test/reporter.ts"],
     projects: [
       {
+        // Session files of examples/, as the command line resolves them.
+        resolve: {
+          alias: { "commonweight/nn": fileURLToPath(new URL("shared/nn/index.ts", import.meta.url)) },
+        },
         test: {
           name: "node",
           include: ["test/{shared,coordinator,client,cli,parity}/**/*.test.ts"],

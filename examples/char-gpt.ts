@@ -1,0 +1,52 @@
+/** A GPT that reads and writes character by character: 4 layers, width 128, 4 heads, 64 characters at a time, on Moby-Dick. */
+
+import { dataset, defineSession, loss, nn, optim, schedule } from "commonweight/nn";
+
+const characters = 83;
+const context = 64;
+const width = 128;
+
+const tokens = nn.embedding(characters, width, { std: 0.02 });
+const block = () =>
+  nn.transformerBlock(width, 4, {
+    dimFeedforward: 4 * width,
+    dropout: 0, // half a minute over a million characters memorises nothing
+    activation: "gelu",
+    normFirst: true,
+    causal: true,
+  });
+
+export default defineSession({
+  title: "Moby-Dick, character by character",
+  description:
+    "A transformer of four layers learns to continue the text of Herman Melville's novel, 64 characters at a time.",
+  dataLicence: "Public domain (Herman Melville, 1851)",
+  modelLicence: "CC0",
+  model: nn.sequential(
+    tokens, // [N, 64] → [N, 64, 128]
+    nn.learnedPositions(context, width),
+    block(),
+    block(),
+    block(),
+    block(),
+    nn.layerNorm(width),
+    nn.linear(width, characters, { bias: false, weightOf: tokens }), // [N, 64, 83]
+  ),
+  input: { x: { dtype: "int32", shape: [context] } },
+  loss: loss.crossEntropy({ classAxis: -1 }),
+  optimizer: optim.adamW({ lr: 2e-3 }),
+  schedule: schedule.warmup(50, schedule.cosine(), 0.02),
+  clipping: { norm: 1 },
+  data: dataset("moby-dick", {
+    x: "tokens",
+    y: { column: "tokens", shift: 1 },
+    window: context,
+    train: [0, 1_070_000],
+    validation: [1_070_000, 1_130_000],
+    test: [1_130_000, 1_190_317],
+  }),
+  batchSize: 32,
+  microBatch: 8,
+  epochs: 1,
+  maxSteps: 500,
+});
