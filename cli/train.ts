@@ -233,7 +233,9 @@ async function provideDataset(
       `${server} holds another data set ${data.dataset}: give yours another name, or replace that one with commonweight dataset push`,
     );
   }
-  say(`pushing data set ${data.dataset}: ${content.samples} samples in ${chunks.length} chunks`);
+  say(
+    `pushing data set ${data.dataset}: ${content.samples} ${data.window === undefined ? "samples" : "rows"} in ${manifest.chunks.length} chunks`,
+  );
   await api.pushDataset(manifest, chunks, () => {});
   return manifest;
 }

@@ -11,6 +11,8 @@ export interface Imported {
   readonly y: string | null;
   /** Shape of one sample's features. */
   readonly input: readonly number[];
+  /** Rows of one sample where samples are windows over whole numbers, such as tokens; `input` is then its shape. */
+  readonly window?: number;
   /** What the model must end in; null where the importer cannot know. */
   readonly ending: string | null;
 }
@@ -20,12 +22,14 @@ export const classEnding = (classes: number): string =>
   `the model ends in ${classes} outputs, one a class, with loss: loss.crossEntropy()`;
 
 /** The lines of a session file that train on the data set, ready to be pasted. */
-export function snippet(name: string, { content, x, y, input, ending }: Imported): string[] {
+export function snippet(name: string, { content, x, y, input, window, ending }: Imported): string[] {
   const splits = Object.entries(content.splits).filter(([, [from, to]]) => to > from);
   const ranges = splits.map(([split, [from, to]]) => `${split}: [${from}, ${to}]`);
-  const bindings = [`x: ${x ?? '"…"'}`, `y: ${y ?? '"…"'}`, ...ranges].join(", ");
+  const windows = window === undefined ? [] : [`window: ${window}`];
+  const bindings = [`x: ${x ?? '"…"'}`, `y: ${y ?? '"…"'}`, ...windows, ...ranges].join(", ");
+  const shape = `[${input.join(", ")}]`;
   return [
-    `input: [${input.join(", ")}],`,
+    `input: ${window === undefined ? shape : `{ x: { dtype: "int32", shape: ${shape} } }`},`,
     `data: dataset(${JSON.stringify(name)}, { ${bindings} }),`,
     ...(ending === null ? [] : [`// ${ending}`]),
   ];
