@@ -18,6 +18,17 @@ export function whole(least: number, most: number): (text: string) => number {
   };
 }
 
+/** A parser of numbers from `least` to `most`. */
+export function real(least: number, most: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (text.trim() === "" || !(value >= least && value <= most)) {
+      throw new InvalidArgumentError(`expected a number from ${least} to ${most}`);
+    }
+    return value;
+  };
+}
+
 /** Engines by a comma list, in order. */
 export function engineList(text: string): VolunteerEngine[] {
   return text.split(",").map((name) => {

@@ -26,6 +26,10 @@ export function plain(text: unknown, limit = 200): string {
   return characters.length <= limit ? clean : `${characters.slice(0, limit - 1).join("")}…`;
 }
 
+/** Text of several lines as it is, without what else a terminal acts on. */
+export const plainLines = (text: string): string =>
+  text.replace(UNSAFE, (character) => (character === "\n" || character === "\t" ? character : ""));
+
 /** JSON of the same value on one line, with the characters above escaped: a terminal may show it as well. */
 export function plainJson(value: unknown): string {
   return JSON.stringify(value).replace(

@@ -8,6 +8,7 @@ import { deleteCommand } from "./commands/delete.ts";
 import { deployCommand } from "./commands/deploy.ts";
 import { devCommand } from "./commands/dev.ts";
 import { exportCommand } from "./commands/export.ts";
+import { generateCommand } from "./commands/generate.ts";
 import { importCommand } from "./commands/import.ts";
 import { initCommand } from "./commands/init.ts";
 import { sessionsCommand } from "./commands/sessions.ts";
@@ -32,6 +33,7 @@ export function createProgram(): Command {
     .addCommand(trainCommand())
     .addCommand(watchCommand())
     .addCommand(exportCommand())
+    .addCommand(generateCommand())
     .addCommand(datasetCommand())
     .commandsGroup("Take part:")
     .addCommand(volunteerCommand())

@@ -14,6 +14,8 @@ export interface GenerationOptions extends Sampling {
   readonly length: number;
   /** Unsigned 32-bit integer. */
   readonly seed: number;
+  /** Tokens that may come are below this, where the model predicts more of them than there are; all by default. */
+  readonly tokens?: number;
 }
 
 /** Tokens [1, window] → logits [1, window, vocabulary], both flat. */
@@ -53,7 +55,7 @@ export async function* generate(
   { window, vocabulary }: LanguageModel,
   predict: PredictTokens,
   prompt: readonly number[],
-  { length, seed, ...sampling }: GenerationOptions,
+  { length, seed, tokens: choice = vocabulary, ...sampling }: GenerationOptions,
 ): AsyncGenerator<number, void, void> {
   if (prompt.length === 0) throw new GenerationError("bad-prompt", "the prompt is empty: give at least one token");
   const foreign = prompt.find((token) => !(Number.isInteger(token) && token >= 0 && token < vocabulary));
@@ -68,7 +70,7 @@ export async function* generate(
     tokens.set(seen);
     const logits = await predict(tokens); // [window, vocabulary]
     const last = (seen.length - 1) * vocabulary;
-    const after = Array.from({ length: vocabulary }, (_, token) => logits[last + token]);
+    const after = Array.from({ length: choice }, (_, token) => logits[last + token]);
     threefry2x32(k0, k1, count, 0, words);
     const token = chooseToken(after, sampling, uniformFloat(words[0]));
     yield token;

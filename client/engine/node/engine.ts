@@ -4,6 +4,7 @@ import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { availableParallelism } from "node:os";
 import { Worker } from "node:worker_threads";
+import { differentiate, type Graph } from "../../../shared/graph/index.ts";
 import type { EngineCandidates } from "../create.ts";
 import { EngineError, type EngineOptions, type GradientEngine } from "../engine.ts";
 import { OnnxCompute, type PoolMember } from "../onnx/compute.ts";
@@ -86,6 +87,14 @@ async function createMembers(options: EngineOptions, workers: number): Promise<P
 export async function createWasmEngine(options: EngineOptions, workers: number): Promise<GradientEngine> {
   const members = await createMembers(options, workers);
   return createOnnxEngine({ ...options, kind: "wasm", device: `onnxruntime-web WASM × ${workers}, Node`, members });
+}
+
+/** One WASM session in this thread that only predicts: nothing is compiled for training. Throws EngineError. */
+export async function createWasmPredictor(
+  graph: Graph,
+  microBatch: number,
+): Promise<Pick<GradientEngine, "setWeights" | "predict" | "dispose">> {
+  return new OnnxCompute(await loadWasmRuntime(), { graph: differentiate(graph, microBatch), microBatch, seed: 0 });
 }
 
 async function createNativeEngine(options: EngineOptions): Promise<GradientEngine> {
