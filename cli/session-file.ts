@@ -1,6 +1,6 @@
 /**
  * Session files: modules whose default export is `defineSession({...})`. They may also export `datasets`, what to push if
- * the coordinator lacks it, and `onEpoch`, which is called after each epoch.
+ * the coordinator lacks it, `onEpoch`, which is called after each epoch, and `generate`, the text that the trained model is to write.
  */
 
 import { createHash } from "node:crypto";
@@ -15,6 +15,7 @@ import type { Chunk, DatasetSource } from "./dataset.ts";
 import { CliError } from "./errors.ts";
 import { packageRoot } from "./root.ts";
 import { locateFailure } from "./session-error.ts";
+import { parseTextRequest, type TextRequest } from "./text-request.ts";
 
 export interface EpochReport {
   /** Counted from 0. */
@@ -32,6 +33,7 @@ export interface SessionFile {
   readonly initialWeights: Chunk | null;
   readonly datasets: Readonly<Record<string, DatasetSource>>;
   readonly onEpoch: ((report: EpochReport) => void) | null;
+  readonly generate: TextRequest | null;
 }
 
 /** The package's own module of a session file, from its sources or as it was built. */
@@ -69,7 +71,7 @@ export async function loadSessionFile(path: string): Promise<SessionFile> {
   const full = resolve(path);
   if (!existsSync(full)) throw new CliError(`there is no session file ${path}`);
   resolveOwnImports();
-  let module: { default?: unknown; datasets?: unknown; onEpoch?: unknown };
+  let module: { default?: unknown; datasets?: unknown; onEpoch?: unknown; generate?: unknown };
   const depth = Error.stackTraceLimit;
   Error.stackTraceLimit = STACK_DEPTH;
   try {
@@ -89,6 +91,7 @@ export async function loadSessionFile(path: string): Promise<SessionFile> {
     initialWeights,
     datasets: (module.datasets ?? {}) as SessionFile["datasets"],
     onEpoch: typeof module.onEpoch === "function" ? (module.onEpoch as SessionFile["onEpoch"]) : null,
+    generate: module.generate === undefined ? null : parseTextRequest(module.generate, path),
   };
 }
 

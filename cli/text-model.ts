@@ -7,16 +7,20 @@ import { existsSync } from "node:fs";
 import { basename } from "node:path";
 import type { TextCodec } from "../client/text/codec.ts";
 import { CHECKPOINT_LIMITS } from "../shared/checkpoint/head.ts";
+import { GenerationError, languageModelOf } from "../shared/generation/index.ts";
 import { GraphError } from "../shared/graph/error.ts";
 import { type Graph, givenWeights, parameterLength } from "../shared/graph/index.ts";
 import { startFrom } from "../shared/nn/weights.ts";
 import { MAX_MODEL_BYTES } from "../shared/onnx/model.ts";
+import type { DatasetManifest } from "../shared/session/dataset.ts";
+import type { SessionDefinition } from "../shared/session/definition.ts";
 import { SessionError } from "../shared/session/errors.ts";
 import { parseManifest } from "../shared/session/manifest.ts";
 import { parseDefinition } from "../shared/session/validate.ts";
 import type { Vocabulary } from "../shared/session/vocabulary.ts";
 import { coordinatorBudget } from "../workers/limits.ts";
 import { type AccessOptions, openSession } from "./access.ts";
+import type { CoordinatorApi, SessionDescription } from "./api.ts";
 import { type Checkpoint, parseCheckpoint } from "./checkpoint.ts";
 import { readSource } from "./dataset.ts";
 import { CliError, RefusedError } from "./errors.ts";
@@ -47,6 +51,17 @@ const NOTHING = new Uint8Array();
 
 const isSessionFile = (what: string): boolean => /\.[cm]?[jt]s$/.test(what);
 const isCheckpoint = (what: string): boolean => what.endsWith(".safetensors");
+
+/** Throws CliError unless the session's data are text and its model is one of language: before it is trained for nothing. */
+export function requireTextModel({ graph, title }: SessionDefinition, manifest: DatasetManifest | null): void {
+  requireVocabulary(manifest?.vocabulary, title);
+  try {
+    languageModelOf(graph);
+  } catch (error) {
+    if (!(error instanceof GenerationError)) throw error;
+    throw new CliError(`${title}: ${error.message}`, { cause: error });
+  }
+}
 
 /**
  * @param what a session's link or id, a session file, or a checkpoint file; undefined for the coordinator's newest session
@@ -88,23 +103,43 @@ function checked<T>(check: () => T): T {
   }
 }
 
-async function openHosted(link: string | undefined, options: TextModelOptions): Promise<TextModel> {
-  const { api, id } = await openSession(link, options);
-  const session = await api.readSession(id);
+/** The coordinator's weights; the latest where nothing was measured on held-out samples yet. */
+async function downloadWeights(
+  api: CoordinatorApi,
+  { id, parameters }: SessionDescription,
+  which: Which,
+): Promise<Float32Array> {
+  try {
+    return await api.readWeights(id, which, parameters);
+  } catch (error) {
+    if (which === "latest" || !(error instanceof RefusedError) || error.code !== "no-best") throw error;
+    return api.readWeights(id, "latest", parameters);
+  }
+}
+
+/** A session's model with the weights that the coordinator has, or those of a file. Throws CliError as `openTextModel`. */
+export async function openSessionModel(
+  api: CoordinatorApi,
+  session: SessionDescription,
+  { which, weights }: Pick<TextModelOptions, "which" | "weights">,
+): Promise<TextModel> {
   const { graph, title } = checked(() => parseDefinition(session.definition, coordinatorBudget));
   const manifest = session.manifest === null ? null : checked(() => parseManifest(session.manifest));
-  const vocabulary = requireVocabulary(manifest?.vocabulary, title);
-  const codec = await openVocabulary(vocabulary, (hash) => api.readBlob(id, hash));
-  const read = async (which: Which): Promise<Float32Array> => {
-    try {
-      return await api.readWeights(id, which, parameterLength(graph));
-    } catch (error) {
-      if (which === "latest" || !(error instanceof RefusedError) || error.code !== "no-best") throw error;
-      return read("latest"); // nothing was measured on held-out samples yet
-    }
+  const codec = await openVocabulary(requireVocabulary(manifest?.vocabulary, title), (hash) =>
+    api.readBlob(session.id, hash),
+  );
+  const own = { ...session, parameters: parameterLength(graph) };
+  return {
+    title,
+    graph,
+    weights: weights === undefined ? await downloadWeights(api, own, which) : readWeights(graph, weights),
+    codec,
   };
-  const weights = options.weights === undefined ? await read(options.which) : readWeights(graph, options.weights);
-  return { title, graph, weights, codec };
+}
+
+async function openHosted(link: string | undefined, options: TextModelOptions): Promise<TextModel> {
+  const { api, id } = await openSession(link, options);
+  return openSessionModel(api, await api.readSession(id), options);
 }
 
 /** The text that the file brings along is read again, for the characters in it. */

@@ -24,12 +24,16 @@ import { startCoordinator } from "./coordinator.ts";
 import { cutDataset, readSource } from "./dataset.ts";
 import { createDisplay, type Display, formatDuration } from "./display.ts";
 import { CliError, messageOf } from "./errors.ts";
+import { plainLines } from "./foreign-text.ts";
+import { continueText } from "./generate.ts";
 import { writeModel } from "./model.ts";
 import { startProcesses } from "./node-volunteers.ts";
 import { locateComplaint } from "./session-error.ts";
 import { loadSessionFile, type SessionFile } from "./session-file.ts";
 import { openState, readState, SessionBook, type StateFolder } from "./state.ts";
 import { summarize } from "./summary.ts";
+import { openSessionModel, requireTextModel } from "./text-model.ts";
+import type { TextRequest } from "./text-request.ts";
 import type { Volunteers } from "./volunteers.ts";
 import { type Ending, watchSession } from "./watch.ts";
 
@@ -105,6 +109,7 @@ async function run(path: string | undefined, options: TrainOptions, display: Dis
   const api = await connect(state, options, say, cleanup);
   const manifest = await provideDataset(api, definition, file, options, say);
   if (manifest !== null) check(file, () => checkDataset(definition, manifest));
+  if (file.generate !== null) requireTextModel(definition, manifest);
   const { session, isNew } = await openSession(api, state, { ...file, definition }, manifest, origin, options);
   const url = `${api.server}/s/${session.id}`;
   display.emit({
@@ -124,6 +129,7 @@ async function run(path: string | undefined, options: TrainOptions, display: Dis
   const ending = await watchSession({ api, session, volunteers, display, onEpoch: file.onEpoch });
   display.end();
   await conclude(api, session, ending, model, display);
+  if (file.generate !== null) await writeText(api, session, file.generate, display);
 }
 
 /** What is trained: as the session file says, or where there is none, as the checkpoint does. */
@@ -132,7 +138,15 @@ async function openFile(path: string | undefined, checkpoint: Checkpoint | null)
   if (checkpoint === null)
     throw new CliError("give a session file to train, or a checkpoint to go on from by --resume");
   const { name, definition } = checkpoint;
-  return { path: resolve(name), folder: process.cwd(), definition, initialWeights: null, datasets: {}, onEpoch: null };
+  return {
+    path: resolve(name),
+    folder: process.cwd(),
+    definition,
+    initialWeights: null,
+    datasets: {},
+    onEpoch: null,
+    generate: null,
+  };
 }
 
 function openCheckpoint(path: string): Checkpoint {
@@ -312,4 +326,18 @@ async function conclude(
   await writeModel(api, session, hasBest ? "best" : "latest", model);
   display.say(`model ${model}`);
   display.emit({ type: "finished", ...summary, seconds, model });
+}
+
+/** What the session file asked the trained model to write. */
+async function writeText(
+  api: CoordinatorApi,
+  session: SessionDescription,
+  { prompt, ...request }: TextRequest,
+  display: Display,
+): Promise<void> {
+  const model = await openSessionModel(api, session, { which: "best" });
+  let text = prompt;
+  for await (const piece of continueText(model, prompt, request)) text += piece;
+  display.say("");
+  display.say(plainLines(text));
 }

@@ -53,3 +53,6 @@ export default defineSession({
 
 /** Pushed if the coordinator lacks it: a token a character. */
 export const datasets = { "moby-dick": { text: { file: "data/moby-dick.txt", vocabulary: "characters" } } };
+
+/** What it writes once it is trained. */
+export const generate = { prompt: "Call me", length: 300, temperature: 0.8 };

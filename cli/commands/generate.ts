@@ -5,17 +5,12 @@ import { createCommand, dataOption, real, serverOption, whole } from "../argumen
 import { plainLines } from "../foreign-text.ts";
 import { continueText } from "../generate.ts";
 import { openTextModel, type TextModelOptions } from "../text-model.ts";
+import { TEXT_DEFAULTS, TEXT_LIMITS, type TextRequest } from "../text-request.ts";
 
-interface GenerateOptions extends TextModelOptions {
-  readonly prompt: string;
-  readonly length: number;
-  readonly temperature: number;
-  readonly topK?: number;
-  readonly seed: number;
-}
+type GenerateOptions = TextModelOptions & TextRequest;
 
 async function runGenerate(what: string | undefined, options: GenerateOptions): Promise<void> {
-  const { prompt, length, temperature, topK = null, seed } = options;
+  const { prompt, length, temperature, topK, seed } = options;
   const model = await openTextModel(what, options);
   let begun = false;
   for await (const piece of continueText(model, prompt, { length, temperature, topK, seed })) {
@@ -39,20 +34,24 @@ export function generateCommand(): Command {
     )
     .requiredOption("--prompt <text>", "the beginning, of what the session's vocabulary has")
     .addOption(
-      new Option("--length <n>", "tokens to write, which may be characters").argParser(whole(1, 100_000)).default(300),
+      new Option("--length <n>", "tokens to write, which may be characters")
+        .argParser(whole(1, TEXT_LIMITS.length))
+        .default(TEXT_DEFAULTS.length),
     )
     .addOption(
       new Option("--temperature <t>", "below 1 the likely gets likelier; at 0 the likeliest is taken")
-        .argParser(real(0, 100))
-        .default(0.8),
+        .argParser(real(0, TEXT_LIMITS.temperature))
+        .default(TEXT_DEFAULTS.temperature),
     )
     .addOption(
-      new Option("--top-k <k>", "draw from the k likeliest tokens alone (default: all)").argParser(whole(1, 1_000_000)),
+      new Option("--top-k <k>", "draw from the k likeliest tokens alone")
+        .argParser(whole(1, TEXT_LIMITS.topK))
+        .default(TEXT_DEFAULTS.topK, "all"),
     )
     .addOption(
       new Option("--seed <n>", "another one gives another text, the same one the same")
-        .argParser(whole(0, 0xffffffff))
-        .default(0),
+        .argParser(whole(0, TEXT_LIMITS.seed))
+        .default(TEXT_DEFAULTS.seed),
     )
     .addOption(
       new Option("--which <which>", "weights best on held-out samples, or the latest")
