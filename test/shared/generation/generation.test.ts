@@ -14,7 +14,7 @@ const WINDOW = 6;
 const VOCABULARY = 5;
 
 function tinyGpt(causal: boolean): Graph {
-  const tokens = nn.embedding(VOCABULARY, 8);
+  const tokens = nn.embedding(VOCABULARY, 8, { std: 0.4 });
   const block = nn.transformerBlock(8, 2, { dimFeedforward: 16, dropout: 0, normFirst: true, causal });
   const head = nn.linear(8, VOCABULARY, { bias: false, weightOf: tokens });
   return build(nn.sequential(tokens, nn.learnedPositions(WINDOW, 8, { std: 1 }), block, nn.layerNorm(8), head));
@@ -85,6 +85,13 @@ describe("writing on", () => {
     const tail = [0, 1, 2, 3, 4, 0];
     const long = await all(generate(model, predict, [3, 3, 3, ...tail], options));
     expect(long).toEqual(await all(generate(model, predict, tail, options)));
+  });
+
+  it("never takes a token that stands for nothing, where the model has more outputs", async () => {
+    const options = { length: 40, seed: 0, temperature: 3, topK: null };
+    expect(new Set(await all(generate(model, predict, [1], options))).size).toBe(VOCABULARY);
+    const few = await all(generate(model, predict, [1], { ...options, tokens: 2 }));
+    expect(new Set(few)).toEqual(new Set([0, 1]));
   });
 
   it("refuses an empty prompt, tokens that there are not, and weights that are not finite", async () => {
