@@ -12,7 +12,7 @@ import { parseManifest } from "../../shared/session/manifest.ts";
 import { planRun } from "../../shared/session/plan.ts";
 import { vocabularySize } from "../../shared/session/vocabulary.ts";
 import { startTestCoordinator, type TestCoordinator, untilDone } from "./coordinator.ts";
-import { JOIN, nodeFleet, requireBrowser } from "./fleets.ts";
+import { type FleetMember, JOIN, nodeFleet, requireBrowser } from "./fleets.ts";
 
 const MOBY = new URL("../../examples/data/moby-dick.txt", import.meta.url);
 const TOKENIZER = new URL("../../examples/data/moby-dick.tokenizer.json", import.meta.url);
@@ -107,22 +107,24 @@ describe("a model of language", () => {
   });
 
   it("learns on WebGPU and WASM in the same session", async () => {
-    const { id, link } = await create(language("moby-dick", vocabularySize(content.vocabulary!), STEPS));
-    await coordinator.api.control(id, "pause");
+    const { id, link } = await create(language("moby-dick", vocabularySize(content.vocabulary!), 2 * STEPS));
+    const progress = async () => (await coordinator.api.readSession(id)).progress;
     const browser = await Chromium.launch({ executable: requireBrowser(), flags: BROWSER_FLAGS });
-    const member = await nodeFleet.start(link, "wasm");
+    const members: FleetMember[] = [];
     try {
       const tab = await (await browser.createProfile()).open(`${link}?engine=webgpu&share=100`);
       await tab.click(JOIN, 60_000);
-      await expect
-        .poll(async () => (await coordinator.api.readSession(id)).progress.clientCount, { timeout: 60_000 })
-        .toBe(2);
+      // The slower one first: alone, the other would be done before it is there.
+      await expect.poll(async () => (await progress()).step, { timeout: 60_000 }).toBeGreaterThan(0);
+      await coordinator.api.control(id, "pause");
+      members.push(await nodeFleet.start(link, "wasm"));
+      await expect.poll(async () => (await progress()).clientCount, { timeout: 60_000 }).toBe(2);
       await coordinator.api.control(id, "resume");
       const { steps, result } = await untilDone(coordinator.api, id);
       expect(result?.members.map(({ engine }) => engine).sort()).toEqual(["wasm", "webgpu"]);
       expect(steps.at(-1)!.loss).toBeLessThan(steps[0]!.loss! - 0.8);
     } finally {
-      await member.kill();
+      await Promise.all(members.map((member) => member.kill()));
       await browser.stop();
     }
   });
