@@ -1,5 +1,7 @@
 /** A small model of language, trained by real volunteers on windows of a real text: Moby-Dick, character by character. */
 
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { SessionMetrics } from "../../cli/api.ts";
 import { BROWSER_FLAGS } from "../../cli/browser.ts";
@@ -146,5 +148,46 @@ describe("a model of language", () => {
     expect(codec.decode([...first])).toMatch(
       /^CHAPTER 1\. Loomings\.\n\nCall me Ishmael\. Some years ago—never mind how long/,
     );
+  });
+
+  it("tells padded texts of unequal length apart", async () => {
+    const file = join(coordinator.folder, "mail.jsonl");
+    const lines = Array.from({ length: 120 }, (_, n) => [
+      { text: `see you at ${n}`, label: "ham" },
+      { text: `WIN ${n} DOLLARS${"!".repeat(n % 9)}`, label: "spam" },
+    ]);
+    writeFileSync(
+      file,
+      lines
+        .flat()
+        .map((line) => JSON.stringify(line))
+        .join("\n"),
+    );
+    const source = { file, length: 24, split: { train: 0.8, test: 0.2 } };
+    await push("mail", readSource("mail", { labelledText: source }));
+    const tokens = { dtype: "int32", shape: [24] } as const;
+    const definition = defineSession({
+      title: "Mail",
+      model: nn.sequential(
+        nn.embedding(256, 8),
+        nn.transformerBlock(8, 2, { dimFeedforward: 16, dropout: 0, paddingMask: "padding" }),
+        nn.meanOverTokens({ paddingMask: "padding" }),
+        nn.linear(8, 2),
+      ),
+      input: { tokens, padding: tokens },
+      loss: loss.crossEntropy(),
+      optimizer: optim.adam({ lr: 0.02 }),
+      data: dataset("mail", {
+        inputs: { tokens: "tokens", padding: "padding" },
+        y: "label",
+        train: [0, 192],
+        test: [192, 240],
+      }),
+      batchSize: 32,
+      microBatch: 8,
+      epochs: 5,
+    });
+    const { evaluations } = await train(definition, 1);
+    expect(evaluations.find(({ work }) => work === "test")!.metrics.correct).toBe(1);
   });
 });
