@@ -9,6 +9,7 @@ import type { Vocabulary } from "../shared/session/vocabulary.ts";
 import { CliError } from "./errors.ts";
 import { readFile } from "./importers/file.ts";
 import { type IdxArray, parseIdx } from "./importers/idx.ts";
+import { importLabelledText, type LabelledTextSource } from "./importers/labelled-text.ts";
 import { type CsvSource, importCsv } from "./importers/table.ts";
 import { importText, type TextSource, type VocabularySource } from "./importers/text.ts";
 
@@ -83,7 +84,7 @@ export interface ColumnData {
 
 type FilePath = string | URL;
 
-/** What a session file says of its text: as `TextSource`, its paths relative. */
+/** Paths of a text in a session file, relative to it. */
 interface TextFiles {
   readonly file: FilePath;
   readonly vocabulary?: Exclude<VocabularySource, { readonly tokenizer: string }> | { readonly tokenizer: FilePath };
@@ -93,7 +94,8 @@ interface TextFiles {
 export type DatasetSource =
   | { readonly idx: IdxFiles }
   | { readonly csv: Omit<CsvSource, "file"> & { readonly file: FilePath } }
-  | { readonly text: Omit<TextSource, "file" | "vocabulary"> & TextFiles }
+  | { readonly text: Omit<TextSource, keyof TextFiles> & TextFiles }
+  | { readonly labelledText: Omit<LabelledTextSource, keyof TextFiles> & TextFiles }
   | { readonly columns: Readonly<Record<string, ColumnData>> };
 
 function dtypeOf(values: unknown): ColumnSpec["dtype"] | null {
@@ -106,13 +108,16 @@ function dtypeOf(values: unknown): ColumnSpec["dtype"] | null {
 export function readSource(name: string, source: DatasetSource, folder = "."): DatasetContent {
   const at = (file: FilePath): string => resolve(folder, file instanceof URL ? fileURLToPath(file) : file);
   if ("csv" in source) return importCsv({ ...source.csv, file: at(source.csv.file) }).content;
-  if ("text" in source) {
-    const { file, vocabulary, split } = source.text;
-    const located =
+  const located = ({ file, vocabulary }: TextFiles) => ({
+    file: at(file),
+    vocabulary:
       typeof vocabulary === "object" && "tokenizer" in vocabulary
         ? { tokenizer: at(vocabulary.tokenizer) }
-        : vocabulary;
-    return importText({ file: at(file), vocabulary: located, split }).content;
+        : vocabulary,
+  });
+  if ("text" in source) return importText({ ...source.text, ...located(source.text) }).content;
+  if ("labelledText" in source) {
+    return importLabelledText({ ...source.labelledText, ...located(source.labelledText) }).content;
   }
   if ("idx" in source) {
     const { images, labels, testImages, testLabels } = source.idx;

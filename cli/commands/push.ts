@@ -10,6 +10,7 @@ import { plain } from "../foreign-text.ts";
 import { importNpy, importNpz } from "../importers/arrays.ts";
 import { importImages } from "../importers/images.ts";
 import { classEnding, type Imported, snippet } from "../importers/imported.ts";
+import { importLabelledText } from "../importers/labelled-text.ts";
 import { type Fractions, parseFractions } from "../importers/split.ts";
 import { COLUMN_TYPES, type ColumnType, importCsv } from "../importers/table.ts";
 import { importText, type VocabularySource } from "../importers/text.ts";
@@ -26,6 +27,9 @@ interface PushOptions extends AccessOptions {
   readonly npz?: string;
   readonly images?: string;
   readonly text?: string;
+  readonly texts?: string;
+  readonly textColumn: string;
+  readonly length: number;
   readonly bytes?: true;
   readonly characters?: true;
   readonly tokenizer?: string;
@@ -75,12 +79,19 @@ function vocabularyOf({ bytes, characters, tokenizer }: PushOptions): Vocabulary
   return bytes === true ? "bytes" : undefined;
 }
 
+const importTexts = (file: string, vocabulary: VocabularySource | undefined, options: PushOptions): Imported => {
+  const { textColumn: column, target, length, split, seed, delimiter } = options;
+  return importLabelledText({ file, column, target, length, vocabulary, split, seed, delimiter });
+};
+
 /** One importer by option. Throws CliError unless exactly one is asked for. */
 function importAsked(options: PushOptions): Imported {
-  const { idx, testIdx, csv, npy, npz, images, text, split, seed } = options;
+  const { idx, testIdx, csv, npy, npz, images, text, texts, split, seed } = options;
   const vocabulary = vocabularyOf(options);
-  if (vocabulary !== undefined && text === undefined) {
-    throw new CliError("--bytes, --characters and --tokenizer say what the tokens of --text are; there is no --text");
+  if (vocabulary !== undefined && text === undefined && texts === undefined) {
+    throw new CliError(
+      "--bytes, --characters and --tokenizer say what the tokens of --text or --texts are; there is neither",
+    );
   }
   const importers: Readonly<Record<string, (() => Imported) | undefined>> = {
     "--csv": csv === undefined ? undefined : () => importTable(csv, options),
@@ -88,6 +99,7 @@ function importAsked(options: PushOptions): Imported {
     "--npz": npz === undefined ? undefined : () => importNpz(npz, split, seed),
     "--images": images === undefined ? undefined : () => importImages(images, split, seed),
     "--text": text === undefined ? undefined : () => importText({ file: text, vocabulary, split }),
+    "--texts": texts === undefined ? undefined : () => importTexts(texts, vocabulary, options),
     "--idx": idx === undefined ? undefined : () => importIdx(idx, testIdx),
   };
   const asked = Object.entries(importers).filter(([, run]) => run !== undefined);
@@ -141,13 +153,17 @@ export function pushCommand(): Command {
     "dataset push digits --npz digits.npz",
     "dataset push pets --images pets         # pets/cat/1.png, pets/dog/1.png, …",
     "dataset push novel --text novel.txt --characters",
+    "dataset push reviews --texts reviews.csv --target stars --length 200 --tokenizer tokenizer.json",
     "dataset push mnist --idx train-images.gz train-labels.gz --test-idx t10k-images.gz t10k-labels.gz",
   ];
   return createCommand("push", "push a data set, and print how a session file asks for it", examples)
     .argument("<name>", "what sessions call it")
     .optionsGroup("A table:")
     .option("--csv <file>", "with a header row; becomes column features, and one called as the target is")
-    .option("--target <column>", "the column to predict: text and few whole numbers are classes")
+    .option(
+      "--target <column>",
+      "the column to predict: text and few whole numbers are classes (of --texts it is label if left out)",
+    )
     .addOption(
       new Option("--column <name=type...>", `what a column is, where its cells do not tell: ${COLUMN_TYPES.join(", ")}`)
         .argParser(pairs("name=type"))
@@ -166,8 +182,18 @@ export function pushCommand(): Command {
     .option("--test-idx <files...>", "images and labels for the test, appended after the training ones")
     .optionsGroup("Pictures:")
     .option("--images <folder>", "PNG files of one size, a sub-folder for each class: columns image and label")
-    .optionsGroup("A text:")
+    .optionsGroup("Text:")
     .option("--text <file>", "a row a token, in order, for sessions whose samples are windows: column tokens")
+    .option(
+      "--texts <file>",
+      "many texts with labels: CSV, .jsonl, or a folder with a sub-folder of .txt files a class",
+    )
+    .option("--text-column <column>", "of --texts, which column is the text", "text")
+    .addOption(
+      new Option("--length <n>", "tokens that each of --texts is padded or cut to")
+        .argParser(whole(1, 65_536))
+        .default(128),
+    )
     .option("--bytes", "tokens are the file's bytes, whatever it is (the default)")
     .option("--characters", "tokens are the characters of the text, numbered in the order of their code points")
     .option("--tokenizer <tokenizer.json>", "tokens are what this tokenizer makes of it (Hugging Face's format)")

@@ -258,6 +258,38 @@ describe("a tokenizer.json", () => {
     );
   });
 
+  it("adds nothing that frames a text, and reads such tokens where they are written out", () => {
+    const framed = readTokenizer(
+      bytes(
+        JSON.stringify({
+          ...JSON.parse(readFileSync(TOKENIZER, "utf8")),
+          added_tokens: [
+            {
+              id: 512,
+              content: "<s>",
+              single_word: false,
+              lstrip: false,
+              rstrip: false,
+              normalized: false,
+              special: true,
+            },
+          ],
+          post_processor: {
+            type: "TemplateProcessing",
+            single: [{ SpecialToken: { id: "<s>", type_id: 0 } }, { Sequence: { id: "A", type_id: 0 } }],
+            pair: [],
+            special_tokens: { "<s>": { id: "<s>", ids: [512], tokens: ["<s>"] } },
+          },
+        }),
+      ),
+      "framed",
+    );
+    expect(framed.size).toBe(513);
+    expect(framed.encode("Call me")).toEqual(codec.encode("Call me"));
+    expect(framed.encode("Call<s> me")).toEqual([...codec.encode("Call"), 512, ...codec.encode(" me")]);
+    expect(framed.decode([...codec.encode("Call"), 512])).toBe("Call<s>");
+  });
+
   it("that drops what it does not know, or changes letters, is reported", () => {
     const lossy = JSON.parse(readFileSync(TOKENIZER, "utf8"));
     const tokenizer = write("lower.json", JSON.stringify({ ...lossy, normalizer: { type: "Lowercase" } }));

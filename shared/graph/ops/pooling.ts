@@ -1,6 +1,7 @@
 /** Pooling: the largest or the mean of each window, channel by channel. */
 
 import * as v from "valibot";
+import { GraphError } from "../error.ts";
 import type { OpAttributes, PoolAttributes } from "../ir.ts";
 import { sameShape, sizeOf, type Tensor, type TensorType } from "../tensor.ts";
 import { type Emitter, type OpDefinition, requireFloat, shapeError, show } from "./definition.ts";
@@ -92,7 +93,10 @@ const maxPoolGrad: OpDefinition<"MaxPoolGrad"> = {
     return out;
   },
   // Only backward passes have it, and those are not differentiated again.
-  vjp: () => [null, null],
+  // Whether an element is its window's largest has no derivative, and what would gather the cotangent is no op of ours.
+  vjp() {
+    throw new GraphError("structure", "MaxPoolGrad belongs to backward passes: it has no gradient of its own");
+  },
   cost: ([x], { kernel_shape }) => costOf(x, kernel_shape),
 };
 

@@ -54,7 +54,8 @@ function sampleOf(
   return {
     microBatch,
     inputs: { x: numbers(seed, microBatch * width), y, weight },
-    weights: numbers(seed + 3, length),
+    // Half as large where probabilities would saturate: 1 − p has no digits left there, in any arithmetic.
+    weights: numbers(seed + 3, length).map((value) => (kind === "bce" ? value / 2 : value)),
   };
 }
 
