@@ -6,7 +6,7 @@ const characters = 83;
 const context = 64;
 const width = 128;
 
-const tokens = nn.embedding(characters, width, { std: 0.02 });
+const tokens = nn.embedding(characters, width, { std: 0.1 });
 const block = () =>
   nn.transformerBlock(width, 4, {
     dimFeedforward: 4 * width,
@@ -24,7 +24,7 @@ export default defineSession({
   modelLicence: "CC0",
   model: nn.sequential(
     tokens, // [N, 64] → [N, 64, 128]
-    nn.learnedPositions(context, width),
+    nn.learnedPositions(context, width, { std: 0.1 }),
     block(),
     block(),
     block(),
@@ -34,8 +34,8 @@ export default defineSession({
   ),
   input: { x: { dtype: "int32", shape: [context] } },
   loss: loss.crossEntropy({ classAxis: -1 }),
-  optimizer: optim.adamW({ lr: 2e-3 }),
-  schedule: schedule.warmup(50, schedule.cosine(), 0.02),
+  optimizer: optim.adamW({ lr: 4e-3, betas: [0.9, 0.95], weightDecay: 0.1 }),
+  schedule: schedule.warmup(25, schedule.cosine(), 0.04),
   clipping: { norm: 1 },
   data: dataset("moby-dick", {
     x: "tokens",
