@@ -13,7 +13,7 @@ import type { Range } from "./chart/axis.ts";
 import { lineChart } from "./chart/svg.ts";
 import { drawChart } from "./chart/terminal.ts";
 import type { Display } from "./display.ts";
-import { CliError } from "./errors.ts";
+import { CliError, messageOf } from "./errors.ts";
 import { plain } from "./foreign-text.ts";
 import { type Cleanup, untilInterrupted } from "./interrupt.ts";
 import { type Curve, curveOf, type Measured } from "./lr-find/curve.ts";
@@ -59,7 +59,11 @@ async function run(path: string, options: LrFindOptions, display: Display, clean
   if (manifest !== null) check(file, () => checkDataset(definition, manifest));
   if (file.initialWeights !== null) await api.pushChunk(file.initialWeights);
   const { id } = await api.createSession(definition);
-  cleanup.push(() => api.deleteSession(id));
+  cleanup.push(() =>
+    api
+      .deleteSession(id)
+      .catch((error: unknown) => say(`the test's session could not be deleted: ${messageOf(error)}`)),
+  );
   const session = await api.readSession(id);
   const url = `${api.server}/s/${id}`;
   const { totalSteps } = planRun(definition);
@@ -143,11 +147,9 @@ function conclude(
     diverged: hasDiverged,
     reason,
     points,
-    steepest: found?.steepest.lr ?? null,
+    suggested: found?.steepest.lr ?? null,
     minimum: found?.least.lr ?? null,
     minimumTenth: found?.tenthOfLeast ?? null,
-    suggested: found?.recommended ?? null,
-    rule: found?.rule ?? null,
     chart: picture,
   });
 }
@@ -158,26 +160,25 @@ const markersOf = ({ steepest, least, tenthOfLeast }: Suggestion) => [
   { x: least.lr, y: least.smoothed, label: `minimum: ${formatRate(least.lr)}` },
 ];
 
-/** From the least loss to a little above the largest before it: where training falls apart is seen, not how far. */
+/** All that was measured up to the least loss, and a little more: where training falls apart is seen, not how far. */
 function rangeOf({ points }: Curve): Range {
   const bottom = points.reduce((best, { smoothed }, at) => (smoothed < points[best].smoothed ? at : best), 0);
-  const least = points[bottom].smoothed;
-  const most = Math.max(...points.slice(0, bottom + 1).map(({ loss }) => loss));
+  const losses = points.slice(0, bottom + 1).map(({ loss }) => loss);
+  const [least, most] = [Math.min(...losses), Math.max(...losses)];
   const room = (most - least || Math.abs(least) || 1) * HEADROOM;
   return [least >= 0 ? Math.max(0, least - room) : least - room, most + room];
 }
 
 /** What people are told; the session file's line last. */
 function adviceOf(suggestion: Suggestion, { points, hasDiverged }: Curve, definition: SessionDefinition): string[] {
-  const { steepest, least, tenthOfLeast, recommended, rule } = suggestion;
-  const mark = (is: Suggestion["rule"]): string => (rule === is ? "  ← the smaller" : "");
+  const { steepest, least, tenthOfLeast } = suggestion;
   const lines = [
-    `the loss falls most steeply at     ${formatRate(steepest.lr)}${mark("steepest")}`,
-    `a tenth of where it is least is    ${formatRate(tenthOfLeast)}${mark("tenth")}  (least at ${formatRate(least.lr)})`,
+    `suggested: ${formatRate(steepest.lr)}, where the smoothed loss falls most steeply`,
+    `more careful: ${formatRate(tenthOfLeast)}, a tenth of ${formatRate(least.lr)}, where it is least`,
   ];
   if (!hasDiverged && least === points.at(-1)) lines.push("it still falls at the end: a larger --to may show more");
-  lines.push("", "in the session file:", `  ${optimizerLine(definition.optimizer, recommended)}`);
-  const { groups = {} } = withRate(definition, Number(recommended.toPrecision(2)));
+  lines.push("", "in the session file:", `  ${optimizerLine(definition.optimizer, steepest.lr)}`);
+  const { groups = {} } = withRate(definition, Number(steepest.lr.toPrecision(2)));
   for (const [name, { lr }] of Object.entries(groups)) {
     if (lr !== undefined) lines.push(`  and in groups.${plain(name)}, in proportion: lr: ${formatRate(lr)}`);
   }

@@ -19,10 +19,13 @@ export interface Curve {
   readonly hasDiverged: boolean;
 }
 
-/** The averages are over about a tenth of the steps that are planned. */
-const WINDOW = 0.1;
+/** Parts of the planned steps that averages are over: of the curve, and of the loss that tells whether training falls apart. */
+const [CURVE, ALARM] = [0.03, 0.1];
 /** Training has fallen apart where the smoothed loss is so many times the best. */
 const DIVERGED = 4;
+
+/** What an average over about so many steps keeps, from one step to the next, of what came before. */
+const memoryOf = (steps: number): number => steps / (1 + steps);
 
 /** The exponential moving average with its bias corrected, as Adam's moments are and as fastai smooths losses. */
 export function movingAverage(values: readonly number[], memory: number): number[] {
@@ -68,10 +71,10 @@ function endingOf(losses: readonly number[], memory: number): Ending {
   let [best, highest] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
   for (const [at, average] of movingAverage(losses, memory).entries()) {
     if (!Number.isFinite(average)) return { at, cap: highest };
-    best = Math.min(best, average);
+    if (at >= settled) best = Math.min(best, average);
     // Losses below 0 have no fourfold: as far from the best as three times its size.
     const limit = best + (DIVERGED - 1) * Math.abs(best);
-    if (at >= settled && average > limit) return { at, cap: Math.max(limit, highest) };
+    if (average > limit) return { at, cap: Math.max(limit, highest) };
     highest = Math.max(highest, average);
   }
   return { at: -1, cap: Number.POSITIVE_INFINITY };
@@ -87,15 +90,14 @@ export interface Measurement {
 }
 
 export function curveOf({ steps, planned, failed }: Measurement): Curve {
-  const memory = 1 - 1 / (WINDOW * planned);
   const { at, cap } = endingOf(
     steps.map(({ loss }) => loss),
-    memory,
+    memoryOf(ALARM * planned),
   );
   const shown = steps.slice(0, at < 0 ? undefined : at + 1).filter(({ loss }) => Number.isFinite(loss));
   const smoothed = smooth(
     shown.map(({ loss }) => Math.min(loss, cap)),
-    memory,
+    memoryOf(CURVE * planned),
   );
   return {
     points: shown.map((point, index) => ({ ...point, smoothed: smoothed[index] })),

@@ -1,7 +1,7 @@
 /**
- * Which learning rate a curve suggests. Two rules are in use: the rate at which the loss falls most steeply, and a tenth of
- * the rate at which it is least (fastai and PyTorch Lightning offer both). The first is how fast learning can go, the second
- * how far from falling apart it keeps; the smaller one is recommended.
+ * Which learning rate a curve suggests. Two rules are in use, and fastai has both: the rate at which the loss falls most
+ * steeply (PyTorch Lightning's, too), and a tenth of the rate at which it is least. The first one is recommended: there training
+ * learns fastest. The second is for the careful, where the fall ends close to where training falls apart.
  */
 
 import type { Curve } from "./curve.ts";
@@ -18,9 +18,6 @@ export interface Suggestion {
   /** Where it is least. */
   readonly least: Found;
   readonly tenthOfLeast: number;
-  readonly recommended: number;
-  /** Which of the two that is. */
-  readonly rule: "steepest" | "tenth";
 }
 
 /** Fewer points are no curve. */
@@ -33,9 +30,8 @@ const decades = (from: number, to: number): number => Math.log10(to / from);
 /** Why there is no suggestion, in words that say what to do; or the suggestion. */
 export function suggest({ points, hasDiverged }: Curve): Suggestion | { readonly none: string } {
   if (points.length < FEWEST) {
-    return {
-      none: `only ${points.length} steps were done before training fell apart: begin lower, with --from`,
-    };
+    const why = hasDiverged ? " before training fell apart: begin lower, with --from, or take more --steps" : "";
+    return { none: `no suggestion: only ${points.length} steps were done${why}` };
   }
   const bottom = points.reduce((best, { smoothed }, at) => (smoothed < points[best].smoothed ? at : best), 0);
   const falling = points.slice(0, bottom + 1);
@@ -46,8 +42,8 @@ export function suggest({ points, hasDiverged }: Curve): Suggestion | { readonly
   if (bottom < 2 || top - points[bottom].smoothed <= SIGNIFICANT * spread) {
     return {
       none: hasDiverged
-        ? "the loss fell nowhere before training fell apart: begin lower, with --from, or take more --steps"
-        : "the loss fell nowhere: end higher, with --to, or look for what is wrong with the model or the data",
+        ? "no suggestion: the loss fell nowhere before training fell apart: begin lower, with --from, or take more --steps"
+        : "no suggestion: the loss fell nowhere: try another range, with --from and --to, or look for what is wrong with the model or the data",
     };
   }
   let steepest = 1;
@@ -57,13 +53,5 @@ export function suggest({ points, hasDiverged }: Curve): Suggestion | { readonly
     const here = (after.smoothed - before.smoothed) / decades(before.lr, after.lr);
     if (here < slope) [steepest, slope] = [at, here];
   }
-  const tenthOfLeast = points[bottom].lr / 10;
-  const rule = points[steepest].lr <= tenthOfLeast ? "steepest" : "tenth";
-  return {
-    steepest: points[steepest],
-    least: points[bottom],
-    tenthOfLeast,
-    recommended: rule === "steepest" ? points[steepest].lr : tenthOfLeast,
-    rule,
-  };
+  return { steepest: points[steepest], least: points[bottom], tenthOfLeast: points[bottom].lr / 10 };
 }
