@@ -8,6 +8,20 @@ export type Cleanup = (() => Promise<void> | void)[];
 /** Milliseconds in which further signals are echoes: npm and the terminal each pass on the same one. */
 const ECHO = 1_000;
 
+const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+
+/** What hears signals while a command runs. */
+const heard = new Set<() => void>();
+
+/** Miniflare ends the process at a signal, before anything could be taken down: from now on it does not hear of any. */
+export function takeSignals(): void {
+  for (const signal of SIGNALS) {
+    for (const listener of process.listeners(signal) as (() => void)[]) {
+      if (!heard.has(listener)) process.off(signal, listener);
+    }
+  }
+}
+
 /** Runs `action`, and then what it asked to be taken down. On a signal that says `farewell` and ends the process. */
 export async function untilInterrupted(
   display: Display,
@@ -29,7 +43,8 @@ export async function untilInterrupted(
     display.say(farewell);
     void tidy().finally(() => process.exit(130));
   };
-  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, onSignal);
+  heard.add(onSignal);
+  for (const signal of SIGNALS) process.on(signal, onSignal);
   try {
     await action(cleanup);
   } catch (error) {

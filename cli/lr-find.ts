@@ -174,7 +174,7 @@ function adviceOf(suggestion: Suggestion, { points, hasDiverged }: Curve, defini
   const { steepest, least, tenthOfLeast } = suggestion;
   const lines = [
     `suggested: ${formatRate(steepest.lr)}, where the smoothed loss falls most steeply`,
-    `more careful: ${formatRate(tenthOfLeast)}, a tenth of ${formatRate(least.lr)}, where it is least`,
+    `the other rule: ${formatRate(tenthOfLeast)}, a tenth of ${formatRate(least.lr)}, where it is least`,
   ];
   if (!hasDiverged && least === points.at(-1)) lines.push("it still falls at the end: a larger --to may show more");
   lines.push("", "in the session file:", `  ${optimizerLine(definition.optimizer, steepest.lr)}`);

@@ -17,7 +17,7 @@ import { startCoordinator } from "./coordinator.ts";
 import { cutDataset, readSource } from "./dataset.ts";
 import { createDisplay, type Display } from "./display.ts";
 import { CliError } from "./errors.ts";
-import type { Cleanup } from "./interrupt.ts";
+import { type Cleanup, takeSignals } from "./interrupt.ts";
 import { startProcesses } from "./node-volunteers.ts";
 import { locateComplaint } from "./session-error.ts";
 import type { SessionFile } from "./session-file.ts";
@@ -73,6 +73,7 @@ export async function connect(
 ): Promise<CoordinatorApi> {
   if (server !== undefined) return openApi({ server, data });
   const coordinator = await startCoordinator({ state, port, say });
+  takeSignals();
   cleanup.push(coordinator.stop);
   return new CoordinatorApi(coordinator.url, state.secret);
 }

@@ -43,7 +43,8 @@ export function lrFindCommand(): Command {
       `
 The learning rate grows by the same factor every step, from --from to --to, whatever the file's own rate and schedule. It ends
 early where training falls apart: where the smoothed loss is four times its least, or a gradient is not finite. Suggested is the
-rate at which the smoothed loss falls most steeply; a tenth of the rate at which it is least is told, too, as a more careful one.
+rate at which the smoothed loss falls most steeply. What the other rule in use says, a tenth of the rate at which it is least, is
+told, too.
 
 The test is a session of its own, deleted at the end. What train keeps of the same file stays as it is.`,
     )

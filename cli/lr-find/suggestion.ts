@@ -1,7 +1,7 @@
 /**
  * Which learning rate a curve suggests. Two rules are in use, and fastai has both: the rate at which the loss falls most
- * steeply (PyTorch Lightning's, too), and a tenth of the rate at which it is least. The first one is recommended: there training
- * learns fastest. The second is for the careful, where the fall ends close to where training falls apart.
+ * steeply (PyTorch Lightning's, too), and a tenth of the rate at which it is least. The first one is suggested: there training
+ * learns fastest, and the place of a steep fall depends less on chance than that of a flat bottom.
  */
 
 import type { Curve } from "./curve.ts";

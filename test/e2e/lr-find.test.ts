@@ -1,6 +1,6 @@
 /** The learning-rate finder as a person would start it, on tiny sessions. */
 
-import { execFile } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -153,6 +153,34 @@ describe("commonweight lr-find", () => {
     expect(finished).toMatchObject({ diverged: true, suggested: null });
     expect(finished.reason).toMatch(/^the gradient of \w+ is not finite at step \d+$/);
     expect(told).toMatch(/^no suggestion: the loss fell nowhere before training fell apart: begin lower/m);
+  });
+
+  it("leaves no session behind where it is interrupted", async () => {
+    const bin = join(packageRoot, "bin/commonweight.js");
+    const place = ["--port", "0", "--data", "own", "--node", "--volunteers", "1"];
+    const child = spawn(process.execPath, [bin, "lr-find", "line.ts", "--steps", "10000", "--json", ...place], { cwd: folder });
+    const ended = new Promise((resolve) => child.once("close", resolve));
+    let told = "";
+    child.stderr.on("data", (text: Buffer) => {
+      told += text.toString();
+    });
+    await new Promise<void>((resolve, reject) => {
+      child.stdout.on("data", (text: Buffer) => {
+        if (text.includes('"type":"step"')) resolve();
+      });
+      void ended.then(() => reject(new Error(`it ended by itself: ${told}`)));
+    });
+    child.kill("SIGINT");
+    expect(await ended).toBe(130);
+    expect(told).toMatch(/interrupted: nothing of the test is kept\n$/);
+    const state = openState(join(folder, "own"));
+    const coordinator = await startCoordinator({ state, port: 0, say: () => {} });
+    try {
+      expect(await new CoordinatorApi(coordinator.url, state.secret).listSessions()).toEqual({ sessions: [] });
+    } finally {
+      await coordinator.stop();
+      state.release();
+    }
   });
 
   it("leaves no session behind, and other sessions on the data set as they were", async () => {
