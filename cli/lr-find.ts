@@ -118,7 +118,7 @@ function conclude(
       yLabel: "loss",
       series: [
         { name: "smoothed", points: points.map(({ lr, smoothed }) => [lr, smoothed]) },
-        { name: "of each step", points: points.map(({ lr, loss }) => [lr, loss]), style: "faint" },
+        { name: "each step", points: points.map(({ lr, loss }) => [lr, loss]), style: "faint" },
       ],
       markers,
     }),

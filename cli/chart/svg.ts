@@ -141,10 +141,11 @@ function drawSeries(frame: Frame, { points, style }: Series, colour: string): st
   return `<path d="${path.join("")}" ${stroke(style, colour)} clip-path="url(#plot)"/>`;
 }
 
-/** Each marker's name has a line of its own: names never meet, however close the values are. */
+/** Each marker's name has a line of its own, the first one's at the top: names never meet, nor other markers on their right. */
 function drawMarkers(frame: Frame, markers: readonly Marker[], first: number): string[] {
   const { x, y, left, top, width, height } = frame;
-  return markers.flatMap((marker, index) => {
+  const ordered = [...markers].sort((a, b) => a.x - b.x);
+  return ordered.flatMap((marker, index) => {
     const line = across(frame, x.place(marker.x));
     if (!(line >= left && line <= left + width)) return [];
     const text = first + index * MARKER;
@@ -187,7 +188,10 @@ export function lineChart(options: ChartOptions): string {
     `<text class="title" x="${LEFT - 8}" y="22">${name}</text>`,
     ...(series.length > 1 ? drawLegend(series, width - RIGHT) : []),
     ...drawAxes(frame, options),
-    ...series.map((one, index) => drawSeries(frame, one, colourOf(index))),
+    ...series
+      .map((one, index) => ({ one, colour: colourOf(index) }))
+      .sort((a, b) => Number(b.one.style === "faint") - Number(a.one.style === "faint"))
+      .map(({ one, colour }) => drawSeries(frame, one, colour)),
     ...drawMarkers(frame, markers, TITLE + LEGEND + 12),
     "</svg>",
   ].join("\n")}\n`;

@@ -98,6 +98,21 @@ describe("a chart as SVG", () => {
     expect(path).toMatch(/^M[\d.]+ [\d.]+h\.01M[\d.]+ [\d.]+L[\d.]+ [\d.]+$/);
   });
 
+  it("names markers from the left and the top, whatever their order", () => {
+    const markers = [
+      { x: 2, label: "right" },
+      { x: 0, label: "left" },
+      { x: 1, label: "middle" },
+    ];
+    const names = chart({ series: [{ name: "a", points: LINE }], markers }).matchAll(/y="(\d+)"[^>]*>(\w+)<\/text>/g);
+    const found = [...names].filter(([, , name]) => markers.some(({ label }) => label === name));
+    expect(found.map(([, y, name]) => [Number(y), name])).toEqual([
+      [70, "left"],
+      [86, "middle"],
+      [102, "right"],
+    ]);
+  });
+
   it("draws nothing that is not a number", () => {
     for (const points of [[], [[0, Number.NaN]], [[-1, 5]]] as Point[][]) {
       const svg = chart({ series: [{ name: "a", points }], logX: true, markers: [{ x: -1, label: "m" }] });
