@@ -158,7 +158,9 @@ describe("commonweight lr-find", () => {
   it("leaves no session behind where it is interrupted", async () => {
     const bin = join(packageRoot, "bin/commonweight.js");
     const place = ["--port", "0", "--data", "own", "--node", "--volunteers", "1"];
-    const child = spawn(process.execPath, [bin, "lr-find", "line.ts", "--steps", "10000", "--json", ...place], { cwd: folder });
+    const child = spawn(process.execPath, [bin, "lr-find", "line.ts", "--steps", "10000", "--json", ...place], {
+      cwd: folder,
+    });
     const ended = new Promise((resolve) => child.once("close", resolve));
     let told = "";
     child.stderr.on("data", (text: Buffer) => {
