@@ -29,6 +29,15 @@ export function real(least: number, most: number): (text: string) => number {
   };
 }
 
+/** A number above 0, as 1e-3. */
+export function positive(text: string): number {
+  const value = Number(text);
+  if (text.trim() === "" || !Number.isFinite(value) || value <= 0) {
+    throw new InvalidArgumentError("expected a number above 0");
+  }
+  return value;
+}
+
 /** Engines by a comma list, in order. */
 export function engineList(text: string): VolunteerEngine[] {
   return text.split(",").map((name) => {
@@ -65,6 +74,29 @@ export const dataOption = (): Option =>
   new Option("--data <folder>", "where the local coordinator keeps its storage and secret").default(DEFAULT_STATE);
 
 export const portOption = (text: string): Option => new Option("--port <n>", text).argParser(whole(0, 65_535));
+
+export const volunteersOption = (): Option =>
+  new Option("--volunteers <n>", "how many to start here; 0 leaves it to whoever opens the link")
+    .argParser(whole(0, 64))
+    .default(2);
+
+export const engineOption = (): Option =>
+  new Option("--engine <list>", "auto, webgpu or wasm; a comma list assigns engines to volunteers in order")
+    .argParser(engineList)
+    .default(["auto"], "auto");
+
+export const seedOption = (): Option =>
+  new Option("--seed <n>", "instead of the file's").argParser(whole(0, 0xffffffff));
+
+export const nodeOption = (): Option =>
+  new Option("--node", "volunteers as Node processes, even if there is a browser").default(false);
+
+/** For commands that otherwise start a coordinator of their own. */
+export const ownServerOption = (): Option =>
+  new Option(
+    "--server <url>",
+    "use a running coordinator (its secret in COMMONWEIGHT_ADMIN_SECRET) instead of a local one",
+  ).conflicts("port");
 
 export const serverOption = (): Option =>
   new Option("--server <url>", "a running coordinator; by default the local one of --data, as started by dev");

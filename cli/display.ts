@@ -24,9 +24,13 @@ export interface Snapshot {
   /** Seconds since the command began, and an estimate of what is left; null while there is none. */
   readonly elapsed: number;
   readonly left: number | null;
+  /** What else there is to say of the step. */
+  readonly note?: string;
 }
 
 export interface Display {
+  /** Characters of a line. */
+  readonly columns: number;
   /** A line for people that stays. */
   say(line: string): void;
   show(snapshot: Snapshot): void;
@@ -96,13 +100,14 @@ function heldOut({ validation }: Progress): string {
   return correct === undefined ? validation.loss.toFixed(4) : percent(correct);
 }
 
-export function summaryLine({ progress, epochs, left }: Snapshot): string {
+export function summaryLine({ progress, epochs, left, note = "" }: Snapshot): string {
   const { step, totalSteps, epoch, loss, samplesPerSecond, reason } = progress;
   const parts = [
     STATES[progress.status] || STAGES[progress.stage],
     plain(reason),
     `step ${step}/${totalSteps}`,
     `epoch ${Math.min(epoch + 1, epochs)}/${epochs}`,
+    note,
     `loss ${loss === null ? "–" : loss.toFixed(4)}`,
     `validation ${heldOut(progress)}`,
     `${Math.round(samplesPerSecond)} samples/s`,
@@ -153,6 +158,7 @@ export function createDisplay(
 ): Display {
   const out = options.json ? stderr : stdout;
   const inPlace = out.isTTY === true;
+  const columns = (): number => out.columns ?? 80;
   let drawn: readonly string[] = [];
   let lastLine = Number.NEGATIVE_INFINITY;
   const erase = (): void => {
@@ -170,12 +176,15 @@ export function createDisplay(
     }
   };
   return {
+    get columns() {
+      return columns();
+    },
     aside,
     say: (line) => aside(() => out.write(`${line}\n`)),
     show(snapshot) {
       if (inPlace) {
         erase();
-        drawn = drawLines(snapshot, out.columns ?? 80, out.rows ?? 24);
+        drawn = drawLines(snapshot, columns(), out.rows ?? 24);
         draw();
         return;
       }

@@ -11,6 +11,7 @@ import { exportCommand } from "./commands/export.ts";
 import { generateCommand } from "./commands/generate.ts";
 import { importCommand } from "./commands/import.ts";
 import { initCommand } from "./commands/init.ts";
+import { lrFindCommand } from "./commands/lr-find.ts";
 import { sessionsCommand } from "./commands/sessions.ts";
 import { trainCommand } from "./commands/train.ts";
 import { volunteerCommand } from "./commands/volunteer.ts";
@@ -30,6 +31,7 @@ export function createProgram(): Command {
     .commandsGroup("Train:")
     .addCommand(initCommand())
     .addCommand(importCommand())
+    .addCommand(lrFindCommand())
     .addCommand(trainCommand())
     .addCommand(watchCommand())
     .addCommand(exportCommand())

@@ -6,8 +6,9 @@
  */
 
 import { Tokenizer } from "@huggingface/tokenizers";
+import * as v from "valibot";
 import { bytesCodec, charactersCodec, requireTokens, type TextCodec, VocabularyError } from "../client/text/codec.ts";
-import type { Vocabulary } from "../shared/session/vocabulary.ts";
+import { MAX_TOKENS, type Vocabulary } from "../shared/session/vocabulary.ts";
 import { CliError, messageOf } from "./errors.ts";
 
 /** Throws CliError naming the file unless it is a tokenizer that the library reads. */
@@ -18,7 +19,7 @@ export function readTokenizer(file: Uint8Array, name: string): TextCodec {
   return {
     size,
     encode(text) {
-      const { ids } = tokenizer.encode(text, { add_special_tokens: false });
+      const { ids } = run(name, () => tokenizer.encode(text, { add_special_tokens: false }));
       const at = ids.findIndex((id: number | undefined) => id === undefined);
       if (at < 0) return ids;
       throw new VocabularyError(
@@ -28,17 +29,45 @@ export function readTokenizer(file: Uint8Array, name: string): TextCodec {
     },
     decode(tokens) {
       requireTokens(tokens, size);
+      const at = tokens.findIndex((token) => tokenizer.id_to_token(token) === undefined);
+      if (at >= 0)
+        throw new VocabularyError("unknown-token", `token ${at} is ${tokens[at]}, which the vocabulary leaves out`);
       if (tokens.length === 0) return "";
-      return tokenizer.decode([...tokens], { skip_special_tokens: false, clean_up_tokenization_spaces: false });
+      const options = { skip_special_tokens: false, clean_up_tokenization_spaces: false };
+      return run(name, () => tokenizer.decode([...tokens], options));
     },
   };
 }
 
 function parse(file: Uint8Array, name: string): Tokenizer {
   try {
-    return new Tokenizer(JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(file)), {});
+    const described: unknown = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(file));
+    checkNumbers(v.parse(numbered, described));
+    return new Tokenizer(described as object, {});
   } catch (error) {
     throw new CliError(`${name} is no tokenizer.json that can be read: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+/** Where a tokenizer.json numbers its tokens; a list (Unigram's) numbers them by place. */
+const numbered = v.object({
+  model: v.object({ vocab: v.union([v.array(v.unknown()), v.record(v.string(), v.unknown())]) }),
+  added_tokens: v.optional(v.array(v.object({ id: v.unknown() })), []),
+});
+
+/** The library keeps tokens in arrays by their number, so that one large number would be one large array. */
+function checkNumbers({ model, added_tokens }: v.InferOutput<typeof numbered>): void {
+  const all = [...(Array.isArray(model.vocab) ? [] : Object.values(model.vocab)), ...added_tokens.map(({ id }) => id)];
+  const odd = all.find((id) => !Number.isInteger(id) || Number(id) < 0 || Number(id) >= MAX_TOKENS);
+  if (odd !== undefined) throw new CliError(`a token has the number ${odd}, expected 0 to ${MAX_TOKENS - 1}`);
+}
+
+/** Throws CliError where a tokenizer that could be read cannot be run. */
+function run<T>(name: string, work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    throw new CliError(`${name} cannot be used: ${messageOf(error)}`, { cause: error });
   }
 }
 

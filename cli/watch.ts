@@ -3,7 +3,7 @@
 import type { Progress } from "../shared/protocol/messages.ts";
 import { canonicalJson } from "../shared/session/canonical.ts";
 import { planRun } from "../shared/session/plan.ts";
-import type { CoordinatorApi, SessionDescription, SessionMetrics } from "./api.ts";
+import type { CoordinatorApi, SessionDescription, SessionMetrics, StepMetric } from "./api.ts";
 import type { ClientShare, Display } from "./display.ts";
 import { CliError, messageOf, RefusedError } from "./errors.ts";
 import { plain } from "./foreign-text.ts";
@@ -29,6 +29,8 @@ export interface EngineShare {
 
 export interface Ending {
   readonly status: Progress["status"];
+  /** Why, where the coordinator gave a reason. */
+  readonly reason: string;
   readonly steps: number;
   readonly clients: readonly ClientShare[];
   readonly engines: readonly EngineShare[];
@@ -41,6 +43,18 @@ export interface WatchOptions {
   readonly volunteers: Volunteers | null;
   readonly display: Display;
   readonly onEpoch: SessionFile["onEpoch"];
+  /** Absent for a training. */
+  readonly probe?: Probe;
+}
+
+/** A session that is run to be measured: it may be ended at any step, and one that fails has been measured until then. */
+export interface Probe {
+  /** Each training step once, in order. */
+  onStep(step: StepMetric): void;
+  /** Whether enough is known. */
+  isDone(): boolean;
+  /** What is shown beside the loss. */
+  note(): string;
 }
 
 const pause = (milliseconds: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, milliseconds));
@@ -89,6 +103,7 @@ export class Pace {
 export class Reporter {
   readonly #display: Display;
   readonly #onEpoch: SessionFile["onEpoch"];
+  readonly #probe: Probe | undefined;
   readonly #losses = new Map<number, { sum: number; count: number }>();
   readonly #stepsPerEpoch: number;
   readonly #totalSteps: number;
@@ -98,10 +113,11 @@ export class Reporter {
   /** Steps up to this one are reported. */
   after = 0;
 
-  constructor({ session, display, onEpoch }: Pick<WatchOptions, "session" | "display" | "onEpoch">) {
+  constructor({ session, display, onEpoch, probe }: Pick<WatchOptions, "session" | "display" | "onEpoch" | "probe">) {
     const plan = planRun(session.definition);
     this.#display = display;
     this.#onEpoch = onEpoch;
+    this.#probe = probe;
     this.#stepsPerEpoch = plan.stepsPerEpoch;
     this.#totalSteps = plan.totalSteps;
     this.#validates = plan.validationSamples > 0;
@@ -113,10 +129,12 @@ export class Reporter {
   }
 
   take({ steps, evaluations }: SessionMetrics): void {
-    for (const { step, epoch, loss, metrics, engines } of steps) {
+    for (const done of steps) {
+      const { step, epoch, loss, metrics, engines } = done;
       if (step <= this.after) continue;
       this.after = step;
       this.#display.emit({ type: "step", step, epoch, loss, ...metrics, engines });
+      this.#probe?.onStep(done);
       this.#count(engines);
       this.#add(epoch, loss);
       if (step % this.#stepsPerEpoch === 0 || step === this.#totalSteps) this.#endEpoch(epoch, step);
@@ -198,12 +216,21 @@ export class Narrator {
   }
 }
 
+/** Ends the session, unless it has ended by itself meanwhile. */
+async function stop(api: CoordinatorApi, id: string): Promise<void> {
+  try {
+    await api.control(id, "stop");
+  } catch (error) {
+    if (!(error instanceof RefusedError && error.code === "session-over")) throw error;
+  }
+}
+
 /**
- * Resolves when training has finished or was stopped. Throws CliError if it failed, if the session was deleted, or if all
+ * Resolves when training has finished or was stopped. Throws CliError if it failed and is no probe, if the session was deleted, or if all
  * volunteers of this process are gone and there is nobody else.
  */
 export async function watchSession(options: WatchOptions): Promise<Ending> {
-  const { api, session, volunteers, display } = options;
+  const { api, session, volunteers, display, probe } = options;
   const { definition, id } = session;
   const url = `${api.server}/s/${id}`;
   const roll = new Roll();
@@ -253,9 +280,10 @@ export async function watchSession(options: WatchOptions): Promise<Ending> {
       clients: roll.list(),
       elapsed: now / 1000,
       left,
+      ...(probe === undefined ? {} : { note: probe.note() }),
     });
-    if (progress.status === "finished" || progress.status === "stopped") {
-      return { status: progress.status, steps: progress.step, clients: roll.list(), engines: reporter.engines() };
+    if (status === "finished" || status === "stopped" || (status === "failed" && probe !== undefined)) {
+      return { status, reason, steps: progress.step, clients: roll.list(), engines: reporter.engines() };
     }
     if (status === "failed") throw new CliError(`the session failed at step ${step}${because(reason)}`);
     // Seen twice at the same step: the first look may have crossed the end on its way.
@@ -263,7 +291,12 @@ export async function watchSession(options: WatchOptions): Promise<Ending> {
     const isDeserted = isAlone && progress.clientCount === 0;
     if (isDeserted && desertedAt === progress.step) {
       const why = volunteers.lastDeath === "" ? "" : ` (the last one: ${volunteers.lastDeath})`;
-      throw new CliError(`every volunteer is gone at step ${progress.step}${why}; the same command goes on from there`);
+      const goesOn = probe === undefined ? "; the same command goes on from there" : "";
+      throw new CliError(`every volunteer is gone at step ${progress.step}${why}${goesOn}`);
+    }
+    if (probe?.isDone()) {
+      await stop(api, id);
+      continue;
     }
     desertedAt = isDeserted ? progress.step : -1;
     if (pace.stillFor(now) > STILLNESS && now - lastStill > STILLNESS) {

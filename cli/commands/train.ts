@@ -1,7 +1,17 @@
 /** `commonweight train`: its arguments. */
 
 import { type Command, Option } from "commander";
-import { createCommand, dataOption, engineList, portOption, whole } from "../arguments.ts";
+import {
+  createCommand,
+  dataOption,
+  engineOption,
+  nodeOption,
+  ownServerOption,
+  portOption,
+  seedOption,
+  volunteersOption,
+  whole,
+} from "../arguments.ts";
 import { type TrainOptions, train } from "../train.ts";
 
 export function trainCommand(): Command {
@@ -17,34 +27,21 @@ export function trainCommand(): Command {
       "[session file]",
       "a module whose default export is defineSession({...}); with --resume it may be left out",
     )
-    .addOption(
-      new Option("--volunteers <n>", "how many to start here; 0 leaves it to whoever opens the link")
-        .argParser(whole(0, 64))
-        .default(2),
-    )
-    .addOption(
-      new Option("--engine <list>", "auto, webgpu or wasm; a comma list assigns engines to volunteers in order")
-        .argParser(engineList)
-        .default(["auto"], "auto"),
-    )
+    .addOption(volunteersOption())
+    .addOption(engineOption())
     .addOption(new Option("--epochs <n>", "instead of the file's").argParser(whole(1, 1_000_000)))
     .addOption(new Option("--steps <n>", "stop after so many steps").argParser(whole(1, 16_000_000)))
-    .addOption(new Option("--seed <n>", "instead of the file's").argParser(whole(0, 0xffffffff)))
+    .addOption(seedOption())
     .addOption(portOption("of the local coordinator; another one is used if it is taken"))
     .option("--json", "one JSON object a line on standard output: session, step, epoch, finished", false)
     .option("--out <file>", "the model's file (default: model.safetensors)")
-    .option("--node", "volunteers as Node processes, even if there is a browser", false)
+    .addOption(nodeOption())
     .option(
       "--resume <file>",
       "go on from a checkpoint (export --format checkpoint) of the same session; it may last longer",
     )
     .option("--fresh", "begin anew, even if an earlier run of the same command can go on", false)
-    .addOption(
-      new Option(
-        "--server <url>",
-        "use a running coordinator (its secret in COMMONWEIGHT_ADMIN_SECRET) instead of a local one",
-      ).conflicts("port"),
-    )
+    .addOption(ownServerOption())
     .addOption(dataOption())
     .addHelpText(
       "after",

@@ -13,7 +13,7 @@ export const TOKENS = "tokens";
 /** Every client reads a manifest, and with it all characters. */
 export const MAX_CHARACTERS = 32_768;
 /** More tokens than a row each of any model here could hold. */
-const MAX_TOKENS = 1_000_000;
+export const MAX_TOKENS = 1_000_000;
 
 export type Vocabulary =
   /** Token i is byte i of UTF-8 text. */

@@ -30,7 +30,7 @@ async function told(
     readMetrics: async () => ({ steps: [], evaluations, result: null }),
     readSession: async () => ({ cost, progress: { loss: 0.25, metrics: options.metrics ?? {} } }),
   } as unknown as CoordinatorApi;
-  const ending = { status: "finished", steps: 9, clients: [], engines: [] } as const;
+  const ending = { status: "finished", reason: "", steps: 9, clients: [], engines: [] } as const;
   const { summary } = await summarize(api, session, ending, display);
   return { lines, summary };
 }

@@ -306,6 +306,22 @@ describe("a tokenizer.json", () => {
       );
     }
     expect(() => published([], [], {})).toThrow("published: its vocabulary is empty");
+    for (const id of [-1, 0.5, 1_000_000, 4e9, "1", null]) {
+      const odd = { added_tokens: [], model: { type: "BPE", vocab: { a: 0, b: id }, merges: [] } };
+      const added = { added_tokens: [{ id, content: "b" }], model: { type: "BPE", vocab: { a: 0 }, merges: [] } };
+      for (const described of [odd, added]) {
+        expect(() => readTokenizer(bytes(JSON.stringify(described)), "t.json")).toThrow(
+          `t.json is no tokenizer.json that can be read: a token has the number ${id}, expected 0 to 999999`,
+        );
+      }
+    }
+  });
+
+  it("may leave numbers out, which are then no tokens", () => {
+    const gap = published(["a", "b"], [], { vocab: { a: 0, b: 2 } });
+    expect(gap.size).toBe(3);
+    expect(gap.encode("b a")).toEqual([2, 0]);
+    expect(() => gap.decode([0, 1])).toThrow("token 1 is 1, which the vocabulary leaves out");
   });
 
   it("is pushed beside the chunks, named in the manifest by its hash, and decodes what was pushed", async () => {
