@@ -10,6 +10,7 @@ import { stripVTControlCharacters } from "node:util";
 const BREAKS = /[\t-\r\u0085\u2028\u2029]+/gu;
 /** C0, C1 and delete; and all of Unicode's bidirectional controls: U+061C, U+200E/F, U+202A–202E, U+2066–2069. */
 const UNSAFE = /[\p{Cc}\p{Bidi_Control}]/gu;
+const UNSAFE_IN_LINES = /(?![\n\t])[\p{Cc}\p{Bidi_Control}\u2028\u2029]/gu;
 /** Whatever the limit, no more than so many characters a shown one are looked at: a name may come with megabytes. */
 const LOOKED_AT = 16;
 
@@ -26,9 +27,8 @@ export function plain(text: unknown, limit = 200): string {
   return characters.length <= limit ? clean : `${characters.slice(0, limit - 1).join("")}…`;
 }
 
-/** Text of several lines as it is, without what else a terminal acts on. */
-export const plainLines = (text: string): string =>
-  text.replace(UNSAFE, (character) => (character === "\n" || character === "\t" ? character : ""));
+/** Text of several lines as it is, without anything else that a terminal acts on. */
+export const plainLines = (text: string): string => text.replace(UNSAFE_IN_LINES, "");
 
 /** JSON of the same value on one line, with the characters above escaped: a terminal may show it as well. */
 export function plainJson(value: unknown): string {

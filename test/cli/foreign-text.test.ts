@@ -8,7 +8,7 @@ import { promisify } from "node:util";
 import fc from "fast-check";
 import { expect, it } from "vitest";
 import { createDisplay } from "../../cli/display.ts";
-import { plain, plainJson } from "../../cli/foreign-text.ts";
+import { plain, plainJson, plainLines } from "../../cli/foreign-text.ts";
 import { packageRoot } from "../../cli/root.ts";
 import type { Progress } from "../../shared/protocol/messages.ts";
 
@@ -27,6 +27,15 @@ const harmIn = (text: string): string[] =>
     const code = character.codePointAt(0)!;
     return HARMFUL.some(([from, to]) => from <= code && code <= to);
   });
+
+it("text of several lines keeps its lines and tabs, and nothing else that a terminal acts on", () => {
+  expect(plainLines("a\u001b[31mb\r\n\tc\u202ed\u2028e 🐋")).toBe("a[31mb\n\tcde 🐋");
+  fc.assert(
+    fc.property(fc.string({ unit: "binary" }), (text) => {
+      expect(harmIn(plainLines(text)).filter((character) => character !== "\n" && character !== "\t")).toEqual([]);
+    }),
+  );
+});
 
 const HOSTILE = "\u001b[2J\u001b]0;owned\u0007evil\r\n\u009b31mred\u202egnp.exe\u2066\u200f\u0000\u0085end";
 
