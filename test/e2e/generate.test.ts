@@ -88,6 +88,27 @@ it("trains on a text, writes what was asked for, and writes the same from the se
   expect(await run("generate", link, ...drawn)).toBe(await run("generate", "whales.ts", ...drawn));
 });
 
+it("writes by a tokenizer that lies with the coordinator, and by the latest weights where none were measured", async () => {
+  const tokenizer = join(packageRoot, "examples/data/moby-dick.tokenizer.json");
+  const source = SESSION.replace("nn.embedding(12", "nn.embedding(520")
+    .replace("nn.linear(16, 12", "nn.linear(16, 520") // more outputs than the tokenizer's 512
+    .replace("stride: 3", "stride: 1")
+    .replace("train: [0, 400]", "train: [0, 100]")
+    .replace("validation: [400, 500],", "")
+    .replace('"characters"', `{ tokenizer: ${JSON.stringify(tokenizer)} }`)
+    .replace('"whales", {', '"whale-tokens", {')
+    .replace("{ whales:", '{ "whale-tokens":')
+    .replace("export const generate", "const unused");
+  writeFileSync(join(folder, "tokens.ts"), source);
+  const trained = await run("train", "tokens.ts", "--server", server, "--node", "--volunteers", "1", "--steps", "2");
+  const link = /http:\S+\/s\/[0-9a-f]{32}/.exec(trained)![0];
+  const asked = ["--prompt", "the whale", "--length", "20", "--seed", "3"];
+  const text = await run("generate", link, ...asked);
+  expect(text).toMatch(/^the whale/);
+  expect(text.length).toBeGreaterThan("the whale\n".length + 20);
+  expect(await run("generate", "tokens.ts", ...asked)).toBe(text);
+});
+
 it("says before it trains what cannot be written in the end", async () => {
   const cases = [
     [
