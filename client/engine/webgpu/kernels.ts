@@ -256,7 +256,7 @@ function passesOf(draft: Draft, around: Surroundings): ReduceValue[][] {
 function reduceText(draft: Draft, around: Surroundings): KernelText {
   const rows = sizeOfAxes(draft.axes, false);
   const length = sizeOfAxes(draft.axes, true);
-  const shared = length >= SHARED_ROW && rows * WORKGROUP < around.tuning.threads;
+  const shared = length >= SHARED_ROW && rows < around.tuning.threads;
   const stride = shared ? WORKGROUP : 1;
   const code = [
     shared ? "let index = group;" : `let index = group * ${WORKGROUP}u + local;`,
