@@ -6,6 +6,7 @@
 import type { Graph } from "../graph/ir.ts";
 import type { Averaging, Clipping, GroupOptions, OptimizerOptions } from "./optimizer.ts";
 import type { Schedule } from "./schedule.ts";
+import type { RowWindow } from "./window.ts";
 
 export type GradientCodec = "fixed32" | "fixed16";
 
@@ -22,13 +23,17 @@ export interface InputBinding {
   readonly column: string;
   readonly scale: number;
   readonly offset: number;
+  /** Rows further on that it reads, where samples are windows; 0 if absent. */
+  readonly shift?: number;
 }
 
-/** A data set held by the coordinator. Splits are half-open ranges of its samples. */
+/** A data set held by the coordinator. Splits are half-open ranges of its rows, which are the samples unless there are windows. */
 export interface HostedData {
   readonly source: "dataset";
   /** Name, resolved to a manifest when the session is created. */
   readonly dataset: string;
+  /** Samples are windows over consecutive rows, such as the tokens of a text. */
+  readonly window?: RowWindow;
   readonly inputs: Readonly<Record<string, InputBinding>>;
   readonly train: readonly [from: number, to: number];
   readonly validation: readonly [from: number, to: number];
