@@ -30,6 +30,7 @@ interface KernelExports extends Record<UpdateName, UpdateKernel> {
   addFixed16(sums: number, incoming: number, count: number): void;
   decode(values: number, scales: number, count: number): void;
   squaredNorm(sums: number, scales: number, count: number): number;
+  adjust(gradients: number, weights: number, count: number, scalars: number): void;
   average(averages: number, weights: number, count: number, decay: number, rest: number): void;
 }
 
@@ -51,6 +52,10 @@ export function kernelBytes(parameters: number, states: number): number {
   const floats = (3 + states) * parameters + blocksOf(parameters) + SCALARS;
   return Math.ceil((floats * FLOAT_BYTES) / PAGE_BYTES) * PAGE_BYTES;
 }
+
+/** Whether these scalars change the gradient before the optimizer sees it: clipped, clamped or with a penalty. */
+const adjusts = ([scale, limit, l2, l1]: Float32Array): boolean =>
+  scale !== 1 || limit !== Number.POSITIVE_INFINITY || l2 !== 0 || l1 !== 0;
 
 export class Kernels {
   /** Flat views [parameters] into the linear memory. */
@@ -121,6 +126,9 @@ export class Kernels {
       return name === null ? 0 : this.states[name].byteOffset + from;
     };
     const { weights, sums } = this;
+    if (adjusts(scalars)) {
+      this.#exports.adjust(sums.byteOffset + from, weights.byteOffset + from, span.count, this.#scalars.byteOffset);
+    }
     this.#exports[kernel](
       weights.byteOffset + from,
       at(0),

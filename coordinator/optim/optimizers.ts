@@ -30,7 +30,7 @@ const ADAM = {
     beta2,
     1 - beta2,
     lr / (1 - beta1 ** t),
-    Math.sqrt(1 - beta2 ** t),
+    1 / Math.sqrt(1 - beta2 ** t),
     eps,
   ],
 } as const satisfies Omit<Optimizer<Of<"adam"> | Of<"adamw">>, "isDecoupled">;

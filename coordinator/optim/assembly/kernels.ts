@@ -4,7 +4,7 @@
  * machine computes the same bits.
  *
  * An optimizer's kernel takes weights, up to three state arrays (0 where the optimizer has none), gradients, a count and
- * the step's scalars: the five that all share (`gradientAt` and `KEEP`), then its own in the order of optimizers.ts.
+ * the step's scalars: the five that all share (`adjust` and `KEEP`), then its own in the order of optimizers.ts.
  */
 
 const LANE_BYTES: usize = 16;
@@ -52,9 +52,10 @@ export function decode(values: usize, scales: usize, count: i32): void {
   }
 }
 
-/** Σ g² of what `decode` would make of the sums, which stay as they are: squares and sum in f64, in two lanes of fixed order. */
+/** Σ g² of what `decode` would make of the sums, which stay as they are: squares and sums in f64, in four lanes of fixed order. */
 export function squaredNorm(sums: usize, scales: usize, count: i32): f64 {
-  let sum = f64x2.splat(0);
+  let lower = f64x2.splat(0);
+  let upper = f64x2.splat(0);
   const end = sums + (<usize>count << 2);
   while (sums < end) {
     const scale = v128.load32_splat(scales);
@@ -63,12 +64,13 @@ export function squaredNorm(sums: usize, scales: usize, count: i32): f64 {
       const values = f32x4.mul(f32x4.convert_i32x4_s(v128.load(sums)), scale);
       const low = f64x2.promote_low_f32x4(values);
       const high = f64x2.promote_low_f32x4(i8x16.shuffle(values, values, 8, 9, 10, 11, 12, 13, 14, 15, 8, 9, 10, 11, 12, 13, 14, 15));
-      sum = f64x2.add(sum, f64x2.mul(low, low));
-      sum = f64x2.add(sum, f64x2.mul(high, high));
+      lower = f64x2.add(lower, f64x2.mul(low, low));
+      upper = f64x2.add(upper, f64x2.mul(high, high));
       sums += LANE_BYTES;
     }
     scales += 4;
   }
+  const sum = f64x2.add(lower, upper);
   return f64x2.extract_lane(sum, 0) + f64x2.extract_lane(sum, 1);
 }
 
@@ -86,30 +88,37 @@ function sign(values: v128): v128 {
   return f32x4.sub(v128.and(f32x4.gt(values, zero), one), v128.and(f32x4.lt(values, zero), one));
 }
 
-/** What is descended along: the scaled gradient, clamped to ±limit, plus the penalties' l2 · w + l1 · sign w. */
-@inline
-function gradientAt(gradients: usize, w: v128, scalars: usize): v128 {
+/** In place: the scaled gradient, clamped to ±limit, plus the penalties' l2 · w + l1 · sign w. */
+export function adjust(gradients: usize, weights: usize, count: i32, scalars: usize): void {
+  const scale = scalar(scalars, SCALE);
   const limit = scalar(scalars, LIMIT);
-  const scaled = f32x4.mul(v128.load(gradients), scalar(scalars, SCALE));
-  const clamped = f32x4.max(f32x4.min(scaled, limit), f32x4.neg(limit));
-  const l2 = f32x4.mul(w, scalar(scalars, L2));
-  const l1 = f32x4.mul(sign(w), scalar(scalars, L1));
-  return f32x4.add(clamped, f32x4.add(l2, l1));
+  const lower = f32x4.neg(limit);
+  const l2 = scalar(scalars, L2);
+  const l1 = scalar(scalars, L1);
+  const end = gradients + (<usize>count << 2);
+  while (gradients < end) {
+    const w = v128.load(weights);
+    const clamped = f32x4.max(f32x4.min(f32x4.mul(v128.load(gradients), scale), limit), lower);
+    const penalties = f32x4.add(f32x4.mul(w, l2), f32x4.mul(sign(w), l1));
+    v128.store(gradients, f32x4.add(clamped, penalties));
+    gradients += LANE_BYTES;
+    weights += LANE_BYTES;
+  }
 }
 
 /** w ← keep · w − by. */
 @inline
-function descend(weights: usize, w: v128, scalars: usize, by: v128): void {
-  v128.store(weights, f32x4.sub(f32x4.mul(w, scalar(scalars, KEEP)), by));
+function descend(weights: usize, keep: v128, by: v128): void {
+  v128.store(weights, f32x4.sub(f32x4.mul(v128.load(weights), keep), by));
 }
 
 /** Own scalars: lr. w ← w − lr · g. */
 export function sgd(weights: usize, _0: usize, _1: usize, _2: usize, gradients: usize, count: i32, scalars: usize): void {
+  const keep = scalar(scalars, KEEP);
   const rate = scalar(scalars, OWN);
   const end = weights + (<usize>count << 2);
   while (weights < end) {
-    const w = v128.load(weights);
-    descend(weights, w, scalars, f32x4.mul(rate, gradientAt(gradients, w, scalars)));
+    descend(weights, keep, f32x4.mul(rate, v128.load(gradients)));
     weights += LANE_BYTES;
     gradients += LANE_BYTES;
   }
@@ -117,6 +126,7 @@ export function sgd(weights: usize, _0: usize, _1: usize, _2: usize, gradients: 
 
 /** Own scalars: lr, momentum, rest, gradientShare, bufferShare. b ← momentum · b + rest · g;  w ← w − lr · (gradientShare · g + bufferShare · b). */
 export function momentum(weights: usize, buffer: usize, _1: usize, _2: usize, gradients: usize, count: i32, scalars: usize): void {
+  const keep = scalar(scalars, KEEP);
   const rate = scalar(scalars, OWN);
   const held = scalar(scalars, OWN + 1);
   const rest = scalar(scalars, OWN + 2);
@@ -124,37 +134,36 @@ export function momentum(weights: usize, buffer: usize, _1: usize, _2: usize, gr
   const bufferShare = scalar(scalars, OWN + 4);
   const end = weights + (<usize>count << 2);
   while (weights < end) {
-    const w = v128.load(weights);
-    const g = gradientAt(gradients, w, scalars);
+    const g = v128.load(gradients);
     const b = f32x4.add(f32x4.mul(v128.load(buffer), held), f32x4.mul(g, rest));
     v128.store(buffer, b);
     const direction = f32x4.add(f32x4.mul(g, gradientShare), f32x4.mul(b, bufferShare));
-    descend(weights, w, scalars, f32x4.mul(rate, direction));
+    descend(weights, keep, f32x4.mul(rate, direction));
     weights += LANE_BYTES;
     buffer += LANE_BYTES;
     gradients += LANE_BYTES;
   }
 }
 
-/** Own scalars: beta1, rest1, beta2, rest2, stepSize, rootBias2, eps. m ← β₁·m + rest₁·g;  v ← β₂·v + rest₂·g²;  w ← w − stepSize · m / (√v / rootBias2 + eps). */
+/** Own scalars: beta1, rest1, beta2, rest2, stepSize, inverseRootBias2, eps. m ← β₁·m + rest₁·g;  v ← β₂·v + rest₂·g²;  w ← w − stepSize · m / (√v · inverseRootBias2 + eps). */
 export function adam(weights: usize, m: usize, v: usize, _2: usize, gradients: usize, count: i32, scalars: usize): void {
+  const keep = scalar(scalars, KEEP);
   const beta1 = scalar(scalars, OWN);
   const rest1 = scalar(scalars, OWN + 1);
   const beta2 = scalar(scalars, OWN + 2);
   const rest2 = scalar(scalars, OWN + 3);
   const stepSize = scalar(scalars, OWN + 4);
-  const rootBias2 = scalar(scalars, OWN + 5);
+  const inverseRootBias2 = scalar(scalars, OWN + 5);
   const eps = scalar(scalars, OWN + 6);
   const end = weights + (<usize>count << 2);
   while (weights < end) {
-    const w = v128.load(weights);
-    const g = gradientAt(gradients, w, scalars);
+    const g = v128.load(gradients);
     const first = f32x4.add(f32x4.mul(v128.load(m), beta1), f32x4.mul(g, rest1));
     const second = f32x4.add(f32x4.mul(v128.load(v), beta2), f32x4.mul(f32x4.mul(g, g), rest2));
     v128.store(m, first);
     v128.store(v, second);
-    const denominator = f32x4.add(f32x4.div(f32x4.sqrt(second), rootBias2), eps);
-    descend(weights, w, scalars, f32x4.mul(stepSize, f32x4.div(first, denominator)));
+    const denominator = f32x4.add(f32x4.mul(f32x4.sqrt(second), inverseRootBias2), eps);
+    descend(weights, keep, f32x4.div(f32x4.mul(stepSize, first), denominator));
     weights += LANE_BYTES;
     m += LANE_BYTES;
     v += LANE_BYTES;
@@ -167,6 +176,7 @@ export function adam(weights: usize, m: usize, v: usize, _2: usize, gradients: u
  * d = g / (√s + eps);  where a buffer is kept b ← momentum·b + d and d is b;  w ← w − lr · d.
  */
 export function rmsprop(weights: usize, squares: usize, means: usize, buffer: usize, gradients: usize, count: i32, scalars: usize): void {
+  const keep = scalar(scalars, KEEP);
   const rate = scalar(scalars, OWN);
   const alpha = scalar(scalars, OWN + 1);
   const rest = scalar(scalars, OWN + 2);
@@ -175,8 +185,7 @@ export function rmsprop(weights: usize, squares: usize, means: usize, buffer: us
   const zero = f32x4.splat(0);
   const end = weights + (<usize>count << 2);
   while (weights < end) {
-    const w = v128.load(weights);
-    const g = gradientAt(gradients, w, scalars);
+    const g = v128.load(gradients);
     let square = f32x4.add(f32x4.mul(v128.load(squares), alpha), f32x4.mul(f32x4.mul(g, g), rest));
     v128.store(squares, square);
     if (means) {
@@ -192,7 +201,7 @@ export function rmsprop(weights: usize, squares: usize, means: usize, buffer: us
       v128.store(buffer, direction);
       buffer += LANE_BYTES;
     }
-    descend(weights, w, scalars, f32x4.mul(rate, direction));
+    descend(weights, keep, f32x4.mul(rate, direction));
     weights += LANE_BYTES;
     squares += LANE_BYTES;
     gradients += LANE_BYTES;
@@ -201,15 +210,15 @@ export function rmsprop(weights: usize, squares: usize, means: usize, buffer: us
 
 /** Own scalars: lr, eps. s ← s + g²;  w ← w − lr · g / (√s + eps). */
 export function adagrad(weights: usize, squares: usize, _1: usize, _2: usize, gradients: usize, count: i32, scalars: usize): void {
+  const keep = scalar(scalars, KEEP);
   const rate = scalar(scalars, OWN);
   const eps = scalar(scalars, OWN + 1);
   const end = weights + (<usize>count << 2);
   while (weights < end) {
-    const w = v128.load(weights);
-    const g = gradientAt(gradients, w, scalars);
+    const g = v128.load(gradients);
     const square = f32x4.add(v128.load(squares), f32x4.mul(g, g));
     v128.store(squares, square);
-    descend(weights, w, scalars, f32x4.mul(rate, f32x4.div(g, f32x4.add(f32x4.sqrt(square), eps))));
+    descend(weights, keep, f32x4.mul(rate, f32x4.div(g, f32x4.add(f32x4.sqrt(square), eps))));
     weights += LANE_BYTES;
     squares += LANE_BYTES;
     gradients += LANE_BYTES;
@@ -218,6 +227,7 @@ export function adagrad(weights: usize, squares: usize, _1: usize, _2: usize, gr
 
 /** Own scalars: lr, beta1, rest1, beta2, rest2. w ← w − lr · sign(β₁·m + rest₁·g);  m ← β₂·m + rest₂·g. */
 export function lion(weights: usize, m: usize, _1: usize, _2: usize, gradients: usize, count: i32, scalars: usize): void {
+  const keep = scalar(scalars, KEEP);
   const rate = scalar(scalars, OWN);
   const beta1 = scalar(scalars, OWN + 1);
   const rest1 = scalar(scalars, OWN + 2);
@@ -225,12 +235,11 @@ export function lion(weights: usize, m: usize, _1: usize, _2: usize, gradients: 
   const rest2 = scalar(scalars, OWN + 4);
   const end = weights + (<usize>count << 2);
   while (weights < end) {
-    const w = v128.load(weights);
-    const g = gradientAt(gradients, w, scalars);
+    const g = v128.load(gradients);
     const moment = v128.load(m);
     const direction = sign(f32x4.add(f32x4.mul(moment, beta1), f32x4.mul(g, rest1)));
     v128.store(m, f32x4.add(f32x4.mul(moment, beta2), f32x4.mul(g, rest2)));
-    descend(weights, w, scalars, f32x4.mul(rate, direction));
+    descend(weights, keep, f32x4.mul(rate, direction));
     weights += LANE_BYTES;
     m += LANE_BYTES;
     gradients += LANE_BYTES;
