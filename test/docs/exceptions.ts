@@ -23,6 +23,16 @@ export const EXCEPTIONS: readonly Exception[] = [
     instead: "npm run demo -- --help",
   },
   { command: "npm run demo -- --engine", reason: "trains MNIST for minutes", instead: "npm run demo -- --help" },
+  {
+    command: "npx commonweight train examples/char-gpt.ts",
+    reason: "trains a GPT for minutes; test/parity/char-gpt.test.ts trains it for 20 steps",
+    instead: "npx commonweight generate --help",
+  },
+  {
+    command: "npx commonweight generate examples/char-gpt.ts",
+    reason: "needs the model of that training",
+    instead: null,
+  },
   { command: "npm run check", reason: "npm test runs it before the tests", instead: null },
   { command: "npm ci && npm run build", reason: "npm test builds before the tests", instead: null },
   { command: "npm run build", reason: "npm test builds before the tests", instead: null },
