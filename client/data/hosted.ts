@@ -30,6 +30,9 @@ export interface HostedOptions {
 /** The columns of one chunk as typed views. */
 type Columns = readonly StoredArray[];
 
+/** Of these samples nothing is learnt. */
+const isHeldOut = (work: Work): work is "validate" | "test" => work === "validate" || work === "test";
+
 export class HostedSource implements DataSource {
   readonly localSamples = null;
   readonly #options: HostedOptions;
@@ -52,7 +55,7 @@ export class HostedSource implements DataSource {
   }
 
   async fill(request: Request, slot: Slot): Promise<number> {
-    const { manifest, plan } = this.#options;
+    const { manifest, plan, seed } = this.#options;
     const real = this.#locate(request.work, request.step, request.index, this.#samples);
     if (real <= 0) throw new RangeError(`micro-batch ${request.index} of step ${request.step} holds no sample`);
     // The samples are copied out of the scratch array, because another micro-batch may be located while chunks load.
@@ -79,10 +82,14 @@ export class HostedSource implements DataSource {
     }
     for (const input of this.#bindings.inputs) {
       const target = slot[input.name];
+      const augmenter = isHeldOut(request.work) ? null : input.augmenter;
+      augmenter?.startEpoch(seed, epochOf(plan, request.step));
       for (let i = 0; i < real; i++) {
         const chunk = Math.floor(samples[i] / manifest.chunkSamples);
-        const stored = columns.get(chunk) ?? [];
-        copySample(input, stored[input.column], samples[i] - chunk * manifest.chunkSamples, target, i);
+        const stored = (columns.get(chunk) ?? [])[input.column];
+        const from = samples[i] - chunk * manifest.chunkSamples;
+        if (augmenter === null) copySample(input, stored, from, target, i);
+        else augmenter.copy(samples[i], stored, from, target, i);
       }
     }
     padSlot(this.#bindings, slot, real, plan.microBatch);
@@ -109,7 +116,7 @@ export class HostedSource implements DataSource {
     const range = workSamples(plan, work, step);
     const first = range.from + index * plan.microBatch;
     const real = Math.min(plan.microBatch, range.to - first);
-    if (work === "validate" || work === "test") {
+    if (isHeldOut(work)) {
       const start = (work === "validate" ? data.validation : data.test)[0];
       for (let i = 0; i < real; i++) into[i] = start + first + i;
       return real;

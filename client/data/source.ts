@@ -6,6 +6,7 @@ import type { Graph, GraphInput } from "../../shared/graph/ir.ts";
 import type { SessionData } from "../../shared/session/definition.ts";
 import type { Work } from "../../shared/session/plan.ts";
 import type { Tensor } from "../engine/engine.ts";
+import { Augmenter } from "./augment.ts";
 
 /** One piece of a step: micro-batch `index` of it, counted from 0. */
 export interface Request {
@@ -57,6 +58,8 @@ export interface BoundInput {
   readonly float: boolean;
   readonly scale: number;
   readonly offset: number;
+  /** What changes its pictures while training; null where they are taken as they are. */
+  readonly augmenter: Augmenter | null;
 }
 
 export interface Bindings {
@@ -69,7 +72,7 @@ export interface Bindings {
 export function bindInputs(graph: Graph, data: SessionData, columns: readonly { readonly name: string }[]): Bindings {
   const inputs: BoundInput[] = [];
   const weights: string[] = [];
-  for (const input of graph.inputs) {
+  for (const [position, input] of graph.inputs.entries()) {
     if (input.role === "weight") {
       weights.push(input.name);
       continue;
@@ -84,6 +87,7 @@ export function bindInputs(graph: Graph, data: SessionData, columns: readonly { 
       float: input.dtype === "float32",
       scale: binding.scale,
       offset: binding.offset,
+      augmenter: binding.augment === undefined ? null : new Augmenter(position, input, binding.augment, binding),
     });
   }
   return { inputs, weights };

@@ -1,6 +1,7 @@
 /** `defineSession` and the data that goes into it, with sensible defaults. */
 
 import type { Graph, Parameter } from "../graph/ir.ts";
+import type { Augmentation } from "../session/augmentation.ts";
 import type {
   ColumnSpec,
   EarlyStopping,
@@ -22,12 +23,47 @@ import type { Schedule } from "../session/schedule.ts";
 import { buildGraph, type ModelDescription } from "./build.ts";
 import { type NamedTensors, startFrom } from "./weights.ts";
 
+/** Random changes of training pictures [C, H, W] or [H, W], made anew each epoch; held-out ones are taken as they are. */
+export interface AugmentOptions {
+  /** Moves a picture by up to so many pixels down or up, and across; 0 is not at all. */
+  readonly shift?: number;
+  /** A random window of the picture's size, once it has a border: `padding` pixels of the value of a stored 0, or of the picture's own. */
+  readonly crop?: { readonly padding: number; readonly paddingMode?: "constant" | "edge" | "reflect" };
+  /** Mirrors half of the pictures left to right. */
+  readonly horizontalFlip?: boolean;
+  /** Mirrors half of the pictures top to bottom. */
+  readonly verticalFlip?: boolean;
+  /** Standard deviation of what is added to each value, after scale and offset; 0 is nothing. */
+  readonly noise?: number;
+}
+
 /** Where an input comes from: a column's name, or with a scale and an offset (value = stored × scale + offset). */
-export type InputSource = string | { readonly column: string; readonly scale?: number; readonly offset?: number };
+export type InputSource =
+  | string
+  | {
+      readonly column: string;
+      readonly scale?: number;
+      readonly offset?: number;
+      readonly augment?: AugmentOptions;
+    };
+
+/** What is not wanted is left out, so that it makes no other session; the rest is checked with the whole definition. */
+function augmentation({ crop, ...options }: AugmentOptions): Augmentation | undefined {
+  const border =
+    crop === undefined || crop.padding === 0 ? {} : { crop: { ...crop, paddingMode: crop.paddingMode ?? "constant" } };
+  const wanted = Object.entries({ ...options, ...border }).filter(([, kind]) => ![undefined, false, 0].includes(kind));
+  return wanted.length === 0 ? undefined : (Object.fromEntries(wanted) as Augmentation);
+}
 
 function bind(source: InputSource): InputBinding {
-  const { column, scale = 1, offset = 0 } = typeof source === "string" ? { column: source } : source;
-  return { column, scale, offset };
+  const {
+    column,
+    scale = 1,
+    offset = 0,
+    augment,
+  } = typeof source === "string" ? ({ column: source } as const) : source;
+  const changes = augment === undefined ? undefined : augmentation(augment);
+  return { column, scale, offset, ...(changes === undefined ? {} : { augment: changes }) };
 }
 
 /** Where features and targets come from: one input is `x`, several are named as in the model's `input`. */
