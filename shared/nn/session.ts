@@ -51,7 +51,9 @@ export type InputSource =
 function augmentation({ crop, ...options }: AugmentOptions): Augmentation | undefined {
   const border =
     crop === undefined || crop.padding === 0 ? {} : { crop: { ...crop, paddingMode: crop.paddingMode ?? "constant" } };
-  const wanted = Object.entries({ ...options, ...border }).filter(([, kind]) => ![undefined, false, 0].includes(kind));
+  const wanted = Object.entries({ ...options, ...border }).filter(
+    ([, kind]) => kind !== undefined && kind !== false && kind !== 0,
+  );
   return wanted.length === 0 ? undefined : (Object.fromEntries(wanted) as Augmentation);
 }
 
