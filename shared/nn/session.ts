@@ -58,12 +58,8 @@ function augmentation({ crop, ...options }: AugmentOptions): Augmentation | unde
 }
 
 function bind(source: InputSource): InputBinding {
-  const {
-    column,
-    scale = 1,
-    offset = 0,
-    augment,
-  } = typeof source === "string" ? ({ column: source } as const) : source;
+  const binding: Exclude<InputSource, string> = typeof source === "string" ? { column: source } : source;
+  const { column, scale = 1, offset = 0, augment } = binding;
   const changes = augment === undefined ? undefined : augmentation(augment);
   return { column, scale, offset, ...(changes === undefined ? {} : { augment: changes }) };
 }
