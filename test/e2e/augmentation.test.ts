@@ -103,7 +103,7 @@ describe("a network with dropout and augmentation, trained by WASM volunteers", 
     expect(one.latest).not.toBe(weightsHash);
 
     // The same weights as of a training that was to end there.
-    const short = await train(cnn(AUGMENT, { epochs: validations - 2 }), 2);
+    const short = await train(cnn(AUGMENT, { epochs: validations - 2 }), 1);
     expect(short.result.weightsHash).toBe(bestHash);
   });
 
