@@ -1,5 +1,6 @@
 /** A coordinator's HTTP API as the command line uses it (docs/protocol.md). */
 
+import { createHash } from "node:crypto";
 import { blockCount } from "../shared/codec/index.ts";
 import { weightsLayout } from "../shared/protocol/frames.ts";
 import type { Progress } from "../shared/protocol/messages.ts";
@@ -15,6 +16,8 @@ import { plain } from "./foreign-text.ts";
 export interface SessionDescription {
   readonly id: string;
   readonly definition: SessionDefinition;
+  /** As the coordinator holds it; null for local data. */
+  readonly manifest: DatasetManifest | null;
   readonly parameters: number;
   readonly progress: Progress;
   /** What it used so far. */
@@ -127,6 +130,16 @@ export class CoordinatorApi {
     const response = await this.#send("GET", `/api/datasets/${encodeURIComponent(name)}`);
     if (response.status === 404) return null;
     return this.#parse(response);
+  }
+
+  /** A blob that a session's manifest names, such as its tokenizer's file. Throws CliError if it is not what its hash says. */
+  async readBlob(id: string, hash: string): Promise<Uint8Array<ArrayBuffer>> {
+    const response = await this.#send("GET", `/api/sessions/${id}/chunks/${hash}`);
+    if (!response.ok) await this.#parse(response);
+    const bytes = new Uint8Array(await response.arrayBuffer());
+    const actual = createHash("sha256").update(bytes).digest("hex");
+    if (actual !== hash) throw new CliError(`the coordinator sent bytes with the SHA-256 ${actual}, expected ${hash}`);
+    return bytes;
   }
 
   /** With `force` even while sessions train on it, which then cannot go on. */

@@ -5,10 +5,13 @@ import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { chunkLayout, type DatasetManifest, sampleBytes } from "../shared/session/dataset.ts";
 import type { ColumnSpec } from "../shared/session/definition.ts";
+import type { Vocabulary } from "../shared/session/vocabulary.ts";
 import { CliError } from "./errors.ts";
 import { readFile } from "./importers/file.ts";
 import { type IdxArray, parseIdx } from "./importers/idx.ts";
+import { importLabelledText, type LabelledTextSource } from "./importers/labelled-text.ts";
 import { type CsvSource, importCsv } from "./importers/table.ts";
+import { importText, type TextSource, type VocabularySource } from "./importers/text.ts";
 
 /** Bytes of one chunk, roughly: large enough to be few requests, small enough to cache and retry. */
 const CHUNK_BYTES = 1 << 20;
@@ -27,6 +30,9 @@ export interface DatasetContent {
   readonly rows: readonly Uint8Array[];
   readonly samples: number;
   readonly splits: Readonly<Record<string, readonly [number, number]>>;
+  /** Of the column `tokens`, and its tokenizer's file if it has one. */
+  readonly vocabulary?: Vocabulary;
+  readonly tokenizer?: Chunk;
 }
 
 const readIdx = (path: string): IdxArray => parseIdx(readFile(path), path);
@@ -76,10 +82,20 @@ export interface ColumnData {
   readonly shape: readonly number[];
 }
 
+type FilePath = string | URL;
+
+/** Paths of a text in a session file, relative to it. */
+interface TextFiles {
+  readonly file: FilePath;
+  readonly vocabulary?: Exclude<VocabularySource, { readonly tokenizer: string }> | { readonly tokenizer: FilePath };
+}
+
 /** A data set that a session file brings along: files on disk, or arrays made on the spot. Paths are relative to that file. */
 export type DatasetSource =
   | { readonly idx: IdxFiles }
-  | { readonly csv: Omit<CsvSource, "file"> & { readonly file: string | URL } }
+  | { readonly csv: Omit<CsvSource, "file"> & { readonly file: FilePath } }
+  | { readonly text: Omit<TextSource, keyof TextFiles> & TextFiles }
+  | { readonly labelledText: Omit<LabelledTextSource, keyof TextFiles> & TextFiles }
   | { readonly columns: Readonly<Record<string, ColumnData>> };
 
 function dtypeOf(values: unknown): ColumnSpec["dtype"] | null {
@@ -90,19 +106,26 @@ function dtypeOf(values: unknown): ColumnSpec["dtype"] | null {
 
 /** Reads a source into memory, its paths from `folder`. Throws CliError if it is none, or if columns differ in length. */
 export function readSource(name: string, source: DatasetSource, folder = "."): DatasetContent {
-  if ("csv" in source) {
-    const { file } = source.csv;
-    return importCsv({ ...source.csv, file: resolve(folder, file instanceof URL ? fileURLToPath(file) : file) })
-      .content;
+  const at = (file: FilePath): string => resolve(folder, file instanceof URL ? fileURLToPath(file) : file);
+  if ("csv" in source) return importCsv({ ...source.csv, file: at(source.csv.file) }).content;
+  const located = ({ file, vocabulary }: TextFiles) => ({
+    file: at(file),
+    vocabulary:
+      typeof vocabulary === "object" && "tokenizer" in vocabulary
+        ? { tokenizer: at(vocabulary.tokenizer) }
+        : vocabulary,
+  });
+  if ("text" in source) return importText({ ...source.text, ...located(source.text) }).content;
+  if ("labelledText" in source) {
+    return importLabelledText({ ...source.labelledText, ...located(source.labelledText) }).content;
   }
   if ("idx" in source) {
     const { images, labels, testImages, testLabels } = source.idx;
-    const from = (file: string): string => resolve(folder, file);
     return readImageSet({
-      images: from(images),
-      labels: from(labels),
-      testImages: testImages === undefined ? undefined : from(testImages),
-      testLabels: testLabels === undefined ? undefined : from(testLabels),
+      images: at(images),
+      labels: at(labels),
+      testImages: testImages === undefined ? undefined : at(testImages),
+      testLabels: testLabels === undefined ? undefined : at(testLabels),
     });
   }
   const entries = Object.entries(source.columns).map(([column, { values, shape }]) => {
@@ -137,12 +160,12 @@ export interface Chunk {
   readonly bytes: Uint8Array<ArrayBuffer>;
 }
 
-/** Cuts a data set into chunks by the layout of shared/session/dataset.ts. Throws CliError if it is empty. */
+/** Cuts a data set into chunks by the layout of shared/session/dataset.ts; its tokenizer is one more. Throws CliError if it is empty. */
 export function cutDataset(
   name: string,
   content: DatasetContent,
 ): { manifest: DatasetManifest; chunks: readonly Chunk[] } {
-  const { columns, rows, samples, splits } = content;
+  const { columns, rows, samples, splits, vocabulary, tokenizer } = content;
   if (samples === 0) throw new CliError(`the data set ${name} holds no samples`);
   const perSample = columns.reduce((size, column) => size + sampleBytes(column), 0);
   const chunkSamples = Math.max(1, Math.min(samples, Math.floor(CHUNK_BYTES / perSample)));
@@ -165,6 +188,7 @@ export function cutDataset(
     chunkSamples,
     chunks: chunks.map(({ hash }) => hash),
     splits,
+    ...(vocabulary === undefined ? {} : { vocabulary }),
   } as const;
-  return { manifest, chunks };
+  return { manifest, chunks: tokenizer === undefined ? chunks : [...chunks, tokenizer] };
 }

@@ -107,7 +107,8 @@ export async function provideDataset(
       `${server} holds another data set ${data.dataset}: give yours another name, or replace that one with commonweight dataset push`,
     );
   }
-  say(`pushing data set ${data.dataset}: ${content.samples} samples in ${chunks.length} chunks`);
+  const rows = data.window === undefined ? "samples" : "rows";
+  say(`pushing data set ${data.dataset}: ${content.samples} ${rows} in ${manifest.chunks.length} chunks`);
   await api.pushDataset(manifest, chunks, () => {});
   return manifest;
 }

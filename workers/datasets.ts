@@ -3,8 +3,8 @@
 import { Hono } from "hono";
 import { chunkKey } from "../coordinator/store/chunks.ts";
 import { isUnfinished, readListing } from "../coordinator/store/listing.ts";
-import { chunkLayout, type DatasetManifest } from "../shared/session/dataset.ts";
-import { datasetBytes, MAX_CHUNK_BYTES, parseManifest, samplesOfChunk } from "../shared/session/manifest.ts";
+import type { DatasetManifest } from "../shared/session/dataset.ts";
+import { blobsOf, datasetBytes, MAX_CHUNK_BYTES, parseManifest } from "../shared/session/manifest.ts";
 import { requireAdmin } from "./admin.ts";
 import { readBytes, readJson } from "./body.ts";
 import type { AppTypes } from "./env.ts";
@@ -12,7 +12,7 @@ import { HttpError } from "./errors.ts";
 
 const SHA256 = /^[0-9a-f]{64}$/;
 const MAX_MANIFEST_BYTES = 1_000_000;
-/** R2 look-ups under way at once while a manifest's chunks are checked. */
+/** R2 look-ups under way at once while a manifest's blobs are checked. */
 const PARALLEL = 16;
 /** R2 deletes at most so many objects a call. */
 const DELETED_AT_ONCE = 1_000;
@@ -38,15 +38,14 @@ export async function readManifest(bucket: R2Bucket, name: string): Promise<Data
 
 /** Throws HttpError 422 `chunk-missing` unless every chunk is held with the size that the manifest implies. */
 async function requireChunks(bucket: R2Bucket, manifest: DatasetManifest): Promise<void> {
-  const waiting = [...manifest.chunks.entries()];
+  const waiting = [...blobsOf(manifest).entries()];
   const check = async (): Promise<void> => {
     for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
-      const [index, hash] = next;
-      const bytes = chunkLayout(manifest.columns, samplesOfChunk(manifest, index)).bytes;
+      const [index, { hash, bytes }] = next;
       const object = await bucket.head(chunkKey(hash));
       if (object === null) throw new HttpError(422, "chunk-missing", `chunk ${index} (${hash}) was not uploaded`);
       if (object.size !== bytes) {
-        throw new HttpError(422, "chunk-size", `chunk ${index} has ${object.size} bytes, its samples need ${bytes}`);
+        throw new HttpError(422, "chunk-size", `chunk ${index} has ${object.size} bytes, the manifest says ${bytes}`);
       }
     }
   };
@@ -119,11 +118,12 @@ async function requireUnused(bucket: R2Bucket, name: string): Promise<void> {
  * Deletes a manifest, and then those of its chunks that no other manifest names. A push under way that counts on one of
  * them is refused when it hands in its manifest, and can be repeated. Answers how many chunks went.
  */
-async function deleteDataset(bucket: R2Bucket, { name, chunks: own }: DatasetManifest): Promise<number> {
-  await bucket.delete(manifestKey(name));
-  const orphans = new Set(own);
-  for (const other of await listDatasets(bucket)) {
-    for (const hash of (await readManifest(bucket, other.name))?.chunks ?? []) orphans.delete(hash);
+async function deleteDataset(bucket: R2Bucket, manifest: DatasetManifest): Promise<number> {
+  await bucket.delete(manifestKey(manifest.name));
+  const orphans = new Set(blobsOf(manifest).map(({ hash }) => hash));
+  for (const { name } of await listDatasets(bucket)) {
+    const other = await readManifest(bucket, name);
+    for (const { hash } of other === null ? [] : blobsOf(other)) orphans.delete(hash);
   }
   const keys = [...orphans].map(chunkKey);
   for (let from = 0; from < keys.length; from += DELETED_AT_ONCE) {

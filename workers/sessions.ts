@@ -9,6 +9,7 @@ import type { CheckpointHead } from "../shared/checkpoint/head.ts";
 import { canonicalJson } from "../shared/session/canonical.ts";
 import type { DatasetManifest } from "../shared/session/dataset.ts";
 import { SESSION_LIMITS, type SessionDefinition } from "../shared/session/definition.ts";
+import { blobsOf } from "../shared/session/manifest.ts";
 import { checkDataset, parseDefinition } from "../shared/session/validate.ts";
 import { checkAdmin, requireAdmin } from "./admin.ts";
 import { readJson } from "./body.ts";
@@ -57,7 +58,7 @@ async function servedChunks(env: Env, id: string): Promise<Served> {
     manifest: DatasetManifest | null;
   };
   const entry: Served = {
-    hashes: new Set(manifest?.chunks ?? []),
+    hashes: new Set(manifest === null ? [] : blobsOf(manifest).map(({ hash }) => hash)),
     caching: definition.visibility,
     until: Date.now() + SERVED_FOR,
     unreported: 0,

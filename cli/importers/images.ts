@@ -3,18 +3,16 @@
  * a channel, and are grey or all of them RGB; rows, columns and channels are laid out as [channels, height, width].
  */
 
-import { readdirSync } from "node:fs";
-import { join } from "node:path";
 import { convertIndexedToRgb, type DecodedPng, decode, hasPngSignature } from "fast-png";
 import { Unzlib } from "fflate";
 import { CliError, messageOf } from "../errors.ts";
+import { listClasses } from "./classes.ts";
 import { MAX_FILE_BYTES, readFile } from "./file.ts";
 import { classEnding, type Imported } from "./imported.ts";
 import { arrange, type Fractions, splitSamples } from "./split.ts";
 
 const MAX_SIDE = 4_096;
 const MAX_PNG_BYTES = 64_000_000;
-const MAX_CLASSES = 1_000;
 
 export interface Picture {
   readonly width: number;
@@ -99,40 +97,12 @@ export function parsePng(file: Uint8Array, name: string): Picture {
   }
 }
 
-/** Names in a folder in order, those of hidden files left out. */
-function list(folder: string): { name: string; isFolder: boolean }[] {
-  try {
-    return readdirSync(folder, { withFileTypes: true })
-      .filter(({ name }) => !name.startsWith("."))
-      .map((entry) => ({ name: entry.name, isFolder: entry.isDirectory() }))
-      .sort((a, b) => (a.name < b.name ? -1 : 1));
-  } catch (error) {
-    throw new CliError(`cannot read ${folder}: ${messageOf(error)}`, { cause: error });
-  }
-}
-
-function listClass(folder: string): string[] {
-  const files = list(folder).map(({ name, isFolder }) => {
-    const path = join(folder, name);
-    if (isFolder || !/\.png$/i.test(name)) throw new CliError(`${path} is not a PNG file: only those are read`);
-    return path;
-  });
-  if (files.length === 0) throw new CliError(`${folder} holds no pictures: leave it out, or fill it`);
-  return files;
-}
-
 const describe = ({ width, height, channels }: Picture): string =>
   `${width} × ${height} ${channels === 1 ? "grey" : "RGB"}`;
 
 /** Columns `image` [channels, height, width] and `label` (uint8, or int32 for many classes). Throws CliError naming the file. */
 export function importImages(folder: string, fractions?: Fractions, seed?: number): Imported {
-  const classes = list(folder)
-    .filter(({ isFolder }) => isFolder)
-    .map(({ name }) => name);
-  if (classes.length < 2 || classes.length > MAX_CLASSES) {
-    throw new CliError(`${folder} has ${classes.length} sub-folders: expected 2 to ${MAX_CLASSES}, one for each class`);
-  }
-  const files = classes.flatMap((name, label) => listClass(join(folder, name)).map((path) => ({ path, label })));
+  const { classes, files } = listClasses(folder, { pattern: /\.png$/i, one: "a PNG file", many: "pictures" });
   const read = (path: string): Picture => parsePng(readFile(path, MAX_PNG_BYTES), path);
   const first = read(files[0].path);
   const size = first.values.length;

@@ -11,6 +11,13 @@ export interface Imported {
   readonly y: string | null;
   /** Shape of one sample's features. */
   readonly input: readonly number[];
+  /** Rows of one sample where samples are windows over whole numbers, such as tokens; `input` is then its shape. */
+  readonly window?: number;
+  /**
+   * Column of a padding mask, of the same shape as `x`'s, which holds tokens: whole numbers, as the mask does. Both are then
+   * inputs of their columns' names.
+   */
+  readonly mask?: string;
   /** What the model must end in; null where the importer cannot know. */
   readonly ending: string | null;
 }
@@ -20,13 +27,25 @@ export const classEnding = (classes: number): string =>
   `the model ends in ${classes} outputs, one a class, with loss: loss.crossEntropy()`;
 
 /** The lines of a session file that train on the data set, ready to be pasted. */
-export function snippet(name: string, { content, x, y, input, ending }: Imported): string[] {
+export function snippet(name: string, imported: Imported): string[] {
+  const { content, y, window, ending } = imported;
   const splits = Object.entries(content.splits).filter(([, [from, to]]) => to > from);
   const ranges = splits.map(([split, [from, to]]) => `${split}: [${from}, ${to}]`);
-  const bindings = [`x: ${x ?? '"…"'}`, `y: ${y ?? '"…"'}`, ...ranges].join(", ");
+  const windows = window === undefined ? [] : [`window: ${window}`];
+  const bindings = [sourcesOf(imported), `y: ${y ?? '"…"'}`, ...windows, ...ranges].join(", ");
   return [
-    `input: [${input.join(", ")}],`,
+    `input: ${inputOf(imported)},`,
     `data: dataset(${JSON.stringify(name)}, { ${bindings} }),`,
     ...(ending === null ? [] : [`// ${ending}`]),
   ];
+}
+
+const sourcesOf = ({ x, mask }: Imported): string =>
+  mask === undefined ? `x: ${x ?? '"…"'}` : `inputs: { tokens: ${x ?? '"…"'}, ${mask}: "${mask}" }`;
+
+function inputOf({ input, window, mask }: Imported): string {
+  const shape = `[${input.join(", ")}]`;
+  const integers = `{ dtype: "int32", shape: ${shape} }`;
+  if (mask !== undefined) return `{ tokens: ${integers}, ${mask}: ${integers} }`;
+  return window === undefined ? shape : `{ x: ${integers} }`;
 }

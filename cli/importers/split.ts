@@ -1,6 +1,6 @@
 /**
  * Which samples are trained on, which are held out and which are kept for the test. Samples are shuffled first, because
- * files are often sorted; the same seed gives the same order on every machine.
+ * files are often sorted (but not the tokens of a text); the same seed gives the same order on every machine.
  */
 
 import { deriveKey, permuteIndex } from "../../shared/random/index.ts";
@@ -40,8 +40,11 @@ export function parseFractions(text: string): Fractions {
   return Object.fromEntries(entries);
 }
 
-/** Throws CliError if the fractions are not parts of a whole, or leave nothing to train on. */
-export function splitSamples(samples: number, fractions: Fractions = DEFAULT_FRACTIONS, seed = 0): Split {
+/** Parts one after another. Throws CliError if the fractions are not parts of a whole, or leave nothing to train on. */
+export function splitRanges(
+  samples: number,
+  fractions: Fractions = DEFAULT_FRACTIONS,
+): Pick<Split, "splits" | "trainSamples"> {
   const parts = SPLITS.map((name) => ({ name, fraction: fractions[name] ?? 0 }));
   const sum = parts.reduce((total, { fraction }) => total + fraction, 0);
   if (!parts.every(({ fraction }) => fraction >= 0 && fraction <= 1) || Math.abs(sum - 1) > 1e-6) {
@@ -58,9 +61,15 @@ export function splitSamples(samples: number, fractions: Fractions = DEFAULT_FRA
   }
   const trainSamples = splits.train?.[1] ?? 0;
   if (trainSamples === 0) throw new CliError(`a split of ${samples} samples leaves none to train on`);
+  return { splits, trainSamples };
+}
+
+/** Parts of the shuffled samples. Throws CliError if the fractions are not parts of a whole, or leave nothing to train on. */
+export function splitSamples(samples: number, fractions?: Fractions, seed = 0): Split {
+  const ranges = splitRanges(samples, fractions);
   const key = deriveKey(seed, "permutation", NO_EPOCH);
   const order = Uint32Array.from({ length: samples }, (_, place) => permuteIndex(key, samples, place));
-  return { order, splits, trainSamples };
+  return { order, ...ranges };
 }
 
 /** Rows of `size` bytes in the split's order. */

@@ -6,6 +6,7 @@
 
 import type { ColumnSpec } from "../../shared/session/definition.ts";
 import { CliError } from "../errors.ts";
+import { MAX_CLASSES } from "./classes.ts";
 import { MAX_CSV_BYTES, parseCsv, type Table } from "./csv.ts";
 import { readFile } from "./file.ts";
 import { classEnding, type Imported } from "./imported.ts";
@@ -31,7 +32,6 @@ export interface CsvSource {
 
 /** Features of one category column: more of them are hardly categories. */
 const MAX_CATEGORIES = 256;
-const MAX_CLASSES = 1_000;
 const MAX_FEATURES = 10_000;
 /** Whole numbers with no more distinct values than that are classes, where they are the target. */
 const FEW = 20;
@@ -44,7 +44,7 @@ const NUMBER = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$/;
 const INTEGER = /^[+-]?\d+$/;
 
 /** One column of a table with all that errors need. */
-class Cells {
+export class Cells {
   readonly table: Table;
   readonly name: string;
   readonly texts: readonly string[];
@@ -150,7 +150,7 @@ function targetType(cells: Cells): "number" | "category" {
 }
 
 /** Classes are numbered in order from 0; a number stays as it is. */
-function encodeTarget(cells: Cells, asked: ColumnType | undefined, notes: string[]): Target {
+export function encodeTarget(cells: Cells, asked: ColumnType | undefined, notes: string[]): Target {
   const { name } = cells;
   cells.requireFilled();
   const type = asked ?? targetType(cells);
@@ -202,13 +202,13 @@ function layOut(features: readonly Feature[], split: Split, normalise: boolean, 
   return rows;
 }
 
-/** Names of manifests are printable ASCII without spaces; `features` is taken. */
-function columnName(target: string): string {
+/** Names of manifests are printable ASCII without spaces; those of the other columns are taken. */
+export function columnName(target: string, taken: readonly string[]): string {
   const name = target.replace(/[^\x21-\x7e]+/g, "_").slice(0, 128);
-  return name === "features" ? "target" : name;
+  return taken.includes(name) ? "target" : name;
 }
 
-function checkNames(table: Table, { target, columns = {} }: CsvSource): void {
+export function checkNames(table: Table, { target, columns = {} }: Pick<CsvSource, "target" | "columns">): void {
   for (const name of [target, ...Object.keys(columns)]) {
     if (table.header.includes(name)) continue;
     throw new CliError(`${table.file}:1: there is no column ${quote(name)}; there are ${listing(table.header)}`);
@@ -235,7 +235,7 @@ export function importTable(table: Table, source: CsvSource): Imported {
     .filter(({ name }) => name === target)
     .map((cells) => encodeTarget(cells, types.get(target), notes))[0];
   const rows = layOut(features, split, normalise, notes);
-  const name = columnName(target);
+  const name = columnName(target, ["features"]);
   const { values } = predicted;
   const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
   return {

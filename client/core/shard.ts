@@ -1,5 +1,6 @@
 /** One lease on one engine: its micro-batches in order, then the sum. */
 
+import { type RunPlan, workMicroBatches } from "../../shared/session/plan.ts";
 import type { DataSource, Slot } from "../data/source.ts";
 import type { Contribution, GradientEngine } from "../engine/engine.ts";
 import type { Pacer } from "./pacer.ts";
@@ -14,7 +15,7 @@ export interface ShardContext {
   readonly data: DataSource;
   /** Filled in turn, so that the engine may still read the one before. */
   readonly slots: readonly Slot[];
-  readonly microBatch: number;
+  readonly plan: RunPlan;
   /** Bits of magnitude of one rounded gradient value. */
   readonly magnitudeBits: number;
   /** What the engine holds. */
@@ -28,12 +29,13 @@ export async function computeShard(
   lease: Lease,
   signal: AbortSignal,
 ): Promise<Contribution | null> {
-  const { engine, data, slots, microBatch, held, pacer } = context;
+  const { engine, data, slots, plan, held, pacer } = context;
   const training = lease.work === "train";
   data.prefetch(lease.work, lease.step, lease.from, lease.to);
   engine.begin({
     work: WORKS[lease.work].engine,
     step: lease.step,
+    microBatches: workMicroBatches(plan, lease.work, lease.step),
     magnitudeBits: training ? context.magnitudeBits : 0,
     exponents: training ? held.exponents : NO_EXPONENTS,
   });
@@ -43,7 +45,7 @@ export async function computeShard(
       if (signal.aborted) break;
       const inputs = slots[index % slots.length];
       await data.fill({ work: lease.work, step: lease.step, index }, inputs);
-      await engine.accumulate({ inputs, position: index * microBatch });
+      await engine.accumulate({ inputs, position: index * plan.microBatch });
       await pacer.pause(lease.work, data, engine);
     }
   } catch (error) {

@@ -429,7 +429,7 @@ export class Volunteer {
     try {
       const bits = workshop.magnitudeBits;
       const pacer = this.#pacer;
-      const context = { engine, data, slots, microBatch: plan.microBatch, magnitudeBits: bits, held, pacer };
+      const context = { engine, data, slots, plan, magnitudeBits: bits, held, pacer };
       const contribution = await computeShard(context, lease, running.abort.signal);
       this.#failures = 0;
       if (contribution === null || running.abort.signal.aborted) return;

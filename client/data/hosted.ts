@@ -12,9 +12,13 @@ import type { HostedData } from "../../shared/session/definition.ts";
 import { samplesOfChunk } from "../../shared/session/manifest.ts";
 import type { RunPlan, Work } from "../../shared/session/plan.ts";
 import { epochOf, workSamples } from "../../shared/session/plan.ts";
+import type { RowWindow } from "../../shared/session/window.ts";
+import { reachOf, windowOf } from "../../shared/session/window.ts";
+import type { Tensor } from "../engine/engine.ts";
+import type { Augmenter } from "./augment.ts";
 import type { ChunkRequest, ChunkStore } from "./chunks.ts";
-import type { Bindings, DataSource, Request, Slot, StoredArray } from "./source.ts";
-import { bindInputs, copySample, padSlot } from "./source.ts";
+import type { Bindings, BoundInput, DataSource, Request, Slot, StoredArray } from "./source.ts";
+import { bindInputs, copyValues, padSlot } from "./source.ts";
 
 export interface HostedOptions {
   readonly graph: Graph;
@@ -33,13 +37,23 @@ type Columns = readonly StoredArray[];
 /** Of these samples nothing is learnt. */
 const isHeldOut = (work: Work): work is "validate" | "test" => work === "validate" || work === "test";
 
+function storedOf(input: BoundInput, columns: ReadonlyMap<number, Columns>, chunk: number): StoredArray {
+  const stored = columns.get(chunk)?.[input.column];
+  if (stored === undefined) throw new RangeError(`chunk ${chunk} was not loaded`);
+  return stored;
+}
+
 export class HostedSource implements DataSource {
   readonly localSamples = null;
   readonly #options: HostedOptions;
   readonly #bindings: Bindings;
   /** Views of the chunks in use, kept for as long as the chunk's bytes are. */
   readonly #views = new WeakMap<Uint8Array<ArrayBuffer>, Columns>();
-  readonly #samples: Int32Array;
+  /** First row of each sample of a micro-batch. */
+  readonly #rows: Int32Array;
+  readonly #window: RowWindow;
+  /** Rows that the inputs of one sample reach over. */
+  readonly #reach: number;
   #epoch = -1;
   #key: Key = [0, 0];
   #waited = 0;
@@ -47,7 +61,9 @@ export class HostedSource implements DataSource {
   constructor(options: HostedOptions) {
     this.#options = options;
     this.#bindings = bindInputs(options.graph, options.data, options.manifest.columns);
-    this.#samples = new Int32Array(options.plan.microBatch);
+    this.#rows = new Int32Array(options.plan.microBatch);
+    this.#window = windowOf(options.data);
+    this.#reach = reachOf(options.data);
   }
 
   get waited(): number {
@@ -55,16 +71,14 @@ export class HostedSource implements DataSource {
   }
 
   async fill(request: Request, slot: Slot): Promise<number> {
-    const { manifest, plan, seed } = this.#options;
-    const real = this.#locate(request.work, request.step, request.index, this.#samples);
+    const { plan, seed } = this.#options;
+    const real = this.#locate(request.work, request.step, request.index, this.#rows);
     if (real <= 0) throw new RangeError(`micro-batch ${request.index} of step ${request.step} holds no sample`);
-    // The samples are copied out of the scratch array, because another micro-batch may be located while chunks load.
-    const samples = this.#samples.slice(0, real);
+    // The rows are copied out of the scratch array, because another micro-batch may be located while chunks load.
+    const rows = this.#rows.slice(0, real);
     const columns = new Map<number, Columns>();
     const missing: Promise<void>[] = [];
-    for (const sample of samples) {
-      const chunk = Math.floor(sample / manifest.chunkSamples);
-      if (columns.has(chunk)) continue;
+    for (const chunk of this.#chunksOf(rows)) {
       const wanted = this.#chunk(chunk);
       const held = this.#options.chunks.peek(wanted.hash);
       columns.set(chunk, held === undefined ? [] : this.#columns(chunk, held));
@@ -85,11 +99,8 @@ export class HostedSource implements DataSource {
       const augmenter = isHeldOut(request.work) ? null : input.augmenter;
       augmenter?.startEpoch(seed, epochOf(plan, request.step));
       for (let i = 0; i < real; i++) {
-        const chunk = Math.floor(samples[i] / manifest.chunkSamples);
-        const stored = (columns.get(chunk) ?? [])[input.column];
-        const from = samples[i] - chunk * manifest.chunkSamples;
-        if (augmenter === null) copySample(input, stored, from, target, i);
-        else augmenter.copy(samples[i], stored, from, target, i);
+        if (augmenter === null) this.#copyRows(input, columns, rows[i] + input.shift, target, i);
+        else this.#copyAugmented(augmenter, input, columns, rows[i], target, i);
       }
     }
     padSlot(this.#bindings, slot, real, plan.microBatch);
@@ -97,11 +108,10 @@ export class HostedSource implements DataSource {
   }
 
   prefetch(work: Work, step: number, from: number, to: number): void {
-    const { manifest } = this.#options;
     const chunks = new Set<number>();
     for (let index = from; index < to; index++) {
-      const real = this.#locate(work, step, index, this.#samples);
-      for (let i = 0; i < real; i++) chunks.add(Math.floor(this.#samples[i] / manifest.chunkSamples));
+      const real = this.#locate(work, step, index, this.#rows);
+      for (const chunk of this.#chunksOf(this.#rows.subarray(0, Math.max(0, real)))) chunks.add(chunk);
     }
     for (const chunk of chunks) this.#options.chunks.prefetch(this.#chunk(chunk));
   }
@@ -110,15 +120,16 @@ export class HostedSource implements DataSource {
     this.#options.chunks.dispose();
   }
 
-  /** Writes the data-set indices of a micro-batch's samples; returns how many are real. */
+  /** Writes the first row of each of a micro-batch's samples; returns how many are real. */
   #locate(work: Work, step: number, index: number, into: Int32Array): number {
     const { plan, data, seed } = this.#options;
+    const { stride } = this.#window;
     const range = workSamples(plan, work, step);
     const first = range.from + index * plan.microBatch;
     const real = Math.min(plan.microBatch, range.to - first);
     if (isHeldOut(work)) {
       const start = (work === "validate" ? data.validation : data.test)[0];
-      for (let i = 0; i < real; i++) into[i] = start + first + i;
+      for (let i = 0; i < real; i++) into[i] = start + (first + i) * stride;
       return real;
     }
     const epoch = epochOf(plan, step);
@@ -126,8 +137,49 @@ export class HostedSource implements DataSource {
       this.#epoch = epoch;
       this.#key = epochKey(seed, epoch);
     }
-    for (let i = 0; i < real; i++) into[i] = data.train[0] + permuteIndex(this.#key, plan.trainSamples, first + i);
+    const { trainSamples } = plan;
+    for (let i = 0; i < real; i++) into[i] = data.train[0] + permuteIndex(this.#key, trainSamples, first + i) * stride;
     return real;
+  }
+
+  /** The chunks that samples with these first rows reach into. */
+  #chunksOf(rows: Int32Array): Set<number> {
+    const { chunkSamples } = this.#options.manifest;
+    const chunks = new Set<number>();
+    for (const row of rows) {
+      const last = Math.floor((row + this.#reach - 1) / chunkSamples);
+      for (let chunk = Math.floor(row / chunkSamples); chunk <= last; chunk++) chunks.add(chunk);
+    }
+    return chunks;
+  }
+
+  /** Copies an input's rows from `first` on to position `to` of the slot, chunk by chunk. */
+  #copyRows(input: BoundInput, columns: ReadonlyMap<number, Columns>, first: number, target: Tensor, to: number): void {
+    const { chunkSamples } = this.#options.manifest;
+    const { length } = this.#window;
+    const size = input.elements / length;
+    for (let done = 0; done < length; ) {
+      const chunk = Math.floor((first + done) / chunkSamples);
+      const row = first + done - chunk * chunkSamples;
+      const count = Math.min(length - done, chunkSamples - row);
+      const stored = storedOf(input, columns, chunk);
+      copyValues(input, stored, row * size, target, to * input.elements + done * size, count * size);
+      done += count;
+    }
+  }
+
+  /** Copies an input's one row, changed: what is augmented has no windows. */
+  #copyAugmented(
+    augmenter: Augmenter,
+    input: BoundInput,
+    columns: ReadonlyMap<number, Columns>,
+    row: number,
+    target: Tensor,
+    to: number,
+  ): void {
+    const { chunkSamples } = this.#options.manifest;
+    const chunk = Math.floor(row / chunkSamples);
+    augmenter.copy(row, storedOf(input, columns, chunk), row - chunk * chunkSamples, target, to);
   }
 
   #chunk(chunk: number): ChunkRequest {

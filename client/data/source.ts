@@ -58,6 +58,8 @@ export interface BoundInput {
   readonly float: boolean;
   readonly scale: number;
   readonly offset: number;
+  /** Rows further on that it reads. */
+  readonly shift: number;
   /** What changes its pictures while training; null where they are taken as they are. */
   readonly augmenter: Augmenter | null;
 }
@@ -87,6 +89,7 @@ export function bindInputs(graph: Graph, data: SessionData, columns: readonly { 
       float: input.dtype === "float32",
       scale: binding.scale,
       offset: binding.offset,
+      shift: binding.shift ?? 0,
       augmenter: binding.augment === undefined ? null : new Augmenter(position, input, binding.augment, binding),
     });
   }
@@ -95,14 +98,24 @@ export function bindInputs(graph: Graph, data: SessionData, columns: readonly { 
 
 /** Copies sample `from` of a stored column to position `to` of the slot's array. */
 export function copySample(input: BoundInput, stored: StoredArray, from: number, target: Tensor, to: number): void {
-  const { elements, scale, offset } = input;
-  const source = from * elements;
-  const destination = to * elements;
-  if (!input.float || (scale === 1 && offset === 0)) {
-    for (let i = 0; i < elements; i++) target[destination + i] = stored[source + i] as number;
+  const { elements } = input;
+  copyValues(input, stored, from * elements, target, to * elements, elements);
+}
+
+/** Copies `count` stored values, from one place to another. */
+export function copyValues(
+  { float, scale, offset }: BoundInput,
+  stored: StoredArray,
+  from: number,
+  target: Tensor,
+  to: number,
+  count: number,
+): void {
+  if (!float || (scale === 1 && offset === 0)) {
+    for (let i = 0; i < count; i++) target[to + i] = stored[from + i] as number;
     return;
   }
-  for (let i = 0; i < elements; i++) target[destination + i] = stored[source + i] * scale + offset;
+  for (let i = 0; i < count; i++) target[to + i] = stored[from + i] * scale + offset;
 }
 
 /** Repeats the last of `real` samples up to N and sets the weights: 1 for real samples, 0 for padding. */

@@ -23,7 +23,13 @@ function syntheticMicroBatch({ graph, microBatch }: EngineOptions): MicroBatch {
  */
 export async function measureSpeed(engine: GradientEngine, options: EngineOptions): Promise<number> {
   const microBatch = syntheticMicroBatch(options);
-  const task: ShardTask = { work: "calibrate", step: 0, magnitudeBits: 0, exponents: new Uint8Array(0) };
+  const task: ShardTask = {
+    work: "calibrate",
+    step: 0,
+    microBatches: 1,
+    magnitudeBits: 0,
+    exponents: new Uint8Array(0),
+  };
   /** Milliseconds. */
   const time = async (microBatches: number): Promise<number> => {
     const start = performance.now();

@@ -23,6 +23,8 @@ export interface ShardTask {
   /** `calibrate` computes gradients but returns exponents only; `evaluate` runs forward without dropout. */
   readonly work: "gradient" | "calibrate" | "evaluate";
   readonly step: number;
+  /** Micro-batches of the step or of the held-out split, whoever computes them: what bounds each one's scalars. */
+  readonly microBatches: number;
   /** Bits of magnitude of one rounded value (q of the fixed-point sums); 0 unless work is `gradient`. */
   readonly magnitudeBits: number;
   /** Announced biased exponent of each block of 256 parameters; empty unless work is `gradient`. */

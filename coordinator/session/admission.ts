@@ -3,12 +3,12 @@
  * header, lease, exact size, then content (invariant I5).
  */
 
-import { blockCount } from "../../shared/codec/index.ts";
+import { blockCount, scalarLimit } from "../../shared/codec/index.ts";
 import { evaluationSums, metricNames, parameterLength } from "../../shared/graph/parameters.ts";
 import { type FrameCodec, type FrameHeader, type FrameKind, upwardLayout } from "../../shared/protocol/frames.ts";
 import { ProtocolError } from "../../shared/protocol/messages.ts";
 import type { SessionDefinition } from "../../shared/session/definition.ts";
-import { type RunPlan, type Work, workSamples } from "../../shared/session/plan.ts";
+import { type RunPlan, type Work, workMicroBatches, workSamples } from "../../shared/session/plan.ts";
 import { weightBound } from "../aggregate/index.ts";
 import type { Lease } from "../round/types.ts";
 import type { Admitted } from "./run.ts";
@@ -67,7 +67,7 @@ export class Admission {
     return Math.min(to, from + lease.to * this.#plan.microBatch) - start;
   }
 
-  /** Reads a whole contribution of the right size. Throws ProtocolError `bad-frame` if its weight is impossible. */
+  /** Reads a whole contribution of the right size. Throws ProtocolError `bad-frame` if its weight or another sum is impossible. */
   read(lease: Lease, header: FrameHeader, body: Uint8Array): Admitted {
     const kind = KINDS[lease.work];
     const layout = upwardLayout(kind, { ...this.#sizes, metrics: this.#sums[kind] });
@@ -77,12 +77,23 @@ export class Admission {
     if (header.weight < 0n || header.weight > bound) {
       throw new ProtocolError("bad-frame", `a weight of ${header.weight} for ${samples} samples, at most ${bound}`);
     }
+    const metrics = Array.from({ length: this.#sums[kind] }, (_, index) =>
+      view.getBigInt64(layout.metrics + index * 8, true),
+    );
+    const limit = scalarLimit(workMicroBatches(this.#plan, lease.work, lease.step));
+    const most = BigInt(limit) * BigInt(lease.to - lease.from);
+    for (const sum of [header.loss, ...metrics]) {
+      if (sum > most || sum < -most) {
+        throw new ProtocolError(
+          "bad-frame",
+          `a sum of ${sum} units for ${lease.to - lease.from} micro-batches, at most ${most}`,
+        );
+      }
+    }
     return {
       loss: header.loss,
       weight: header.weight,
-      metrics: Array.from({ length: this.#sums[kind] }, (_, index) =>
-        view.getBigInt64(layout.metrics + index * 8, true),
-      ),
+      metrics,
       maxima: kind === "evaluation" ? null : body.subarray(layout.maxima, layout.maxima + this.#sizes.blocks),
       clamped: header.clamped,
       microBatches: lease.to - lease.from,

@@ -1,4 +1,4 @@
 export { advanceEnvelope, announce, createEnvelope } from "./envelope.ts";
 export { BLOCK, blockCount, firstNonFinite, measureExponents, NON_FINITE } from "./exponents.ts";
 export { accumulateFixed, CODECS, encodeSums, gridScale, magnitudeBits } from "./fixed.ts";
-export { roundScalar, SCALAR_UNIT, scalarValue } from "./scalar.ts";
+export { roundScalar, SCALAR_UNIT, scalarLimit, scalarValue } from "./scalar.ts";

@@ -5,17 +5,25 @@
 
 export const SCALAR_UNIT = 2 ** -24;
 
-/** Largest magnitude that is kept: 2³⁸ as a value. What lies beyond, or is not finite, becomes this with its sign (NaN: plus). */
-const LARGEST = 2n ** 62n;
+/** Bits of magnitude of a sum on the wire, less one. */
+const SUM_BITS = 62;
 
 const ROUND = 1.5 * 2 ** 52;
 
-/** Nearest integer number of units, ties to even. */
-export function roundScalar(value: number): bigint {
+/**
+ * Largest magnitude of one micro-batch's value, in units: so many of them cannot overflow a 64-bit sum, whoever adds which. It
+ * depends on the whole piece of work and not on a share of it, so that any sharding gives the same sum.
+ * @param microBatches of the step, or of the held-out split
+ */
+export const scalarLimit = (microBatches: number): number =>
+  2 ** (SUM_BITS - Math.ceil(Math.log2(Math.max(microBatches, 1))));
+
+/** Nearest integer number of units, ties to even. What is beyond the limit, or not finite, becomes it with its sign (NaN: plus). */
+export function roundScalar(value: number, limit: number): bigint {
   const units = value / SCALAR_UNIT;
-  if (Math.abs(units) < 2 ** 51) return BigInt(units + ROUND - ROUND);
-  if (Math.abs(units) < 2 ** 62) return BigInt(Math.trunc(units));
-  return units < 0 ? -LARGEST : LARGEST;
+  const size = Math.abs(units);
+  if (!(size < limit)) return BigInt(units < 0 ? -limit : limit);
+  return BigInt(size < 2 ** 51 ? units + ROUND - ROUND : Math.trunc(units));
 }
 
 /** The value of a sum of units. */

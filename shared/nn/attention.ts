@@ -6,6 +6,7 @@ import { dropout, gelu, linear, relu } from "./layers.ts";
 import { buildChild, type GraphWriter, type Module } from "./module.ts";
 import { layerNorm } from "./normalization.ts";
 import { requireSize, showRow } from "./sizes.ts";
+import { unpadded } from "./tokens.ts";
 
 /** Options of `multiheadAttention`. */
 export interface AttentionOptions {
@@ -30,15 +31,7 @@ function causalMask(to: GraphWriter, length: number): ValueId {
 
 /** [N, 1, 1, T]: 0 where the mask is 0, else MASKED. */
 function keyMask(to: GraphWriter, name: string, length: number): ValueId {
-  const mask = to.input(name);
-  const shape = to.shapeOf(mask);
-  if (to.dtypeOf(mask) !== "int32" || shape.length !== 2 || shape[1] !== length) {
-    throw new GraphError(
-      "shape",
-      `layer ${to.path} (multiheadAttention): the padding mask ${name} is ${to.dtypeOf(mask)} ${showRow(shape)}, expected int32 [N, ${length}]`,
-    );
-  }
-  const seen = to.emit("OneHot", [mask], { depth: 1 }); // [N, T, 1]
+  const seen = unpadded(to, "multiheadAttention", name, length); // [N, T, 1]
   const hidden = to.emit("Mul", [to.emit("Sub", [to.constant(1), seen], {}), to.constant(MASKED)], {});
   return to.emit("Reshape", [hidden], { shape: [-1, 1, 1, length] });
 }

@@ -9,3 +9,4 @@ export * from "./normalization.ts";
 export { parallel, permute, reshape, slice } from "./parts.ts";
 export * from "./pooling.ts";
 export * from "./positions.ts";
+export { meanOverTokens } from "./tokens.ts";

@@ -37,13 +37,17 @@ export interface AugmentOptions {
   readonly noise?: number;
 }
 
-/** Where an input comes from: a column's name, or with a scale and an offset (value = stored × scale + offset). */
+/**
+ * Where an input comes from: a column's name, or with a scale and an offset (value = stored × scale + offset), and in windows
+ * with a shift: how many rows further on it reads.
+ */
 export type InputSource =
   | string
   | {
       readonly column: string;
       readonly scale?: number;
       readonly offset?: number;
+      readonly shift?: number;
       readonly augment?: AugmentOptions;
     };
 
@@ -59,9 +63,15 @@ function augmentation({ crop, ...options }: AugmentOptions): Augmentation | unde
 
 function bind(source: InputSource): InputBinding {
   const binding: Exclude<InputSource, string> = typeof source === "string" ? { column: source } : source;
-  const { column, scale = 1, offset = 0, augment } = binding;
+  const { column, scale = 1, offset = 0, shift, augment } = binding;
   const changes = augment === undefined ? undefined : augmentation(augment);
-  return { column, scale, offset, ...(changes === undefined ? {} : { augment: changes }) };
+  return {
+    column,
+    scale,
+    offset,
+    ...(shift === undefined ? {} : { shift }),
+    ...(changes === undefined ? {} : { augment: changes }),
+  };
 }
 
 /** Where features and targets come from: one input is `x`, several are named as in the model's `input`. */
@@ -83,14 +93,24 @@ type Range = readonly [from: number, to: number];
  * A data set that was pushed to the coordinator.
  * @param name as in `commonweight dataset push <name>`
  * @param options columns of the features `x` (or of several inputs by name, `inputs`) and targets `y`; half-open ranges of samples to train on, to hold out for
- *   validation and to test with at the end
+ *   validation and to test with at the end. With `window` the ranges are of rows, such as the tokens of a text, and a sample is
+ *   so many of them one after another; samples begin `stride` rows apart, as many as they are long if it is left out
  */
 export function dataset(
   name: string,
-  options: Sources & { train: Range; validation?: Range; test?: Range },
+  options: Sources & {
+    train: Range;
+    validation?: Range;
+    test?: Range;
+    window?: number | { readonly length: number; readonly stride?: number };
+  },
 ): HostedData {
-  const { train, validation = [0, 0], test = [0, 0] } = options;
-  return { source: "dataset", dataset: name, inputs: bindAll(options), train, validation, test };
+  const { train, validation = [0, 0], test = [0, 0], window } = options;
+  const inputs = bindAll(options);
+  if (window === undefined) return { source: "dataset", dataset: name, inputs, train, validation, test };
+  const { length, stride = length }: { length: number; stride?: number } =
+    typeof window === "number" ? { length: window } : window;
+  return { source: "dataset", dataset: name, window: { length, stride }, inputs, train, validation, test };
 }
 
 /** Every client's own samples, which never leave it. */

@@ -5,6 +5,7 @@
  */
 
 import type { ColumnSpec } from "./definition.ts";
+import type { Vocabulary } from "./vocabulary.ts";
 
 export interface DatasetManifest {
   readonly format: 1;
@@ -16,6 +17,8 @@ export interface DatasetManifest {
   readonly chunks: readonly string[];
   /** Named half-open ranges of samples, such as train and test. */
   readonly splits: Readonly<Record<string, readonly [from: number, to: number]>>;
+  /** What the tokens of the column `tokens` stand for, where the data are text. */
+  readonly vocabulary?: Vocabulary;
 }
 
 /** Bytes of one value by stored type. */

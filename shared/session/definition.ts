@@ -7,6 +7,7 @@ import type { Graph } from "../graph/ir.ts";
 import type { Augmentation } from "./augmentation.ts";
 import type { Averaging, Clipping, GroupOptions, OptimizerOptions } from "./optimizer.ts";
 import type { Schedule } from "./schedule.ts";
+import type { RowWindow } from "./window.ts";
 
 export type GradientCodec = "fixed32" | "fixed16";
 
@@ -25,13 +26,17 @@ export interface InputBinding {
   readonly offset: number;
   /** Random changes of its pictures while training; absent where they are taken as they are. */
   readonly augment?: Augmentation;
+  /** Rows further on that it reads, where samples are windows; 0 if absent. */
+  readonly shift?: number;
 }
 
-/** A data set held by the coordinator. Splits are half-open ranges of its samples. */
+/** A data set held by the coordinator. Splits are half-open ranges of its rows, which are the samples unless there are windows. */
 export interface HostedData {
   readonly source: "dataset";
   /** Name, resolved to a manifest when the session is created. */
   readonly dataset: string;
+  /** Samples are windows over consecutive rows, such as the tokens of a text. */
+  readonly window?: RowWindow;
   readonly inputs: Readonly<Record<string, InputBinding>>;
   readonly train: readonly [from: number, to: number];
   readonly validation: readonly [from: number, to: number];

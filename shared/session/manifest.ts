@@ -7,6 +7,7 @@ import type { ColumnSpec } from "./definition.ts";
 import { SESSION_LIMITS } from "./definition.ts";
 import { SessionError } from "./errors.ts";
 import { column, count, datasetName, describeIssue, range } from "./schemas.ts";
+import { columnProblem, vocabularySchema } from "./vocabulary.ts";
 
 /** A chunk is one R2 object, held whole by whoever checks or caches it. */
 export const MAX_CHUNK_BYTES = 16_000_000;
@@ -20,6 +21,7 @@ const manifestSchema = v.strictObject({
   chunkSamples: v.pipe(count, v.minValue(1)),
   chunks: v.pipe(v.array(v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/, "not a hex SHA-256"))), v.minLength(1)),
   splits: v.record(datasetName, range),
+  vocabulary: v.exactOptional(vocabularySchema(MAX_CHUNK_BYTES)),
 });
 
 /** Number of samples in a chunk: all have `chunkSamples`, the last one what remains. */
@@ -32,6 +34,16 @@ export function datasetBytes(manifest: DatasetManifest): number {
   const last = manifest.chunks.length - 1;
   const whole = chunkLayout(manifest.columns, manifest.chunkSamples).bytes;
   return last * whole + chunkLayout(manifest.columns, samplesOfChunk(manifest, last)).bytes;
+}
+
+/** What a manifest promises to be there: its chunks, and its tokenizer's file, by hash and in bytes. */
+export function blobsOf(manifest: DatasetManifest): { readonly hash: string; readonly bytes: number }[] {
+  const chunks = manifest.chunks.map((hash, chunk) => ({
+    hash,
+    bytes: chunkLayout(manifest.columns, samplesOfChunk(manifest, chunk)).bytes,
+  }));
+  const { vocabulary } = manifest;
+  return vocabulary?.kind === "tokenizer" ? [...chunks, { hash: vocabulary.hash, bytes: vocabulary.bytes }] : chunks;
 }
 
 /** Throws SessionError `bad-manifest` or `limit-exceeded`. */
@@ -52,6 +64,8 @@ export function parseManifest(value: unknown): DatasetManifest {
       throw new SessionError("bad-manifest", `split ${name} is ${from}..${to} of ${manifest.samples} samples`);
     }
   }
+  const problem = manifest.vocabulary === undefined ? null : columnProblem(manifest.vocabulary, manifest.columns);
+  if (problem !== null) throw new SessionError("bad-manifest", `vocabulary: ${problem}`);
   const chunkBytes = chunkLayout(manifest.columns, Math.min(manifest.chunkSamples, manifest.samples)).bytes;
   limit("samples", manifest.samples, SESSION_LIMITS.datasetSamples);
   limit("chunks", manifest.chunks.length, MAX_CHUNKS);

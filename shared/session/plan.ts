@@ -5,6 +5,7 @@
  */
 
 import type { SessionDefinition } from "./definition.ts";
+import { samplesIn } from "./window.ts";
 
 /** What clients are doing: exponents for the first grid, gradients, held-out loss each epoch, the test set once. */
 export type Work = "calibrate" | "train" | "validate" | "test";
@@ -21,10 +22,9 @@ export interface RunPlan {
 
 export function planRun(definition: SessionDefinition): RunPlan {
   const { data, batchSize, microBatch, epochs, maxSteps } = definition;
-  const size = ([from, to]: readonly [number, number]) => to - from;
   const [trainSamples, validationSamples, testSamples] =
     data.source === "dataset"
-      ? [size(data.train), size(data.validation), size(data.test)]
+      ? [data.train, data.validation, data.test].map((range) => samplesIn(data, range))
       : [data.samplesPerEpoch, 0, 0];
   const stepsPerEpoch = Math.ceil(trainSamples / batchSize);
   const allSteps = stepsPerEpoch * epochs;

@@ -30,7 +30,18 @@ export const column = v.strictObject({
   shape: v.pipe(v.array(v.pipe(count, v.minValue(1))), v.maxLength(7)),
 });
 
-export const binding = v.strictObject({ column: columnName, scale: finite, offset: finite });
+export const binding = v.strictObject({
+  column: columnName,
+  scale: finite,
+  offset: finite,
+  shift: v.exactOptional(count),
+});
+
+/** Of rows: how many are a sample, and how far apart samples begin. */
+export const rowWindow = v.strictObject({
+  length: v.pipe(count, v.minValue(1)),
+  stride: v.pipe(count, v.minValue(1)),
+});
 
 /** `where: what`, or `subject: what` if the whole value is wrong. */
 export function describeIssue(issue: v.BaseIssue<unknown>, subject: string): string {

@@ -9,7 +9,7 @@ import { type GraphBudget, GraphError, validateGraph } from "../graph/validate.t
 import { augmentationSchema, checkAugmentation } from "./augmentation.ts";
 import type { DatasetManifest } from "./dataset.ts";
 import { sampleBytes } from "./dataset.ts";
-import type { ColumnSpec, InputBinding, SessionDefinition } from "./definition.ts";
+import type { ColumnSpec, InputBinding, SessionData, SessionDefinition } from "./definition.ts";
 import { SESSION_LIMITS } from "./definition.ts";
 import { SessionError } from "./errors.ts";
 import { heldOutFigureNames } from "./figures.ts";
@@ -17,7 +17,8 @@ import { requireDistinct } from "./manifest.ts";
 import { averageSchema, clippingSchema, DEFAULT_GROUP, groupSchema, optimizerSchema } from "./optimizer.ts";
 import { microBatchesPerStep, planRun, type RunPlan } from "./plan.ts";
 import { momentumOf, rulesOf, scheduleSchema } from "./schedule.ts";
-import { binding, column, count, datasetName, describeIssue, finite, range } from "./schemas.ts";
+import { binding, column, count, datasetName, describeIssue, finite, range, rowWindow } from "./schemas.ts";
+import { reachOf, samplesIn, windowOf } from "./window.ts";
 
 const positive = v.pipe(count, v.minValue(1));
 const uint32 = v.pipe(count, v.maxValue(0xffffffff));
@@ -53,6 +54,7 @@ const definitionSchema = v.strictObject({
     v.strictObject({
       source: v.literal("dataset"),
       dataset: datasetName,
+      window: v.exactOptional(rowWindow),
       inputs: bindings,
       train: range,
       validation: range,
@@ -102,6 +104,7 @@ export function parseDefinition(value: unknown, budget: GraphBudget): SessionDef
     if (train[0] === train[1]) throw new SessionError("bad-definition", "data.train: there are no samples to train on");
     requireDisjoint({ train, validation, test });
   }
+  checkWindows(data);
   const definition: SessionDefinition = {
     ...result.output,
     graph: parseGraph(result.output.graph, microBatch, budget),
@@ -131,7 +134,7 @@ export function checkDataset(definition: SessionDefinition, manifest: DatasetMan
     if (to > manifest.samples) {
       throw new SessionError(
         "dataset-mismatch",
-        `data.${name} is ${from}..${to}, the data set ${manifest.name} has ${manifest.samples} samples`,
+        `data.${name} is ${from}..${to}, the data set ${manifest.name} has ${manifest.samples} ${data.window === undefined ? "samples" : "rows"}`,
       );
     }
   }
@@ -160,6 +163,26 @@ function requireDisjoint(splits: Readonly<Record<string, readonly [number, numbe
         throw new SessionError("bad-definition", `data.${name} and data.${other} overlap`);
       }
     }
+  }
+}
+
+/** Only windows are shifted, and a split that is not empty has room for one: none would be as if it were left out. */
+function checkWindows(data: SessionData): void {
+  if (data.source === "local" || data.window === undefined) {
+    const shifted = Object.entries(data.inputs).find(([, { shift }]) => shift !== undefined);
+    if (shifted === undefined) return;
+    throw new SessionError(
+      "bad-definition",
+      `data.inputs.${shifted[0]}.shift: only windows are shifted: give data.window`,
+    );
+  }
+  const { train, validation, test } = data;
+  for (const [name, [from, to]] of Object.entries({ train, validation, test })) {
+    if (from === to || samplesIn(data, [from, to]) > 0) continue;
+    throw new SessionError(
+      "bad-definition",
+      `data.${name}: ${to - from} rows are no window, which takes ${reachOf(data)} (its length, and the largest shift)`,
+    );
   }
 }
 
@@ -194,7 +217,11 @@ function checkBindings({ graph, data }: SessionDefinition): void {
 function checkAugmentations({ graph, data }: SessionDefinition): void {
   for (const input of graph.inputs) {
     const augment = data.inputs[input.name]?.augment;
-    if (augment !== undefined) checkAugmentation(`data.inputs.${input.name}`, augment, input);
+    if (augment === undefined) continue;
+    checkAugmentation(`data.inputs.${input.name}`, augment, input);
+    if (data.source === "dataset" && data.window !== undefined) {
+      throw new SessionError("bad-definition", `data.inputs.${input.name}.augment: data.window makes no pictures`);
+    }
   }
 }
 
@@ -264,11 +291,12 @@ function checkColumns({ graph, data }: SessionDefinition, columns: readonly Colu
     }
     // The leading N is the micro-batch; a sample of the input has the other dimensions.
     const wanted = input.shape.slice(1).reduce<number>((size, dimension) => size * Number(dimension), 1);
-    const held = sampleBytes({ ...spec, dtype: "uint8" });
+    const rows = data.source === "dataset" ? windowOf(data).length : 1;
+    const held = rows * sampleBytes({ ...spec, dtype: "uint8" });
     if (wanted !== held) {
       throw new SessionError(
         "dataset-mismatch",
-        `${where}: a sample has ${wanted} values [${input.shape.slice(1)}], the column ${bound.column} has ${held} [${spec.shape}]`,
+        `${where}: a sample has ${wanted} values [${input.shape.slice(1)}], the column ${bound.column} has ${held} [${rows === 1 ? spec.shape : [rows, ...spec.shape]}]`,
       );
     }
   }

@@ -62,6 +62,11 @@ const MODULES: Readonly<Record<string, Module>> = {
     normFirst: true,
     causal: true,
   }),
+  "meanOverTokens after linear, padding mask": nn.sequential(
+    nn.linear(3, 4),
+    nn.meanOverTokens({ paddingMask: "mask" }),
+  ),
+  "meanOverTokens after linear": nn.sequential(nn.linear(3, 4), nn.meanOverTokens()),
   "embedding(6, 4) tied to linear(4, 6)": nn.sequential(tokens, nn.linear(4, 6, { weightOf: tokens })),
 };
 

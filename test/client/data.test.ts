@@ -5,9 +5,12 @@ import { ChunkStore } from "../../client/data/chunks.ts";
 import { HostedSource } from "../../client/data/hosted.ts";
 import type { Slot } from "../../client/data/source.ts";
 import { createSlot } from "../../client/data/source.ts";
+import type { Graph } from "../../shared/graph/ir.ts";
 import { sampleIndex } from "../../shared/random/index.ts";
-import { planRun } from "../../shared/session/plan.ts";
-import { FakeClock, settle, sha256 } from "./sdk-fake.ts";
+import type { HostedData } from "../../shared/session/definition.ts";
+import { planRun, workSamples } from "../../shared/session/plan.ts";
+import type { RowWindow } from "../../shared/session/window.ts";
+import { buildDataset, FakeClock, settle, sha256 } from "./sdk-fake.ts";
 import { GRAPH, HOSTED, hostedDataset } from "./sdk-session.ts";
 
 /** Counts downloads and holds them up on request. */
@@ -280,5 +283,103 @@ describe("hosted data", () => {
     expect(state.requests).toHaveLength(2);
     await source.fill({ work: "test", step: 0, index: 0 }, slot);
     expect(state.requests).toHaveLength(2);
+  });
+});
+
+/** A stream of 60 rows of two bytes, row r being (r, 100 + r), in windows of which targets come `shift` later. */
+async function openWindows(chunkSamples: number, window: RowWindow, shift: number) {
+  const values = Array.from({ length: 120 }, (_, i) => (i % 2) * 100 + Math.floor(i / 2));
+  const { manifest, chunks } = await buildDataset(
+    [{ name: "rows", dtype: "uint8", shape: [2], values }],
+    60,
+    chunkSamples,
+  );
+  const graph: Graph = {
+    ...GRAPH,
+    inputs: [
+      { name: "x", dtype: "int32", shape: ["N", window.length * 2], role: "feature" },
+      { name: "y", dtype: "float32", shape: ["N", window.length, 2], role: "target" },
+      { name: "weight", dtype: "float32", shape: ["N"], role: "weight" },
+    ],
+  };
+  const data: HostedData = {
+    source: "dataset",
+    dataset: "fake",
+    window,
+    inputs: {
+      x: { column: "rows", scale: 1, offset: 0 },
+      y: { column: "rows", scale: 2, offset: 1, shift },
+    },
+    train: [3, 35],
+    validation: [35, 50],
+    test: [50, 60],
+  };
+  const plan = planRun({ ...HOSTED, data });
+  const { platform, state } = download(chunks);
+  const store = new ChunkStore({ platform, url: urlOf });
+  const source = new HostedSource({ graph, data, manifest, plan, seed: 3, chunks: store, now: () => 0 });
+  return { source, plan, data, state, slot: createSlot(graph, plan.microBatch) };
+}
+
+describe("hosted data in windows", () => {
+  const sizes = fc.record({
+    chunkSamples: fc.integer({ min: 1, max: 60 }),
+    length: fc.integer({ min: 1, max: 7 }),
+    stride: fc.integer({ min: 1, max: 9 }),
+    shift: fc.integer({ min: 0, max: 3 }),
+  });
+
+  it("feeds what a plain slice of the rows holds, whichever chunks they are in", async () => {
+    await fc.assert(
+      fc.asyncProperty(sizes, async ({ chunkSamples, length, stride, shift }) => {
+        const { source, plan, data, slot } = await openWindows(chunkSamples, { length, stride }, shift);
+        const works = [
+          ["train", 1, data.train, plan.trainSamples],
+          ["validate", 0, data.validation, plan.validationSamples],
+          ["test", 0, data.test, plan.testSamples],
+        ] as const;
+        for (const [work, step, [from, to], samples] of works) {
+          const { from: first, to: end } = workSamples(plan, work, work === "train" ? step % plan.stepsPerEpoch : 0);
+          for (let index = 0; index * 4 < end - first; index++) {
+            const real = await source.fill({ work, step: step % plan.stepsPerEpoch, index }, slot);
+            expect(real).toBe(Math.min(4, end - first - index * 4));
+            for (let i = 0; i < real; i++) {
+              const position = first + index * 4 + i;
+              const sample = work === "train" ? sampleIndex(3, 0, samples, position) : position;
+              const rows = Array.from({ length }, (_, t) => from + sample * stride + t);
+              expect(rows.at(-1)! + shift).toBeLessThan(to);
+              expect([...slot.x!.subarray(i * length * 2, (i + 1) * length * 2)]).toEqual(
+                rows.flatMap((row) => [row, 100 + row]),
+              );
+              expect([...slot.y!.subarray(i * length * 2, (i + 1) * length * 2)]).toEqual(
+                rows.flatMap((row) => [2 * (row + shift) + 1, 2 * (100 + row + shift) + 1]),
+              );
+            }
+          }
+        }
+      }),
+      { numRuns: 60, seed: 12 },
+    );
+  });
+
+  it("takes every window of an epoch exactly once", async () => {
+    const { source, plan, slot } = await openWindows(7, { length: 4, stride: 3 }, 1);
+    expect(plan.trainSamples).toBe(10); // the last from row 3 + 27, its targets up to row 34
+    const begins: number[] = [];
+    for (let index = 0; index < 3; index++) {
+      const real = await source.fill({ work: "train", step: 0, index }, slot);
+      for (let i = 0; i < real; i++) begins.push(slot.x![i * 8]!);
+    }
+    expect(begins.sort((a, b) => a - b)).toEqual([3, 6, 9, 12, 15, 18, 21, 24, 27, 30]);
+  });
+
+  it("fetches ahead every chunk that a window and its targets reach into, and no other", async () => {
+    const { source, slot, state } = await openWindows(2, { length: 4, stride: 4 }, 2);
+    source.prefetch("test", 0, 0, 1);
+    await settle();
+    // Windows from rows 50 and 54; the targets of the second end before row 60.
+    expect(state.requests).toHaveLength(5);
+    expect(await source.fill({ work: "test", step: 0, index: 0 }, slot)).toBe(2);
+    expect(state.requests).toHaveLength(5);
   });
 });

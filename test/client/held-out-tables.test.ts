@@ -63,7 +63,7 @@ describe.each(Object.keys(ENGINES))("an evaluation on %s", (name) => {
     const weights = initialize(graph, 3).map((value) => 3 * value);
     const engine = await ENGINES[name]!({ graph, microBatch: MICRO_BATCH, seed: 1 });
     await engine.setWeights(weights);
-    engine.begin({ work: "evaluate", step: 0, magnitudeBits: 0, exponents: new Uint8Array(0) });
+    engine.begin({ work: "evaluate", step: 0, microBatches: 1, magnitudeBits: 0, exponents: new Uint8Array(0) });
     const inference = inferenceGraph(graph);
     const scalars = metricNames(graph).length;
     const expected = new Array<number>(evaluationSums(graph) - scalars).fill(0);
@@ -87,7 +87,7 @@ describe.each(Object.keys(ENGINES))("an evaluation on %s", (name) => {
     const graph = differentiate(buildGraph({ model, loss: made, input: [FEATURES] }), MICRO_BATCH);
     const engine = await ENGINES[name]!({ graph, microBatch: MICRO_BATCH, seed: 1 });
     await engine.setWeights(initialize(graph, 3));
-    engine.begin({ work: "calibrate", step: 0, magnitudeBits: 0, exponents: new Uint8Array(0) });
+    engine.begin({ work: "calibrate", step: 0, microBatches: 1, magnitudeBits: 0, exponents: new Uint8Array(0) });
     await engine.accumulate(batchOf(0, 2));
     expect((await engine.take()).metrics).toHaveLength(1);
     await engine.dispose();

@@ -104,6 +104,7 @@ function microBatchOf(graph: Graph, seed: number, position = 0): MicroBatch {
 const task = (work: ShardTask["work"], bits = 0, exponents: Uint8Array = new Uint8Array(0)): ShardTask => ({
   work,
   step: 3,
+  microBatches: 1,
   magnitudeBits: bits,
   exponents,
 });

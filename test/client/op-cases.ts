@@ -216,6 +216,10 @@ const tables = (
       [4, 16],
     ],
     [[5, 4], []],
+    [
+      [4100, 1],
+      [2, 513],
+    ],
   ] as const
 ).map(([table, indices]) => ({ table, indices }));
 

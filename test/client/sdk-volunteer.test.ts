@@ -45,6 +45,7 @@ describe("a volunteer", () => {
     expect(scene.engine.tasks[0]).toEqual({
       work: "gradient",
       step: 0,
+      microBatches: 3,
       magnitudeBits: 29, // 31 bits, less 2 for up to 4 micro-batches
       exponents: Uint8Array.of(127),
     });

@@ -6,7 +6,7 @@ import {
   scalarSinks,
   type WebGpuEngine,
 } from "../../client/engine/webgpu/engine.ts";
-import { accumulateFixed, blockCount, measureExponents, roundScalar } from "../../shared/codec/index.ts";
+import { accumulateFixed, blockCount, measureExponents, roundScalar, scalarLimit } from "../../shared/codec/index.ts";
 import {
   differentiate,
   inferenceGraph,
@@ -93,7 +93,7 @@ async function gpuValues(
 }
 
 const gradientTask = (exponents: Uint8Array, magnitudeBits = 28) =>
-  ({ work: "gradient", step: STEP, magnitudeBits, exponents }) as const;
+  ({ work: "gradient", step: STEP, microBatches: 4, magnitudeBits, exponents }) as const;
 
 async function contributionOf(engine: WebGpuEngine, indices: readonly number[], exponents: Uint8Array, bits = 28) {
   engine.begin(gradientTask(exponents, bits));
@@ -115,7 +115,7 @@ describe("fixed-point sums on the GPU", () => {
     for (const index of indices) {
       const values = await gpuValues(batch(index));
       clamped += accumulateFixed(values.gradient, exponents, bits, sums, maxima);
-      for (const [at, value] of values.scalars.entries()) scalars[at] += roundScalar(value);
+      for (const [at, value] of values.scalars.entries()) scalars[at] += roundScalar(value, scalarLimit(4));
     }
     const got = await contributionOf(engine, indices, exponents, bits);
     expect(got.sums).toEqual(sums);
@@ -186,20 +186,20 @@ describe("agreement of the engine with the float64 reference", () => {
 
   it("evaluates without dropout and without gradients", async () => {
     const engine = await engineFor();
-    engine.begin({ work: "evaluate", step: 0, magnitudeBits: 0, exponents: new Uint8Array(0) });
+    engine.begin({ work: "evaluate", step: 0, microBatches: 1, magnitudeBits: 0, exponents: new Uint8Array(0) });
     await engine.accumulate(batch(4));
     const got = await engine.take();
     const inference = inferenceGraph(graph);
     const values = runReference(inference, MICRO_BATCH, batch(4).inputs, weights);
     expect(Number(got.loss) / 2 ** 24).toBeCloseTo(values[inference.outputs.loss][0], 4);
-    expect(got.metrics).toEqual([roundScalar(values[inference.outputs.metrics.correct][0])]);
+    expect(got.metrics).toEqual([roundScalar(values[inference.outputs.metrics.correct][0], scalarLimit(1))]);
     expect(got.sums).toHaveLength(0);
     expect(got.maxima).toHaveLength(0);
   });
 
   it("calibrates: the exponents of the gradients, and no sums", async () => {
     const engine = await engineFor();
-    engine.begin({ work: "calibrate", step: STEP, magnitudeBits: 0, exponents: new Uint8Array(0) });
+    engine.begin({ work: "calibrate", step: STEP, microBatches: 1, magnitudeBits: 0, exponents: new Uint8Array(0) });
     for (const index of [0, 1]) await engine.accumulate(batch(index));
     const got = await engine.take();
     const maxima = new Uint8Array(blocks);
@@ -221,11 +221,11 @@ describe("agreement of the engine with the float64 reference", () => {
 
   it("keeps every micro-batch's scalars in shards longer than the GPU's room for them", async () => {
     const engine = await engineFor();
-    engine.begin({ work: "evaluate", step: 0, magnitudeBits: 0, exponents: new Uint8Array(0) });
+    engine.begin({ work: "evaluate", step: 0, microBatches: 1, magnitudeBits: 0, exponents: new Uint8Array(0) });
     const count = 1030;
     for (let index = 0; index < count; index++) await engine.accumulate(batch(4));
     const got = await engine.take();
-    engine.begin({ work: "evaluate", step: 0, magnitudeBits: 0, exponents: new Uint8Array(0) });
+    engine.begin({ work: "evaluate", step: 0, microBatches: 1, magnitudeBits: 0, exponents: new Uint8Array(0) });
     await engine.accumulate(batch(4));
     const one = await engine.take();
     expect(got.weight).toBe(BigInt(count) * one.weight);

@@ -33,19 +33,27 @@ describe("every op on WebGPU agrees with the float64 reference", () => {
 
 // Few threads: the largest tiles, one thread a row. Many: small tiles, and workgroups that share a row.
 describe.each([1, 1e6])("cut for an adapter of %i threads", (threads) => {
-  it.each(["Gemm", "MatMul", "ReduceSum", "ReduceMax", "Softmax", "LogSoftmax", "ArgMax"] as const)(
-    "%s agrees too",
-    async (op) => {
-      for (const given of (CASES[op] as readonly Case<OpName>[]).filter(
-        (_, index) => (op !== "Gemm" && op !== "MatMul") || index % 3 === 0,
-      )) {
-        expect(
-          await errorOf(op, given, { threads, workgroup: 64, tile: 256 }),
-          describeCase(op, given),
-        ).toBeLessThanOrEqual(1e-5);
-      }
-    },
-  );
+  it.each([
+    "Gemm",
+    "MatMul",
+    "ReduceSum",
+    "ReduceMax",
+    "Softmax",
+    "LogSoftmax",
+    "ArgMax",
+    "Conv",
+    "ConvTranspose",
+    "MaxPoolGrad",
+  ] as const)("%s agrees too", async (op) => {
+    for (const given of (CASES[op] as readonly Case<OpName>[]).filter(
+      (_, index) => (op !== "Gemm" && op !== "MatMul") || index % 3 === 0,
+    )) {
+      expect(
+        await errorOf(op, given, { threads, workgroup: 64, tile: 256 }),
+        describeCase(op, given),
+      ).toBeLessThanOrEqual(1e-5);
+    }
+  });
 });
 
 describe("values that are tiny or large", () => {

@@ -37,6 +37,12 @@ const CONVOLUTIONS: readonly Row[] = [
     [17, 1, 8],
     [1, 1, 8],
   ],
+  // Few outputs of long sums, as in the gradient of weights.
+  [[2, 64, 9, 7], [3, 64, 7, 5], { pads: [0, 1, 0, 1] }],
+  [
+    [3, 96, 19],
+    [5, 96, 13],
+  ],
 ];
 
 /** With a bias in every second case. */
@@ -58,6 +64,9 @@ const TRANSPOSED: readonly Row[] = [
   [[2, 6, 3, 5], [6, 1, 3, 3], { strides: [2, 1], pads: [1, 1, 1, 1], group: 6, output_padding: [1, 0] }],
   [[1, 2, 3, 3], [2, 1, 2, 2], { dilations: [3, 3], output_padding: [2, 1] }],
   [[2, 3, 4], [3, 2, 3], { dilations: [3], pads: [0, 1], output_padding: [2] }],
+  [[1, 64, 3, 3], [64, 2, 5, 5], { strides: [2, 2], pads: [2, 2, 2, 2], output_padding: [1, 1] }],
+  [[2, 4, 5, 6], [4, 3, 2, 9], { strides: [1, 3], pads: [0, 4, 0, 4] }],
+  [[2, 4, 3, 3], [4, 3, 1, 1], { strides: [3, 3], output_padding: [2, 2] }],
   [[4, 7, 5], [7, 5, 3], { strides: [2], pads: [2, 1] }],
   [[1, 4, 3], [4, 2, 2], { dilations: [4], group: 2 }],
 ];

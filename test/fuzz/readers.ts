@@ -14,10 +14,13 @@ import { unpackNpz } from "../../cli/importers/arrays.ts";
 import { parseCsv } from "../../cli/importers/csv.ts";
 import { parseIdx } from "../../cli/importers/idx.ts";
 import { parsePng } from "../../cli/importers/images.ts";
+import { parseJsonl } from "../../cli/importers/jsonl.ts";
 import { parseNpy } from "../../cli/importers/npy.ts";
 import { parseSafetensors } from "../../cli/importers/safetensors.ts";
 import { importTable } from "../../cli/importers/table.ts";
 import { assembleFile, encodeSafetensors } from "../../cli/safetensors.ts";
+import { readTokenizer } from "../../cli/tokenizer.ts";
+import { VocabularyError } from "../../client/text/codec.ts";
 import { encodeHistory, HistoryReader } from "../../coordinator/store/history.ts";
 import {
   CheckpointError,
@@ -50,6 +53,19 @@ function npy(descr: string, shape: string, data: Uint8Array): Uint8Array {
   const head = Uint8Array.of(0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59, 1, 0, 118, 0);
   return new Uint8Array(Buffer.concat([head, encoder.encode(`${text}\n`), data]));
 }
+
+/** A small tokenizer.json. */
+const tokenizer = (type: string): Uint8Array =>
+  encoder.encode(
+    JSON.stringify({
+      added_tokens: [{ id: 4, content: "<s>", special: true, normalized: false }],
+      normalizer: { type: "NFC" },
+      pre_tokenizer: { type: "WhitespaceSplit" },
+      post_processor: null,
+      decoder: { type: "ByteLevel" },
+      model: { type, vocab: { a: 0, b: 1, ab: 2, "[UNK]": 3 }, merges: [["a", "b"]], unk_token: "[UNK]" },
+    }),
+  );
 
 const picture = (channels: number): Uint8Array =>
   encode({
@@ -203,6 +219,19 @@ export const SUBJECTS: Readonly<Record<string, Subject>> = {
     read: (bytes) => void importTable(parseCsv(bytes, "f"), { file: "f", target: "label" }),
     seeds: [encoder.encode('a,b,"c d",label\n1,2.5,"x, y",p\n-3,4e2,"say ""so""",q\n5,6,z,p\n7,8,z,q\n9,1,x,p\n')],
     refusals: [CliError],
+  },
+  jsonl: {
+    read: (bytes) => void parseJsonl(bytes, "f", ["text", "label"]),
+    seeds: [encoder.encode('{"text":"so it goes","label":1}\n\n{"more":[],"label":true,"text":"naïve \\"café\\""}\n')],
+    refusals: [CliError],
+  },
+  tokenizer: {
+    read: (bytes) => {
+      const codec = readTokenizer(bytes, "f");
+      codec.decode(codec.encode("abab <s> naïve"));
+    },
+    seeds: [tokenizer("BPE"), tokenizer("WordPiece")],
+    refusals: [CliError, VocabularyError],
   },
   png: {
     read: (bytes) => void parsePng(bytes, "f"),

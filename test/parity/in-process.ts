@@ -19,7 +19,7 @@ import {
 } from "../../shared/codec/index.ts";
 import { differentiate, type Graph, givenWeights, initialize, parameterLength } from "../../shared/graph/index.ts";
 import type { OptimizerOptions } from "../../shared/session/optimizer.ts";
-import type { RunPlan } from "../../shared/session/plan.ts";
+import { type RunPlan, workMicroBatches } from "../../shared/session/plan.ts";
 
 export interface Program {
   readonly graph: Graph;
@@ -60,6 +60,7 @@ export async function trainInProcess({ graph, optimizer, plan, microBatch, finis
     engine.begin({
       work: lease.work === "calibrate" ? "calibrate" : "gradient",
       step: lease.step,
+      microBatches: workMicroBatches(plan, lease.work, lease.step),
       magnitudeBits: lease.work === "calibrate" ? 0 : bits,
       exponents: lease.work === "calibrate" ? new Uint8Array(0) : announce(envelope),
     });

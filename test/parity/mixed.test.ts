@@ -71,6 +71,7 @@ async function differences(activation: () => Module): Promise<number[]> {
     engine.begin({
       work,
       step,
+      microBatches: 1,
       magnitudeBits: exponents === null ? 0 : bits,
       exponents: exponents ?? new Uint8Array(0),
     });

@@ -106,7 +106,7 @@ describe("parity with PyTorch, from the same weights and batches", () => {
         view.getFloat32(parameters * 2 + index * 4, true),
       );
       const run = async (work: "calibrate" | "gradient", exponents: Uint8Array) => {
-        engine.begin({ work, step: 0, magnitudeBits: work === "gradient" ? bits : 0, exponents });
+        engine.begin({ work, step: 0, microBatches: 1, magnitudeBits: work === "gradient" ? bits : 0, exponents });
         for (let index = 0; index < BATCH / MICRO; index++) await engine.accumulate(microBatch(checkpoint * 10, index));
         return engine.take();
       };

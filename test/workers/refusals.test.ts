@@ -141,6 +141,14 @@ describe("what is wrong costs its sender, and everyone else goes on (I5)", () =>
     await expectRefusal(id, client, "bad-frame");
   });
 
+  it("a loss that no honest client's rounding gives", async () => {
+    const { client, assign } = await working();
+    const frame = firstFrame(assign);
+    new DataView(frame.buffer).setBigInt64(24, -(2n ** 63n), true);
+    client.sendBytes(frame);
+    await expectRefusal(id, client, "bad-frame");
+  });
+
   it("a wrong resume key", async () => {
     const honest = await joined(id);
     const thief = new FakeClient(id, definition);

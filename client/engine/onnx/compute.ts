@@ -3,7 +3,13 @@
  * that it was handed. What several of them have summed can be added up in any order.
  */
 
-import { accumulateFixed, blockCount, measureExponents, roundScalar } from "../../../shared/codec/index.ts";
+import {
+  accumulateFixed,
+  blockCount,
+  measureExponents,
+  roundScalar,
+  scalarLimit,
+} from "../../../shared/codec/index.ts";
 import { parameterLength, sizeOf } from "../../../shared/graph/index.ts";
 import { evaluationSums } from "../../../shared/graph/parameters.ts";
 import { fillDropoutMask } from "../../../shared/random/index.ts";
@@ -42,7 +48,13 @@ interface Loaded {
 
 const LOWERINGS = { training: lowerTraining, evaluation: lowerEvaluation, prediction: lowerPrediction } as const;
 
-const NO_TASK: ShardTask = { work: "evaluate", step: 0, magnitudeBits: 0, exponents: new Uint8Array(0) };
+const NO_TASK: ShardTask = {
+  work: "evaluate",
+  step: 0,
+  microBatches: 1,
+  magnitudeBits: 0,
+  exponents: new Uint8Array(0),
+};
 
 /** Anything thrown as an EngineError; running out of memory has a code of its own, whatever it was to be. */
 function toEngineError(code: EngineErrorCode, what: string, cause: unknown): EngineError {
@@ -111,17 +123,18 @@ export class OnnxCompute implements PoolMember {
   }
 
   async run({ inputs, position }: MicroBatch): Promise<void> {
-    const { work, step, exponents, magnitudeBits } = this.#task;
+    const { work, step, microBatches, exponents, magnitudeBits } = this.#task;
     const loaded = await this.#load(work === "evaluate" ? "evaluation" : "training");
     for (const [at, { layer, probability, units }] of loaded.model.masks.entries()) {
       const { microBatch, seed } = this.#options;
       fillDropoutMask(seed, step, layer, probability, position, microBatch, units, loaded.masks[at]);
     }
     const results = await this.#execute(loaded, inputs);
+    const limit = scalarLimit(microBatches);
     let at = 0;
     for (const sums of work === "evaluate" ? results : results.slice(0, this.#scalarCount)) {
       for (const value of sums) {
-        this.#scalars[at] = (this.#scalars[at] ?? 0n) + roundScalar(value);
+        this.#scalars[at] = (this.#scalars[at] ?? 0n) + roundScalar(value, limit);
         at += 1;
       }
     }

@@ -5,7 +5,7 @@
 
 import { ANNOUNCED_RANGE } from "../../../shared/codec/envelope.ts";
 import { gridScale } from "../../../shared/codec/fixed.ts";
-import { roundScalar } from "../../../shared/codec/scalar.ts";
+import { roundScalar, scalarLimit } from "../../../shared/codec/scalar.ts";
 import type { Graph, TrainingGraph, ValueId } from "../../../shared/graph/ir.ts";
 import { metricNames, tableSizes } from "../../../shared/graph/parameters.ts";
 import { inferenceGraph, predictionNodes } from "../../../shared/graph/prune.ts";
@@ -265,7 +265,8 @@ class WebGpuEngine implements GradientEngine {
       [buffers.stats, 0, statsWords],
     ]);
     const values = new Float32Array(words.buffer, (sumWords + scalarsAt) * WORD);
-    for (const [index, value] of values.entries()) shard.scalars[index % length] += roundScalar(value);
+    const limit = scalarLimit(shard.task.microBatches);
+    for (const [index, value] of values.entries()) shard.scalars[index % length] += roundScalar(value, limit);
     return words;
   }
 

@@ -76,6 +76,7 @@ export class Expressions {
       // These are always in memory or in a variable.
       case "stored":
       case "product":
+      case "convolution":
       case "reduce":
         throw new Misfit();
       default:

@@ -2,16 +2,18 @@
  * The three forms of kernels, as WGSL text. Each runs over the coordinates d0, d1, … of its axes longer than 1 and writes
  * what its draft says:
  *
- *   product  a matrix product; what is written is a function of its elements
+ *   product  a matrix product or a convolution; what is written is a function of its elements
  *   reduce   one thread (or one workgroup) owns one row and folds along it, in as many passes as folds depend on folds
  *   map      element by element
  */
 
 import { sizeOf } from "../../../shared/graph/tensor.ts";
+import { convolutionWork, type Operand, outputSizes, writeConvolution } from "./convolution.ts";
 import { type Coordinate, Misfit, split, spread } from "./coordinates.ts";
 import { Expressions, type Place, plus, type Resolve, type Width } from "./expressions.ts";
+import { inMemory } from "./memory-order.ts";
 import { allowsWidth4, type Product, type Read, type Tuning, writeProduct } from "./product.ts";
-import type { Fold, ProductValue, ReduceValue, Shape, Value } from "./values.ts";
+import type { ConvolutionValue, Fold, ProductValue, ReduceValue, Shape, Value } from "./values.ts";
 
 export interface Axis {
   readonly size: number;
@@ -24,7 +26,7 @@ export class Draft {
   /** Position in the program. */
   readonly index: number;
   readonly axes: readonly Axis[];
-  product: ProductValue | null = null;
+  product: ProductValue | ConvolutionValue | null = null;
   readonly reductions: ReduceValue[] = [];
   /** Values that are computed element by element, of the whole domain or, in `reduce`, of one element a row. */
   readonly outputs: Value[] = [];
@@ -79,7 +81,8 @@ const WORKGROUP = 64;
 /** A workgroup shares a row of at least this length if there are too few rows to keep the adapter busy. */
 const SHARED_ROW = 64;
 
-export const variableOf = (value: Value): string => (value.kind === "product" ? "x" : `r${value.id}`);
+export const variableOf = (value: Value): string =>
+  value.kind === "product" || value.kind === "convolution" ? "x" : `r${value.id}`;
 
 /** Defines d0, d1, … from an index over the axes chosen. */
 function coordinatesFrom(index: string, axes: readonly Axis[], chosen: (axis: Axis) => boolean): string {
@@ -154,6 +157,42 @@ function productText(draft: Draft, value: ProductValue, around: Surroundings): K
   });
 }
 
+function convolutionText(draft: Draft, value: ConvolutionValue, around: Surroundings): KernelText {
+  const { form, swapped } = value;
+  const operand = (given: Value): Operand => {
+    const { base, strides } = inMemory(given);
+    const { buffer, offset } = around.matrix(draft, base);
+    const read = (index: string): string => {
+      const word = `${buffer}[${plus(offset, index)}]`;
+      return buffer === "input" ? `bitcast<T>(${word})` : word;
+    };
+    return { strides, read };
+  };
+  const sizes = outputSizes(form);
+  const places = [
+    ...(form.parts > 1 ? ["part"] : []),
+    ...(swapped ? ["m", "n"] : ["n", "m"]),
+    ...sizes.map((_, axis) => `o${axis}`),
+  ];
+  const long = places.filter((_, axis) => value.shape[axis] > 1);
+  const at = draft.coordinates(value.shape, false);
+  if (at === null) throw new Misfit();
+  const lines = [
+    ...long.map((name, axis) => `let d${axis} = ${name};`),
+    ...around.store(value, "x", at, 1),
+    ...writeOutputs(draft, 1, around),
+  ];
+  const text = writeConvolution(form, around.tuning, operand(value.input), operand(value.weights));
+  const parameters = ["part", "n", "m", ...sizes.map((_, axis) => `o${axis}`)].map((name) => `${name}: u32`);
+  return {
+    body: `fn finish(${parameters.join(", ")}, x: T) {\n${lines.join("\n")}\n}\n${main(text.workgroupSize, text.workgroups, text.code)}`,
+    width: 1,
+    workgroups: text.workgroups,
+    workgroupSize: text.workgroupSize,
+    work: convolutionWork(form),
+  };
+}
+
 function mapText(draft: Draft, around: Surroundings): KernelText {
   const size = sizeOfAxes(draft.axes);
   return widest((width) => {
@@ -217,7 +256,7 @@ function passesOf(draft: Draft, around: Surroundings): ReduceValue[][] {
 function reduceText(draft: Draft, around: Surroundings): KernelText {
   const rows = sizeOfAxes(draft.axes, false);
   const length = sizeOfAxes(draft.axes, true);
-  const shared = length >= SHARED_ROW && rows * WORKGROUP < around.tuning.threads;
+  const shared = length >= SHARED_ROW && rows < around.tuning.threads;
   const stride = shared ? WORKGROUP : 1;
   const code = [
     shared ? "let index = group;" : `let index = group * ${WORKGROUP}u + local;`,
@@ -297,6 +336,10 @@ ${code}
 }`;
 
 export function writeKernel(draft: Draft, around: Surroundings): KernelText {
-  if (draft.kind === "product" && draft.product !== null) return productText(draft, draft.product, around);
+  if (draft.kind === "product" && draft.product !== null) {
+    return draft.product.kind === "product"
+      ? productText(draft, draft.product, around)
+      : convolutionText(draft, draft.product, around);
+  }
   return draft.kind === "reduce" ? reduceText(draft, around) : mapText(draft, around);
 }

@@ -19,6 +19,9 @@ export type Lower<Op extends OpName> = (
 
 const SMALLEST_NORMAL = 2 ** -126;
 
+/** Elements of a matrix of zeros and ones that is worth its memory, 16 MB. */
+const LARGEST_SELECTION = 2 ** 22;
+
 /** A float32 literal; what is too small for a normal number is 0. */
 export function literal(value: number): string {
   const rounded = Math.fround(value);
@@ -162,17 +165,29 @@ export const WGSL_OPS: { readonly [Op in OpName]: Lower<Op> } = {
     );
   },
   Gather: (to, [table, indices]) => to.rows(table, indices),
-  // Each element of the table asks all indices: in one order, and without atomics.
+  // In one order, and without atomics: a product of which index is which row, or where that would be a large matrix, each
+  // element of the table asks all indices.
   GatherGrad(to, [indices, rows], { depth }, { shape }) {
     const count = sizeOf(indices.shape);
     const width = sizeOf(shape.slice(1));
+    const [flat, values] = [to.reshape(indices, [count]), to.reshape(rows, [count, width])];
+    const isOf = (index: string, at: string): string => `${index} == ${at}`;
+    if (count * depth <= LARGEST_SELECTION) {
+      const chosen = to.map(
+        "rows of",
+        [depth, count],
+        [to.coordinate([depth, count], 0), flat],
+        (at, index) => `select(T(0), T(1), ${isOf(index, at)})`,
+      );
+      return to.reshape(to.product(chosen, values, false, false), shape);
+    }
     const asked = [count, depth, width];
     to.exact.add(rows);
     const own = to.map(
       "GatherGrad",
       asked,
-      [to.reshape(indices, [count, 1, 1]), to.coordinate(asked, 1), to.reshape(rows, [count, 1, width])],
-      (index, at, value) => `select(T(0), ${value}, ${index} == ${at})`,
+      [to.reshape(flat, [count, 1, 1]), to.coordinate(asked, 1), to.reshape(values, [count, 1, width])],
+      (index, at, value) => `select(T(0), ${value}, ${isOf(index, at)})`,
     );
     return to.reshape(to.reduce(own, [0], "sum"), shape);
   },

@@ -17,9 +17,17 @@ import { Expressions, type Place, plus, type Resolve, type Width } from "./expre
 import { functionsFor } from "./functions.wgsl.ts";
 import { type Axis, Draft, MAX_WORKGROUPS, type Surroundings, variableOf, writeKernel } from "./kernels.ts";
 import { HEADER, keyWord, type Layout } from "./layout.ts";
+import { inMemory, stripped } from "./memory-order.ts";
 import { lowerOf } from "./ops.ts";
 import type { Tuning } from "./product.ts";
-import { Lowering, operandsOf, type ReduceValue, type Value } from "./values.ts";
+import {
+  type ConvolutionValue,
+  Lowering,
+  operandsOf,
+  type ProductValue,
+  type ReduceValue,
+  type Value,
+} from "./values.ts";
 
 /** What is done with a value besides what other values need it for. */
 export type Sink =
@@ -49,9 +57,6 @@ const LONGEST_EXPRESSION = 64;
 
 /** How many kernels back a value may join one that it does not depend on. */
 const LOOK_BACK = 8;
-
-/** Without views that keep the elements' order: what is in memory. */
-const stripped = (value: Value): Value => (value.kind === "view" && value.linear ? stripped(value.input) : value);
 
 const sameAxes = (a: readonly Axis[], b: readonly Axis[]): boolean =>
   a.length === b.length &&
@@ -89,13 +94,14 @@ class Planner implements Surroundings {
       for (const operand of operandsOf(value)) {
         needed.add(operand);
         if (value.kind === "product") required.add(stripped(operand));
+        if (value.kind === "convolution") required.add(stripped(inMemory(operand).base));
         if (value.kind === "rows" && operand === value.table) required.add(operand);
       }
     }
     const length = new Map<Value, number>();
     for (const value of values) {
       if (!needed.has(value) || value.kind === "stored") continue;
-      if (value.kind === "product") this.#placeProduct(value);
+      if (value.kind === "product" || value.kind === "convolution") this.#placeProduct(value);
       else if (value.kind === "reduce") this.#placeReduce(value);
       else {
         const total = operandsOf(value).reduce((sum, operand) => sum + (length.get(operand) ?? 1), 1);
@@ -113,7 +119,7 @@ class Planner implements Surroundings {
     return draft;
   }
 
-  #placeProduct(value: Extract<Value, { kind: "product" }>): void {
+  #placeProduct(value: ProductValue | ConvolutionValue): void {
     const draft = this.#add("product", axesOf(value.shape));
     draft.product = value;
     this.#homes.set(value, draft);
@@ -186,7 +192,7 @@ class Planner implements Surroundings {
       if (home !== draft) return this.#read(draft, value);
       touched?.add(value);
       const reduced = value.kind === "reduce";
-      const held = reduced || value.kind === "product";
+      const held = reduced || value.kind === "product" || value.kind === "convolution";
       const own = held ? draft.coordinates(value.shape, reduced) : draft.outputCoordinates(value.shape)?.at;
       if (own == null || !sameCoordinates(own, coordinates)) throw new Misfit();
       return held ? { variable: variableOf(value) } : null;
@@ -278,7 +284,7 @@ export function planProgram(
   tuning: Tuning,
   wanted: readonly (readonly [ValueId, Sink])[],
 ): Plan {
-  const to = new Lowering((layer) => keyWord(layout.layers.indexOf(layer)));
+  const to = new Lowering(tuning, (layer) => keyWord(layout.layers.indexOf(layer)));
   const types = inferShapes(graph, layout.microBatch);
   const lowered: Value[] = [];
   for (const [index] of graph.inputs.entries()) {

@@ -6,8 +6,10 @@
  */
 
 import { broadcast, sameShape, sizeOf } from "../../../shared/graph/tensor.ts";
+import { type Convolution, outputSizes } from "./convolution.ts";
 import type { Coordinate } from "./coordinates.ts";
 import { reshapeCoordinates, ZERO } from "./coordinates.ts";
+import type { Tuning } from "./product.ts";
 
 export type Shape = readonly number[];
 
@@ -87,6 +89,18 @@ export interface ProductValue extends Base {
   readonly transB: boolean;
 }
 
+/**
+ * A convolution or its adjoint: x [N, C, …] and w [M, C/group, …kernel] → [N, M, …]. With several parts the sum over channels is
+ * cut into them: [parts, N, M, …]. Swapped, M comes before N.
+ */
+export interface ConvolutionValue extends Base {
+  readonly kind: "convolution";
+  readonly input: Value;
+  readonly weights: Value;
+  readonly form: Convolution;
+  readonly swapped: boolean;
+}
+
 /** Folds along `axes`, which stay as axes of size 1. */
 export interface ReduceValue extends Base {
   readonly kind: "reduce";
@@ -111,6 +125,7 @@ export type Value =
   | CoordinateValue
   | MaskValue
   | ProductValue
+  | ConvolutionValue
   | ReduceValue;
 
 /** `Omit` over each member of the union. */
@@ -127,6 +142,8 @@ export function operandsOf(value: Value): readonly Value[] {
       return [value.input];
     case "product":
       return [value.a, value.b];
+    case "convolution":
+      return [value.input, value.weights];
     case "rows":
       return [value.table, value.indices];
     case "stored":
@@ -146,10 +163,14 @@ export class Lowering {
    */
   readonly exact = new Set<Value>();
   readonly #held = new Map<string, Value>();
+  /** Makes a value with its first two axes exchanged where that costs nothing. */
+  readonly #swaps = new Map<Value, () => Value>();
+  readonly tuning: Tuning;
   /** Word of the input buffer where the key of a dropout layer is. */
   readonly keyOf: (layer: number) => number;
 
-  constructor(keyOf: (layer: number) => number) {
+  constructor(tuning: Tuning, keyOf: (layer: number) => number) {
+    this.tuning = tuning;
     this.keyOf = keyOf;
   }
 
@@ -191,6 +212,8 @@ export class Lowering {
     const shape = perm.map((axis) => input.shape[axis]);
     const remap = (coordinates: readonly Coordinate[]) => input.shape.map((_, axis) => coordinates[perm.indexOf(axis)]);
     const rank = perm.length;
+    const swap = perm.every((axis, at) => axis === (at < 2 ? 1 - at : at)) ? this.#swaps.get(input) : undefined;
+    if (swap !== undefined) return swap();
     const transposed =
       rank >= 2 &&
       perm[rank - 1] === rank - 2 &&
@@ -242,6 +265,21 @@ export class Lowering {
       return this.reshape(this.product(rows, this.reshape(b, b.shape.slice(-2)), false, transB), shape);
     }
     return this.#make(`product ${a.id} ${b.id} ${transA} ${transB}`, { kind: "product", shape, a, b, transA, transB });
+  }
+
+  /** [N, M, …] */
+  convolution(input: Value, weights: Value, form: Convolution): Value {
+    const make = (swapped: boolean): Value => {
+      const { samples, outputs, parts } = form;
+      const shape = [...(swapped ? [outputs, samples] : [samples, outputs]), ...outputSizes(form)];
+      const whole = parts > 1 ? [parts, ...shape] : shape;
+      const key = `convolution ${JSON.stringify(form)} ${swapped} ${input.id} ${weights.id}`;
+      const value = this.#make(key, { kind: "convolution", shape: whole, input, weights, form, swapped });
+      return parts > 1 ? this.reshape(this.reduce(value, [0], "sum"), shape) : value;
+    };
+    const value = make(false);
+    this.#swaps.set(value, () => make(true));
+    return value;
   }
 
   /** A stack of matrices repeated along further leading axes. */

@@ -1,14 +1,15 @@
 /**
- * Convolutions and pooling. What the taps of windows lie on is gathered: a convolution of one group is a product with it
- * (im2col), one of several groups and all pooling are reductions over it. Backward passes gather, too: each element of the
- * plane asks the windows that it is in, so that nothing has to be added atomically.
+ * Convolutions and pooling. Convolutions have kernels of their own (convolution.ts); pooling reduces over what the taps of
+ * windows lie on. Backward passes gather, too: each element of the plane asks the windows that it is in, so that nothing has
+ * to be added atomically.
  */
 
 import type { OpAttributes, PoolAttributes } from "../../../shared/graph/ir.ts";
 import { convolutionWindows, transposedWindows } from "../../../shared/graph/ops/convolution.ts";
 import { poolWindows } from "../../../shared/graph/ops/pooling.ts";
-import type { Windows } from "../../../shared/graph/ops/windows.ts";
+import { extent, type Windows } from "../../../shared/graph/ops/windows.ts";
 import { sizeOf, type TensorType } from "../../../shared/graph/tensor.ts";
+import { type Convolution, partsOf } from "./convolution.ts";
 import { type Coordinate, single } from "./coordinates.ts";
 import type { Lowering, Position, Shape, Value } from "./values.ts";
 
@@ -42,51 +43,17 @@ const nameOf = ({ plane, kernel, count, strides, begins, dilations }: Windows): 
 /** The kernel's axes of a shape that ends with them. */
 const lastAxes = (shape: Shape, count: number): number[] => shape.map((_, axis) => axis).slice(-count);
 
-/**
- * Σ over channels of a group and taps of x·w: x [N, C, …] gathered by `along` and w [M, C/group, …kernel] → [N, M, …sizes].
- */
+/** Σ over channels of a group and taps of x·w, for each window or, of the adjoint, for each element of the plane. */
 function convolve(
   to: Lowering,
   x: Value,
   w: Value,
   windows: Windows,
   group: number,
-  sizes: Shape,
-  along: { readonly name: string; readonly position: Along },
+  direction: Convolution["direction"],
 ): Value {
-  const [samples] = x.shape;
-  const [outputs, channels] = w.shape;
-  const { kernel } = windows;
-  const axes = sizes.map((_, axis) => axis);
-  const name = `${along.name} ${nameOf(windows)}`;
-  // Every element is read by many windows.
-  to.exact.add(x);
-  if (group === 1) {
-    const gathered = to.gather(name, x, [channels, ...kernel, samples, ...sizes], ([channel, ...rest]) => [
-      rest[kernel.length],
-      channel,
-      ...axes.map((axis) => along.position(windows, axis, rest[kernel.length + 1 + axis], rest[axis])),
-    ]);
-    const inner = channels * sizeOf(kernel);
-    const columns = to.reshape(gathered, [inner, samples * sizeOf(sizes)]);
-    const product = to.product(to.reshape(w, [outputs, inner]), columns, false, false);
-    const whole = to.reshape(product, [outputs, samples, ...sizes]);
-    return to.transpose(whole, [1, 0, ...axes.map((axis) => axis + 2)]);
-  }
-  const shape = [samples, outputs, ...sizes, channels, ...kernel];
-  const perGroup = outputs / group;
-  const gathered = to.gather(`${name} by group`, x, shape, ([sample, output, ...rest]) => {
-    const [channel, ...taps] = rest.slice(axes.length);
-    const text = `((${single(output)} / ${perGroup}u) * ${channels}u + ${single(channel)})`;
-    return [
-      sample,
-      { text, lanes: false },
-      ...axes.map((axis) => along.position(windows, axis, rest[axis], taps[axis])),
-    ];
-  });
-  const weights = to.gather("weights", w, shape, ([, output, ...rest]) => [output, ...rest.slice(axes.length)]);
-  const terms = to.map("Mul", shape, [gathered, weights], (a, b) => `${a} * ${b}`);
-  return to.reshape(to.reduce(terms, lastAxes(shape, kernel.length + 1), "sum"), [samples, outputs, ...sizes]);
+  const form = { windows, direction, samples: x.shape[0], outputs: w.shape[0], channels: w.shape[1], group };
+  return to.convolution(x, w, { ...form, parts: partsOf(form, to.tuning) });
 }
 
 /** y + bias [channels] along axis 1. */
@@ -102,8 +69,7 @@ export function conv(
   { group, ...attributes }: OpAttributes["Conv"],
 ): Value {
   const windows = convolutionWindows(x.shape, w.shape, attributes);
-  const along = { name: "under", position: elementUnder };
-  return addBias(to, convolve(to, x, w, windows, group, windows.count, along), bias);
+  return addBias(to, convolve(to, x, w, windows, group, "under"), bias);
 }
 
 export function convTranspose(
@@ -112,8 +78,7 @@ export function convTranspose(
   { group, ...attributes }: OpAttributes["ConvTranspose"],
 ): Value {
   const windows = transposedWindows(x.shape, w.shape, attributes);
-  const along = { name: "over", position: windowOver };
-  return addBias(to, convolve(to, x, swapWeights(to, w, group), windows, group, windows.plane, along), bias);
+  return addBias(to, convolve(to, x, swapWeights(to, w, group), windows, group, "over"), bias);
 }
 
 /** [C, M/group, …] → [M, C/group, …], group by group. */
@@ -185,6 +150,9 @@ export function maxPoolGrad(to: Lowering, [x, dy]: readonly Value[], attributes:
   const winner = withoutTaps(to, first, kernel.length);
   to.exact.add(winner);
 
+  if (windows.strides.every((stride, axis) => stride >= extent(kernel[axis], windows.dilations[axis]))) {
+    return sharesOfOwn(to, x.shape, windows, dy, winner);
+  }
   const shape = [...x.shape, ...kernel];
   const ask = (value: Value): Value =>
     to.gather(`windows ${nameOf(windows)}`, value, shape, ([sample, channel, ...rest]) => [
@@ -199,6 +167,43 @@ export function maxPoolGrad(to: Lowering, [x, dy]: readonly Value[], attributes:
     (gradient, won, tap) => `select(T(0), ${gradient}, ${won} == ${tap})`,
   );
   return to.reshape(to.reduce(shares, lastAxes(shape, kernel.length), "sum"), x.shape);
+}
+
+/** Windows that do not overlap: an element asks the only one that it can be in whether it is that one's winner. */
+function sharesOfOwn(to: Lowering, shape: Shape, windows: Windows, dy: Value, winner: Value): Value {
+  const { strides, begins, dilations, kernel, count } = windows;
+  const ask = (value: Value): Value =>
+    to.gather(`own window ${nameOf(windows)}`, value, shape, ([sample, channel, ...rest]) => [
+      sample,
+      channel,
+      ...count.map(
+        (_, axis): Position => ({
+          text: `i32((${single(rest[axis])} + ${begins[axis]}u) / ${strides[axis]}u)`,
+          divisor: 1,
+          inside: false,
+        }),
+      ),
+    ]);
+  const axes = kernel.map((_, axis) => to.coordinate(shape, axis + 2));
+  // Where an element lies between taps or windows its number is that of no tap.
+  const own = to.map(`own tap ${nameOf(windows)}`, shape, axes, (...at) =>
+    at
+      .map((place, axis) => {
+        const within = `((${place} + T(${begins[axis]}f)) % T(${strides[axis]}f))`;
+        return { tap: `floor(${within} / T(${dilations[axis]}f))`, within, axis };
+      })
+      .reduce(
+        (number, { tap, within, axis }) =>
+          `select(T(-${sizeOf(kernel)}f), ${number} * ${kernel[axis]} + ${tap}, ${within} <= T(${extent(kernel[axis], dilations[axis]) - 1}f) && ${tap} * T(${dilations[axis]}f) == ${within})`,
+        "T(0)",
+      ),
+  );
+  return to.map(
+    "own share",
+    shape,
+    [ask(dy), ask(winner), own],
+    (gradient, won, tap) => `select(T(0), ${gradient}, ${won} == ${tap})`,
+  );
 }
 
 export function averagePool(

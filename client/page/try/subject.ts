@@ -44,6 +44,8 @@ export function subjectOf(graph: Graph, data: SessionData, columns: readonly Col
   const bindingOf = ({ name }: GraphInput): InputBinding => data.inputs[name] ?? { column: name, scale: 1, offset: 0 };
   const [first] = features;
   if (first === undefined) return { kind: "none", why: "its model takes no input" };
+  if (data.source === "dataset" && data.window !== undefined)
+    return { kind: "none", why: "it goes on from a stretch of text" };
   const side = Math.sqrt(elementsOf(first));
   const stored = columns.find(({ name }) => name === bindingOf(first).column)?.dtype;
   const isImage = features.length === 1 && first.dtype === "float32" && stored === "uint8" && Number.isInteger(side);

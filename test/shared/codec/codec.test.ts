@@ -13,6 +13,7 @@ import {
   magnitudeBits,
   measureExponents,
   roundScalar,
+  scalarLimit,
 } from "../../../shared/codec/index.ts";
 
 const float = fc.float({ noNaN: true, noDefaultInfinity: true, min: -100, max: 100 });
@@ -144,9 +145,22 @@ describe("the grid of the next step", () => {
 });
 
 it("scalars are rounded to units of 2⁻²⁴, ties to even, and bounded where they are not finite", () => {
-  expect(roundScalar(1)).toBe(2n ** 24n);
-  expect(roundScalar(1.5 * 2 ** -24)).toBe(2n);
-  expect(roundScalar(2.5 * 2 ** -24)).toBe(2n);
-  expect(roundScalar(Number.NaN)).toBe(2n ** 62n);
-  expect(roundScalar(Number.NEGATIVE_INFINITY)).toBe(-(2n ** 62n));
+  const limit = scalarLimit(1);
+  expect(roundScalar(1, limit)).toBe(2n ** 24n);
+  expect(roundScalar(1.5 * 2 ** -24, limit)).toBe(2n);
+  expect(roundScalar(2.5 * 2 ** -24, limit)).toBe(2n);
+  expect(roundScalar(Number.NaN, limit)).toBe(2n ** 62n);
+  expect(roundScalar(Number.NEGATIVE_INFINITY, limit)).toBe(-(2n ** 62n));
+});
+
+it("scalars of a whole step or split fit in 64 bits, however badly it went, and add up alike however they are shared out", () => {
+  const values = [Number.NaN, Number.POSITIVE_INFINITY, 3e38, -3e38, 2 ** 37, 1, -0.5];
+  for (const microBatches of [1, 2, 3, 64, 1024, 100_000]) {
+    const limit = scalarLimit(microBatches);
+    for (const value of values) {
+      const sum = roundScalar(value, limit) * BigInt(microBatches);
+      expect(BigInt.asIntN(64, sum)).toBe(sum);
+      expect(sum > 0n).toBe(!(value < 0));
+    }
+  }
 });

@@ -75,6 +75,13 @@ describe("a model with several inputs", () => {
       { x: { shape: [3, 2] }, m: tokens },
       "the padding mask m is int32 [N, 4], expected int32 [N, 3]",
     ],
+    [
+      "a mask of floats for a mean over tokens",
+      nn.meanOverTokens({ paddingMask: "m" }),
+      { x: { shape: [3, 2] }, m: { shape: [3] } },
+      "(meanOverTokens): the padding mask m is float32 [N, 3], expected int32 [N, 3]",
+    ],
+    ["a mean over no tokens", nn.meanOverTokens(), [4], "(meanOverTokens): expected input [N, T, E], got [N, 4]"],
   ] as const)("refuses %s", (_, model, given, reason) => {
     const build = () => buildGraph({ model, loss: loss.mse(), input: given });
     expect(build).toThrow(GraphError);

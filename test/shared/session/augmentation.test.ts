@@ -92,6 +92,13 @@ describe("augmentation in a session", () => {
     expect(parse(definition).data.inputs.x?.augment).toEqual({ horizontalFlip: true });
   });
 
+  const windowed = {
+    ...session({ noise: 1 }).data,
+    window: { length: 6, stride: 2 },
+    train: [0, 60],
+    validation: [60, 80],
+  };
+
   const tokens: Module = nn.sequential(nn.embedding(9, 4), nn.flatten(), nn.linear(120, 3));
   const ofTokens = defineSession({
     title: "Tokens",
@@ -123,6 +130,11 @@ describe("augmentation in a session", () => {
     ["a table's rows", session({ noise: 1 }, [30]), /expected an input \[N, C, H, W\] or \[N, H, W\], got \[N, 30\]/],
     ["four axes", session({ noise: 1 }, [1, 1, 6, 5]), /got \[N, 1, 1, 6, 5\]/],
     ["tokens", forged({ horizontalFlip: true }, ofTokens), /expected an input of float32, got int32/],
+    [
+      "windows over a stream",
+      { ...session({ noise: 1 }), data: windowed },
+      /x\.augment: data\.window makes no pictures/,
+    ],
     ["targets", forged({ noise: 1 }, undefined, "y"), /data\.inputs\.y\.augment: a target is taken as it is/],
   ])("refuses %s, at the coordinator and at each client (I10)", (_, definition, message) => {
     expect(() => parse(definition)).toThrow(expect.objectContaining({ code: "bad-definition" }));
