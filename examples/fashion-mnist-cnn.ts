@@ -1,5 +1,10 @@
 /**
- * Clothes instead of digits: Fashion-MNIST by the network of mnist-cnn.ts. The data are Debian's package
+ * Clothes instead of digits: Fashion-MNIST by the network of mnist-cnn.ts, which sees half of the pictures mirrored: 91.06 % of
+ * the test images after ten epochs, to the last bit the same with whichever WASM volunteers:
+ *
+ *     npx commonweight train examples/fashion-mnist-cnn.ts --node --engine wasm
+ *
+ * The settings were chosen by the held-out images (91.34 %), not by the test. The data are Debian's package
  * dataset-fashion-mnist; FASHION_MNIST names another folder with the same four files.
  */
 
@@ -26,13 +31,13 @@ export default {
     "Two convolutions and a linear layer learn to tell ten kinds of clothing apart: 55,000 pictures to learn from, 5,000 held out, 10,000 for the test.",
   dataLicence: "Fashion-MNIST by Zalando SE, MIT",
   data: dataset("fashion-mnist", {
-    x: { column: "image", scale: 1 / 255 },
+    x: { column: "image", scale: 1 / 255, augment: { horizontalFlip: true } },
     y: "label",
     train: [0, 55_000],
     validation: [55_000, 60_000],
     test: [60_000, 70_000],
   }),
-  epochs: 12,
+  epochs: 10,
 };
 
 /** Pushed if the coordinator lacks it. */

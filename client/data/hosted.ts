@@ -15,6 +15,7 @@ import { epochOf, workSamples } from "../../shared/session/plan.ts";
 import type { RowWindow } from "../../shared/session/window.ts";
 import { reachOf, windowOf } from "../../shared/session/window.ts";
 import type { Tensor } from "../engine/engine.ts";
+import type { Augmenter } from "./augment.ts";
 import type { ChunkRequest, ChunkStore } from "./chunks.ts";
 import type { Bindings, BoundInput, DataSource, Request, Slot, StoredArray } from "./source.ts";
 import { bindInputs, copyValues, padSlot } from "./source.ts";
@@ -32,6 +33,15 @@ export interface HostedOptions {
 
 /** The columns of one chunk as typed views. */
 type Columns = readonly StoredArray[];
+
+/** Of these samples nothing is learnt. */
+const isHeldOut = (work: Work): work is "validate" | "test" => work === "validate" || work === "test";
+
+function storedOf(input: BoundInput, columns: ReadonlyMap<number, Columns>, chunk: number): StoredArray {
+  const stored = columns.get(chunk)?.[input.column];
+  if (stored === undefined) throw new RangeError(`chunk ${chunk} was not loaded`);
+  return stored;
+}
 
 export class HostedSource implements DataSource {
   readonly localSamples = null;
@@ -61,7 +71,7 @@ export class HostedSource implements DataSource {
   }
 
   async fill(request: Request, slot: Slot): Promise<number> {
-    const { plan } = this.#options;
+    const { plan, seed } = this.#options;
     const real = this.#locate(request.work, request.step, request.index, this.#rows);
     if (real <= 0) throw new RangeError(`micro-batch ${request.index} of step ${request.step} holds no sample`);
     // The rows are copied out of the scratch array, because another micro-batch may be located while chunks load.
@@ -85,7 +95,13 @@ export class HostedSource implements DataSource {
       this.#waited += now() - start;
     }
     for (const input of this.#bindings.inputs) {
-      for (let i = 0; i < real; i++) this.#copyRows(input, columns, rows[i] + input.shift, slot[input.name], i);
+      const target = slot[input.name];
+      const augmenter = isHeldOut(request.work) ? null : input.augmenter;
+      augmenter?.startEpoch(seed, epochOf(plan, request.step));
+      for (let i = 0; i < real; i++) {
+        if (augmenter === null) this.#copyRows(input, columns, rows[i] + input.shift, target, i);
+        else this.#copyAugmented(augmenter, input, columns, rows[i], target, i);
+      }
     }
     padSlot(this.#bindings, slot, real, plan.microBatch);
     return real;
@@ -111,7 +127,7 @@ export class HostedSource implements DataSource {
     const range = workSamples(plan, work, step);
     const first = range.from + index * plan.microBatch;
     const real = Math.min(plan.microBatch, range.to - first);
-    if (work === "validate" || work === "test") {
+    if (isHeldOut(work)) {
       const start = (work === "validate" ? data.validation : data.test)[0];
       for (let i = 0; i < real; i++) into[i] = start + (first + i) * stride;
       return real;
@@ -146,11 +162,24 @@ export class HostedSource implements DataSource {
       const chunk = Math.floor((first + done) / chunkSamples);
       const row = first + done - chunk * chunkSamples;
       const count = Math.min(length - done, chunkSamples - row);
-      const stored = columns.get(chunk)?.[input.column];
-      if (stored === undefined) throw new RangeError(`chunk ${chunk} was not loaded`);
+      const stored = storedOf(input, columns, chunk);
       copyValues(input, stored, row * size, target, to * input.elements + done * size, count * size);
       done += count;
     }
+  }
+
+  /** Copies an input's one row, changed: what is augmented has no windows. */
+  #copyAugmented(
+    augmenter: Augmenter,
+    input: BoundInput,
+    columns: ReadonlyMap<number, Columns>,
+    row: number,
+    target: Tensor,
+    to: number,
+  ): void {
+    const { chunkSamples } = this.#options.manifest;
+    const chunk = Math.floor(row / chunkSamples);
+    augmenter.copy(row, storedOf(input, columns, chunk), row - chunk * chunkSamples, target, to);
   }
 
   #chunk(chunk: number): ChunkRequest {

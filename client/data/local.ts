@@ -62,12 +62,12 @@ export class LocalSource implements DataSource {
   #cursor = 0;
 
   constructor(options: LocalOptions) {
-    const { data, columns, graph, shuffleSeed } = options;
+    const { data, columns, graph } = options;
     this.localSamples = countLocalSamples(data, columns);
     this.#options = options;
     this.#bindings = bindInputs(graph, data, data.columns);
     this.#stored = data.columns.map(({ name }) => columns[name]);
-    this.#key = epochKey(shuffleSeed, 0);
+    this.#key = this.#startPass();
   }
 
   async fill(request: Request, slot: Slot): Promise<number> {
@@ -78,7 +78,9 @@ export class LocalSource implements DataSource {
     for (let i = 0; i < real; i++) {
       const sample = this.#next();
       for (const input of this.#bindings.inputs) {
-        copySample(input, this.#stored[input.column], sample, slot[input.name], i);
+        const stored = this.#stored[input.column];
+        if (input.augmenter === null) copySample(input, stored, sample, slot[input.name], i);
+        else input.augmenter.copy(sample, stored, sample, slot[input.name], i);
       }
     }
     padSlot(this.#bindings, slot, real, plan.microBatch);
@@ -93,8 +95,15 @@ export class LocalSource implements DataSource {
     if (this.#cursor === this.localSamples) {
       this.#cursor = 0;
       this.#pass += 1;
-      this.#key = epochKey(this.#options.shuffleSeed, this.#pass);
+      this.#key = this.#startPass();
     }
     return permuteIndex(this.#key, this.localSamples, this.#cursor++);
+  }
+
+  /** Returns the key of the pass's order. Pictures change anew with it. */
+  #startPass(): Key {
+    const { shuffleSeed } = this.#options;
+    for (const { augmenter } of this.#bindings.inputs) augmenter?.startEpoch(shuffleSeed, this.#pass);
+    return epochKey(shuffleSeed, this.#pass);
   }
 }

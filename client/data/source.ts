@@ -6,6 +6,7 @@ import type { Graph, GraphInput } from "../../shared/graph/ir.ts";
 import type { SessionData } from "../../shared/session/definition.ts";
 import type { Work } from "../../shared/session/plan.ts";
 import type { Tensor } from "../engine/engine.ts";
+import { Augmenter } from "./augment.ts";
 
 /** One piece of a step: micro-batch `index` of it, counted from 0. */
 export interface Request {
@@ -59,6 +60,8 @@ export interface BoundInput {
   readonly offset: number;
   /** Rows further on that it reads. */
   readonly shift: number;
+  /** What changes its pictures while training; null where they are taken as they are. */
+  readonly augmenter: Augmenter | null;
 }
 
 export interface Bindings {
@@ -71,7 +74,7 @@ export interface Bindings {
 export function bindInputs(graph: Graph, data: SessionData, columns: readonly { readonly name: string }[]): Bindings {
   const inputs: BoundInput[] = [];
   const weights: string[] = [];
-  for (const input of graph.inputs) {
+  for (const [position, input] of graph.inputs.entries()) {
     if (input.role === "weight") {
       weights.push(input.name);
       continue;
@@ -87,6 +90,7 @@ export function bindInputs(graph: Graph, data: SessionData, columns: readonly { 
       scale: binding.scale,
       offset: binding.offset,
       shift: binding.shift ?? 0,
+      augmenter: binding.augment === undefined ? null : new Augmenter(position, input, binding.augment, binding),
     });
   }
   return { inputs, weights };

@@ -7,5 +7,13 @@ export type { Module } from "./module.ts";
 export * as nn from "./modules.ts";
 export * as optim from "./optimizers.ts";
 export * as schedule from "./schedules.ts";
-export { dataset, defineSession, type InputSource, localData, type SessionOptions, type Sources } from "./session.ts";
+export {
+  type AugmentOptions,
+  dataset,
+  defineSession,
+  type InputSource,
+  localData,
+  type SessionOptions,
+  type Sources,
+} from "./session.ts";
 export type { NamedTensor, NamedTensors } from "./weights.ts";

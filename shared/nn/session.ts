@@ -1,6 +1,7 @@
 /** `defineSession` and the data that goes into it, with sensible defaults. */
 
 import type { Graph, Parameter } from "../graph/ir.ts";
+import type { Augmentation } from "../session/augmentation.ts";
 import type {
   ColumnSpec,
   EarlyStopping,
@@ -22,17 +23,55 @@ import type { Schedule } from "../session/schedule.ts";
 import { buildGraph, type ModelDescription } from "./build.ts";
 import { type NamedTensors, startFrom } from "./weights.ts";
 
+/** Random changes of training pictures [C, H, W] or [H, W], made anew each epoch; held-out ones are taken as they are. */
+export interface AugmentOptions {
+  /** Moves a picture by up to so many pixels down or up, and across; 0 is not at all. */
+  readonly shift?: number;
+  /** A random window of the picture's size, once it has a border: `padding` pixels of the value of a stored 0, or of the picture's own. */
+  readonly crop?: { readonly padding: number; readonly paddingMode?: "constant" | "edge" | "reflect" };
+  /** Mirrors half of the pictures left to right. */
+  readonly horizontalFlip?: boolean;
+  /** Mirrors half of the pictures top to bottom. */
+  readonly verticalFlip?: boolean;
+  /** Standard deviation of what is added to each value, after scale and offset; 0 is nothing. */
+  readonly noise?: number;
+}
+
 /**
  * Where an input comes from: a column's name, or with a scale and an offset (value = stored × scale + offset), and in windows
  * with a shift: how many rows further on it reads.
  */
 export type InputSource =
   | string
-  | { readonly column: string; readonly scale?: number; readonly offset?: number; readonly shift?: number };
+  | {
+      readonly column: string;
+      readonly scale?: number;
+      readonly offset?: number;
+      readonly shift?: number;
+      readonly augment?: AugmentOptions;
+    };
+
+/** What is not wanted is left out, so that it makes no other session; the rest is checked with the whole definition. */
+function augmentation({ crop, ...options }: AugmentOptions): Augmentation | undefined {
+  const border =
+    crop === undefined || crop.padding === 0 ? {} : { crop: { ...crop, paddingMode: crop.paddingMode ?? "constant" } };
+  const wanted = Object.entries({ ...options, ...border }).filter(
+    ([, kind]) => kind !== undefined && kind !== false && kind !== 0,
+  );
+  return wanted.length === 0 ? undefined : (Object.fromEntries(wanted) as Augmentation);
+}
 
 function bind(source: InputSource): InputBinding {
-  const { column, scale = 1, offset = 0, shift } = typeof source === "string" ? { column: source } : source;
-  return { column, scale, offset, ...(shift === undefined ? {} : { shift }) };
+  const binding: Exclude<InputSource, string> = typeof source === "string" ? { column: source } : source;
+  const { column, scale = 1, offset = 0, shift, augment } = binding;
+  const changes = augment === undefined ? undefined : augmentation(augment);
+  return {
+    column,
+    scale,
+    offset,
+    ...(shift === undefined ? {} : { shift }),
+    ...(changes === undefined ? {} : { augment: changes }),
+  };
 }
 
 /** Where features and targets come from: one input is `x`, several are named as in the model's `input`. */

@@ -4,6 +4,7 @@
  */
 
 import type { Graph } from "../graph/ir.ts";
+import type { Augmentation } from "./augmentation.ts";
 import type { Averaging, Clipping, GroupOptions, OptimizerOptions } from "./optimizer.ts";
 import type { Schedule } from "./schedule.ts";
 import type { RowWindow } from "./window.ts";
@@ -23,6 +24,8 @@ export interface InputBinding {
   readonly column: string;
   readonly scale: number;
   readonly offset: number;
+  /** Random changes of its pictures while training; absent where they are taken as they are. */
+  readonly augment?: Augmentation;
   /** Rows further on that it reads, where samples are windows; 0 if absent. */
   readonly shift?: number;
 }

@@ -6,6 +6,7 @@
 import * as v from "valibot";
 import type { Graph } from "../graph/ir.ts";
 import { type GraphBudget, GraphError, validateGraph } from "../graph/validate.ts";
+import { augmentationSchema, checkAugmentation } from "./augmentation.ts";
 import type { DatasetManifest } from "./dataset.ts";
 import { sampleBytes } from "./dataset.ts";
 import type { ColumnSpec, InputBinding, SessionData, SessionDefinition } from "./definition.ts";
@@ -22,7 +23,8 @@ import { reachOf, samplesIn, windowOf } from "./window.ts";
 const positive = v.pipe(count, v.minValue(1));
 const uint32 = v.pipe(count, v.maxValue(0xffffffff));
 const rate = v.pipe(finite, v.minValue(0));
-const bindings = v.record(v.pipe(v.string(), v.maxLength(128)), binding);
+const inputBinding = v.strictObject({ ...binding.entries, augment: v.exactOptional(augmentationSchema) });
+const bindings = v.record(v.pipe(v.string(), v.maxLength(128)), inputBinding);
 
 const note = v.pipe(v.string(), v.maxLength(SESSION_LIMITS.noteCharacters));
 
@@ -112,6 +114,7 @@ export function parseDefinition(value: unknown, budget: GraphBudget): SessionDef
   limit("steps", plan.totalSteps, 0xffffff);
   checkInitialWeights(definition);
   checkBindings(definition);
+  checkAugmentations(definition);
   checkGroups(definition);
   checkEarlyStopping(definition, plan);
   checkSchedule(definition, plan);
@@ -208,6 +211,17 @@ function checkBindings({ graph, data }: SessionDefinition): void {
   const [unknown] = bound;
   if (unknown !== undefined) {
     throw new SessionError("bad-definition", `data.inputs.${unknown}: the graph has no such input`);
+  }
+}
+
+function checkAugmentations({ graph, data }: SessionDefinition): void {
+  for (const input of graph.inputs) {
+    const augment = data.inputs[input.name]?.augment;
+    if (augment === undefined) continue;
+    checkAugmentation(`data.inputs.${input.name}`, augment, input);
+    if (data.source === "dataset" && data.window !== undefined) {
+      throw new SessionError("bad-definition", `data.inputs.${input.name}.augment: data.window makes no pictures`);
+    }
   }
 }
 
