@@ -34,7 +34,7 @@ it("the GPT has PyTorch's gradient in every parameter, within 1e-5", async () =>
   const engine = await createWasmEngine({ graph: differentiate(graph, BATCH), microBatch: BATCH, seed }, 1);
   await engine.setWeights(initialize(graph, seed));
   const run = async (work: "calibrate" | "gradient", exponents: Uint8Array) => {
-    engine.begin({ work, step: 0, magnitudeBits: work === "gradient" ? bits : 0, exponents });
+    engine.begin({ work, step: 0, microBatches: 1, magnitudeBits: work === "gradient" ? bits : 0, exponents });
     await engine.accumulate(windowsOf(0));
     return engine.take();
   };
