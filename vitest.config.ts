@@ -1,5 +1,15 @@
+import { fileURLToPath } from "node:url";
 import { cloudflareTest } from "@cloudflare/vitest-plugin";
 import { defineConfig } from "vitest/config";
+
+const source = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
+
+/** What examples import, as their own runner resolves it (cli/own-modules.ts). */
+const OWN_MODULES = {
+  "commonweight/nn": source("shared/nn/index.ts"),
+  "commonweight/files": source("cli/files.ts"),
+  "commonweight/local": source("cli/local.ts"),
+};
 
 /**
  * Three projects, one run: plain Node, workerd (real Durable Objects), and end to end (real workerd processes, real
@@ -32,6 +42,7 @@ export default defineConfig({
         },
       },
       {
+        resolve: { alias: OWN_MODULES },
         test: {
           name: "e2e",
           include: ["test/{e2e,docs}/**/*.test.ts"],
