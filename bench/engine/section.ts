@@ -1,5 +1,54 @@
 /** The gradients of one step: our engines beside other libraries, in one tab of headless Chromium. */
 
-import type { Section } from "../harness/section.ts";
+import { type RaceResult, runRace } from "../harness/race.ts";
+import type { BenchOptions, Section } from "../harness/section.ts";
+import { startArena } from "./arena.ts";
+import {
+  createProblem,
+  describeWorkload,
+  QUICK_WORKLOADS,
+  referenceGradient,
+  WORKLOADS,
+  type Workload,
+} from "./workloads.ts";
 
-export const section: Section = { run: async () => [] };
+const UNIT = "ms a step";
+
+/** The workloads asked for, with the sizes that were given. */
+function workloadsOf({ quick, wants, sizes }: BenchOptions): Workload[] {
+  const all: Workload[] = Object.values(quick ? QUICK_WORKLOADS : WORKLOADS);
+  return all
+    .filter(({ network }) => wants(network.kind))
+    .map((workload) => {
+      const { network } = workload;
+      const batch = sizes.batch ?? workload.batch;
+      // A batch that cannot be cut as usual stays whole.
+      const microBatch = batch % workload.microBatch === 0 ? workload.microBatch : batch;
+      if (network.kind !== "mlp" || sizes.mlp === null) return { network, batch, microBatch };
+      return { network: { ...network, sizes: sizes.mlp }, batch, microBatch };
+    });
+}
+
+export const section: Section = {
+  async run(options, say) {
+    const workloads = workloadsOf(options);
+    if (workloads.length === 0) return [];
+    say("bundling the page");
+    const arena = await startArena({ rivals: options.rivals });
+    try {
+      const results: RaceResult[] = [];
+      for (const workload of workloads) {
+        const name = workload.network.kind;
+        say(`${name}: the reference gradient, in float64`);
+        const reference = referenceGradient(createProblem(workload));
+        const { contestants, close } = await arena.open(workload, reference);
+        const race = { name, work: describeWorkload(workload), unit: UNIT, better: "lower", contestants } as const;
+        results.push(await runRace(race, options.rounds, say));
+        await close();
+      }
+      return results;
+    } finally {
+      await arena.stop();
+    }
+  },
+};

@@ -1,0 +1,126 @@
+/**
+ * A tab of headless Chromium as an arena for engines: the page is bundled by Vite, served on this machine alone, isolated
+ * as threads need it. Rivals' code is bundled only if it is asked for.
+ */
+
+import { copyFileSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { join } from "node:path";
+import { build, preview } from "vite";
+import { BROWSER_FLAGS, BROWSER_HINT, findBrowser } from "../../cli/browser.ts";
+import { Chromium, type Tab } from "../../cli/devtools.ts";
+import { packageRoot } from "../../cli/root.ts";
+import { buildWorkers } from "../../scripts/build-worker.ts";
+import { type Contestant, Refusal } from "../harness/race.ts";
+import type { Answer, Arena as PageArena } from "./page/arena.ts";
+import type { Workload } from "./workloads.ts";
+
+const FOLDER = join(packageRoot, "build/bench");
+
+/** What the bundles are made of, by the name under which the page asks for them. */
+const ENTRIES = {
+  ours: "bench/engine/page/arena.ts",
+  rivals: "bench/engine/page/rivals.ts",
+} as const;
+
+const PATIENCE = 60_000;
+
+const page = (scripts: readonly string[]): string => `<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>arena</title><link rel="icon" href="data:,">
+${scripts.map((name) => `<script type="module" src="/${name}.js"></script>`).join("\n")}
+</html>
+`;
+
+async function bundle(rivals: boolean): Promise<void> {
+  await buildWorkers();
+  rmSync(FOLDER, { recursive: true, force: true });
+  const names = rivals ? (["ours", "rivals"] as const) : (["ours"] as const);
+  await build({
+    root: packageRoot,
+    configFile: false,
+    logLevel: "error",
+    publicDir: false,
+    build: {
+      outDir: FOLDER,
+      target: "es2023",
+      minify: true,
+      modulePreload: false,
+      assetsInlineLimit: 0,
+      rolldownOptions: {
+        input: Object.fromEntries(names.map((name) => [name, join(packageRoot, ENTRIES[name])])),
+        output: { entryFileNames: "[name].js" },
+      },
+    },
+  });
+  writeFileSync(join(FOLDER, "index.html"), page(names));
+  const runtime = createRequire(import.meta.url).resolve("onnxruntime-web/ort-wasm-simd-threaded.wasm");
+  mkdirSync(join(FOLDER, "ort"), { recursive: true });
+  copyFileSync(runtime, join(FOLDER, "ort/ort-wasm-simd-threaded.wasm"));
+}
+
+/** Threads and fine clocks need isolation; both headers say that nothing of others is here. */
+const HEADERS = {
+  "Cross-Origin-Opener-Policy": "same-origin",
+  "Cross-Origin-Embedder-Policy": "require-corp",
+  "Cache-Control": "no-store",
+};
+
+export interface Arena {
+  /** Contestants of one problem, in a tab of their own. */
+  open(
+    workload: Workload,
+    reference: Float32Array,
+  ): Promise<{ readonly contestants: readonly Contestant[]; close(): Promise<void> }>;
+  stop(): Promise<void>;
+}
+
+/** Throws Refusal `unavailable` where there is no browser. */
+export async function startArena({ rivals }: { readonly rivals: boolean }): Promise<Arena> {
+  const executable = findBrowser();
+  if (executable === null) throw new Refusal("unavailable", `the engine section needs a browser: ${BROWSER_HINT}`);
+  await bundle(rivals);
+  const server = await preview({
+    root: packageRoot,
+    configFile: false,
+    logLevel: "error",
+    build: { outDir: FOLDER },
+    preview: { host: "127.0.0.1", headers: HEADERS },
+  });
+  const [address] = server.resolvedUrls?.local ?? [];
+  const browser = await Chromium.launch({ executable, flags: BROWSER_FLAGS });
+  return {
+    async open(workload, reference) {
+      writeFileSync(join(FOLDER, "reference.bin"), reference);
+      const tab = await (await browser.createProfile()).open(address);
+      await tab.until("globalThis.arena !== undefined && document.readyState === 'complete'", PATIENCE, "arena");
+      const asked = await ask<Awaited<ReturnType<PageArena["open"]>>>(tab, "open", workload, "/reference.bin");
+      return {
+        contestants: asked.map(({ name, ours }) => remoteContestant(tab, name, ours)),
+        close: () => tab.close(),
+      };
+    },
+    async stop() {
+      await browser.stop();
+      await server.close();
+    },
+  };
+}
+
+function ask<T>(tab: Tab, method: keyof PageArena, ...args: readonly unknown[]): Promise<T> {
+  return tab.evaluate<T>(`arena.${method}(${args.map((arg) => JSON.stringify(arg)).join(", ")})`);
+}
+
+function remoteContestant(tab: Tab, name: string, ours: boolean): Contestant {
+  const call = async <T>(method: "prepare" | "measure" | "finish"): Promise<T> => {
+    const answer = await ask<Answer<T>>(tab, method, name);
+    if ("value" in answer) return answer.value;
+    throw new Refusal(answer.refused, answer.problem);
+  };
+  return {
+    name,
+    ours,
+    prepare: () => call("prepare"),
+    measure: () => call("measure"),
+    finish: () => call("finish"),
+  };
+}
