@@ -110,9 +110,27 @@ function ask<T>(tab: Tab, method: keyof PageArena, ...args: readonly unknown[]):
   return tab.evaluate<T>(`arena.${method}(${args.map((arg) => JSON.stringify(arg)).join(", ")})`);
 }
 
+/** Milliseconds for one call, a compilation of many kernels or a round among them. */
+const CALL_TIMEOUT = 180_000;
+
+/** Throws Refusal `failed` when the page does not answer in time: some libraries wait for ever where they do not start. */
+async function inTime<T>(promise: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => {
+      reject(new Refusal("failed", `it does not answer for ${CALL_TIMEOUT / 1000} s`));
+    }, CALL_TIMEOUT);
+  });
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
 function remoteContestant(tab: Tab, name: string, ours: boolean): Contestant {
   const call = async <T>(method: "prepare" | "measure" | "finish"): Promise<T> => {
-    const answer = await ask<Answer<T>>(tab, method, name);
+    const answer = await inTime(ask<Answer<T>>(tab, method, name));
     if ("value" in answer) return answer.value;
     throw new Refusal(answer.refused, answer.problem);
   };

@@ -76,6 +76,7 @@ declare module "@tensorflow/tfjs-core" {
   type Padding = "same" | "valid";
   export function setBackend(name: string): Promise<boolean>;
   export function ready(): Promise<void>;
+  export function env(): { set(flag: string, value: boolean | number): void };
   export function tidy<T>(compute: () => T): T;
   export function keep<T extends Tensor>(tensor: T): T;
   export function variable(initial: Tensor, trainable: boolean, name: string): Variable;
@@ -122,11 +123,12 @@ declare module "@tensorflow/tfjs-core" {
   };
 }
 
+declare module "@tensorflow/tfjs-core/dist/register_all_gradients" {}
+
 declare module "@tensorflow/tfjs-backend-webgpu" {}
 
 declare module "@tensorflow/tfjs-backend-wasm" {
   export function setWasmPaths(files: Readonly<Record<string, string>>): void;
-  export function setThreadsCount(threads: number): void;
 }
 
 declare module "*.wasm?url" {

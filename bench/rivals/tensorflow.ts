@@ -5,11 +5,12 @@
  */
 
 import "@tensorflow/tfjs-backend-webgpu";
-import { setThreadsCount, setWasmPaths } from "@tensorflow/tfjs-backend-wasm";
+import { setWasmPaths } from "@tensorflow/tfjs-backend-wasm";
 import wasm from "@tensorflow/tfjs-backend-wasm/dist/tfjs-backend-wasm.wasm?url";
 import wasmSimd from "@tensorflow/tfjs-backend-wasm/dist/tfjs-backend-wasm-simd.wasm?url";
-import wasmThreaded from "@tensorflow/tfjs-backend-wasm/dist/tfjs-backend-wasm-threaded-simd.wasm?url";
 import * as tf from "@tensorflow/tfjs-core";
+// Bundlers drop it: the package does not say that it has effects.
+import "@tensorflow/tfjs-core/dist/register_all_gradients";
 import { flatGradient, linearTransposed, parametersFor, type RivalLayouts } from "../engine/contestants/parameters.ts";
 import type { CreateStepper } from "../engine/trial.ts";
 import type { Network, Problem } from "../engine/workloads.ts";
@@ -20,9 +21,11 @@ type Predict = (parameters: readonly tf.Tensor[], x: tf.Tensor) => tf.Tensor;
 setWasmPaths({
   "tfjs-backend-wasm.wasm": wasm,
   "tfjs-backend-wasm-simd.wasm": wasmSimd,
-  "tfjs-backend-wasm-threaded-simd.wasm": wasmThreaded,
+  // Asked for, though never loaded.
+  "tfjs-backend-wasm-threaded-simd.wasm": wasmSimd,
 });
-setThreadsCount(1);
+// One core, and its threaded build does not start from a bundle: its worker is made of a function's minified text.
+tf.env().set("WASM_HAS_MULTITHREAD_SUPPORT", false);
 
 const linear = (x: tf.Tensor, weight: tf.Tensor, bias: tf.Tensor): tf.Tensor => tf.add(tf.matMul(x, weight), bias);
 
