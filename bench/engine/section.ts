@@ -1,11 +1,17 @@
 /** The gradients of one step: our engines beside other libraries, in one tab of headless Chromium. */
 
-import { type RaceResult, runRace } from "../harness/race.ts";
+import { availableParallelism } from "node:os";
+import { type Contestant, type Race, type RaceResult, runRace } from "../harness/race.ts";
+import { installRivals } from "../harness/rivals.ts";
 import type { BenchOptions, Section } from "../harness/section.ts";
 import { startArena } from "./arena.ts";
+import { claimsOf } from "./claims.ts";
+import { pyTorchContestant } from "./contestants/pytorch.ts";
+import { RIVALS } from "./names.ts";
 import {
   createProblem,
   describeWorkload,
+  type Problem,
   QUICK_WORKLOADS,
   referenceGradient,
   WORKLOADS,
@@ -29,10 +35,18 @@ function workloadsOf({ quick, wants, sizes }: BenchOptions): Workload[] {
     });
 }
 
+function nativeContestants(problem: Problem, reference: Float32Array): Contestant[] {
+  return [
+    pyTorchContestant(RIVALS.pytorch, 1, problem, reference),
+    pyTorchContestant(RIVALS.pytorchOnAllCores, availableParallelism(), problem, reference),
+  ];
+}
+
 export const section: Section = {
   async run(options, say) {
     const workloads = workloadsOf(options);
     if (workloads.length === 0) return [];
+    if (options.rivals) await installRivals(say);
     say("bundling the page");
     const arena = await startArena({ rivals: options.rivals });
     try {
@@ -40,11 +54,19 @@ export const section: Section = {
       for (const workload of workloads) {
         const name = workload.network.kind;
         say(`${name}: the reference gradient, in float64`);
-        const reference = referenceGradient(createProblem(workload));
-        const { contestants, close } = await arena.open(workload, reference);
-        const race = { name, work: describeWorkload(workload), unit: UNIT, better: "lower", contestants } as const;
+        const problem = createProblem(workload);
+        const reference = referenceGradient(problem);
+        const page = await arena.open(workload, reference);
+        const race: Race = {
+          name,
+          work: describeWorkload(workload),
+          unit: UNIT,
+          better: "lower",
+          contestants: [...page.contestants, ...(options.rivals ? nativeContestants(problem, reference) : [])],
+          claims: options.quick ? [] : claimsOf(workload).filter(({ kind }) => options.rivals || kind === "fact"),
+        };
         results.push(await runRace(race, options.rounds, say));
-        await close();
+        await page.close();
       }
       return results;
     } finally {

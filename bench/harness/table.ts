@@ -38,7 +38,8 @@ function formatClaim(claim: Claim): string {
 }
 
 function formatVerdict({ claim, found, holds }: Verdict): string {
-  const figure = found === null ? "not measured" : claim.kind === "gain" ? `${found.toFixed(2)}×` : formatFigure(found);
+  if (found === null) return `  ?      ${formatClaim(claim)}: not measured`;
+  const figure = claim.kind === "gain" ? `${found.toFixed(2)}×` : formatFigure(found);
   return `  ${holds ? "holds" : "FAILS"}  ${formatClaim(claim)}: ${figure}`;
 }
 

@@ -6,7 +6,9 @@
 import type { GradientEngine, MicroBatch, ShardTask, Tensor } from "../../../client/engine/engine.ts";
 import { createBrowserPool } from "../../../client/engine/onnx/browser.ts";
 import { requestWebGpu } from "../../../client/engine/webgpu/device.ts";
-import { createWebGpuEngine } from "../../../client/engine/webgpu/engine.ts";
+import { createWebGpuEngine, planSession, tuningFor } from "../../../client/engine/webgpu/engine.ts";
+import { layoutOf } from "../../../client/engine/webgpu/layout.ts";
+import { compulsoryBytes } from "../../../client/engine/webgpu/traffic.ts";
 import { announce, BLOCK, createEnvelope, gridScale, magnitudeBits } from "../../../shared/codec/index.ts";
 import { differentiate, type Graph, sizeOf } from "../../../shared/graph/index.ts";
 import { Refusal } from "../../harness/race.ts";
@@ -14,6 +16,7 @@ import type { CreateStepper, Stepper } from "../trial.ts";
 import type { Problem } from "../workloads.ts";
 
 const SEED = 0;
+const MEGABYTE = 1e6;
 const STEP = 1;
 
 /** The batch cut into micro-batches. */
@@ -64,8 +67,17 @@ export const createWebGpuStepper =
   async (problem) => {
     const found = navigator.gpu === undefined ? null : await requestWebGpu(navigator.gpu);
     if (found === null) throw new Refusal("unavailable", "this browser offers no WebGPU adapter");
-    const engine = await createWebGpuEngine({ ...optionsOf(problem.graph, microBatch), ...found });
-    return createShardStepper(engine, problem, microBatch);
+    const options = optionsOf(problem.graph, microBatch);
+    // Buffers are bound whole, so what its kernels move is known from the plan and not from the bindings.
+    const { train } = planSession(options.graph, layoutOf(options.graph, microBatch), tuningFor(found.fallback));
+    const moved = train.kernels.reduce((sum, { bytes }) => sum + bytes, 0);
+    const microBatches = problem.batch / microBatch;
+    const facts = {
+      "MB moved": (moved * microBatches) / MEGABYTE,
+      "moved / compulsory": moved / compulsoryBytes(options.graph, microBatch),
+    };
+    const engine = await createWebGpuEngine({ ...options, ...found });
+    return { ...(await createShardStepper(engine, problem, microBatch)), facts };
   };
 
 /** Where onnxruntime's `.wasm` is served. */
