@@ -22,7 +22,7 @@ export default defineConfig({
       {
         test: {
           name: "node",
-          include: ["test/{shared,coordinator,client,cli,parity}/**/*.test.ts"],
+          include: ["test/{shared,coordinator,client,cli,parity,bench}/**/*.test.ts"],
           testTimeout: 60_000,
           sequence: { groupOrder: 0 },
         },

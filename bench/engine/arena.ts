@@ -3,8 +3,9 @@
  * as threads need it. Rivals' code is bundled only if it is asked for.
  */
 
-import { copyFileSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { build, preview } from "vite";
 import { BROWSER_FLAGS, BROWSER_HINT, findBrowser } from "../../cli/browser.ts";
@@ -14,8 +15,6 @@ import { buildWorkers } from "../../scripts/build-worker.ts";
 import { type Contestant, Refusal } from "../harness/race.ts";
 import type { Answer, Arena as PageArena } from "./page/arena.ts";
 import type { Workload } from "./workloads.ts";
-
-const FOLDER = join(packageRoot, "build/bench");
 
 /** What the bundles are made of, by the name under which the page asks for them. */
 const ENTRIES = {
@@ -31,9 +30,8 @@ ${scripts.map((name) => `<script type="module" src="/${name}.js"></script>`).joi
 </html>
 `;
 
-async function bundle(rivals: boolean): Promise<void> {
+async function bundle(folder: string, rivals: boolean): Promise<void> {
   await buildWorkers();
-  rmSync(FOLDER, { recursive: true, force: true });
   const names = rivals ? (["ours", "rivals"] as const) : (["ours"] as const);
   await build({
     root: packageRoot,
@@ -41,7 +39,7 @@ async function bundle(rivals: boolean): Promise<void> {
     logLevel: "error",
     publicDir: false,
     build: {
-      outDir: FOLDER,
+      outDir: folder,
       target: "es2023",
       minify: true,
       modulePreload: false,
@@ -52,10 +50,10 @@ async function bundle(rivals: boolean): Promise<void> {
       },
     },
   });
-  writeFileSync(join(FOLDER, "index.html"), page(names));
+  writeFileSync(join(folder, "index.html"), page(names));
   const runtime = createRequire(import.meta.url).resolve("onnxruntime-web/ort-wasm-simd-threaded.wasm");
-  mkdirSync(join(FOLDER, "ort"), { recursive: true });
-  copyFileSync(runtime, join(FOLDER, "ort/ort-wasm-simd-threaded.wasm"));
+  mkdirSync(join(folder, "ort"), { recursive: true });
+  copyFileSync(runtime, join(folder, "ort/ort-wasm-simd-threaded.wasm"));
 }
 
 /** Threads and fine clocks need isolation; both headers say that nothing of others is here. */
@@ -78,19 +76,20 @@ export interface Arena {
 export async function startArena({ rivals }: { readonly rivals: boolean }): Promise<Arena> {
   const executable = findBrowser();
   if (executable === null) throw new Refusal("unavailable", `the engine section needs a browser: ${BROWSER_HINT}`);
-  await bundle(rivals);
+  const folder = mkdtempSync(join(tmpdir(), "commonweight-bench-"));
+  await bundle(folder, rivals);
   const server = await preview({
     root: packageRoot,
     configFile: false,
     logLevel: "error",
-    build: { outDir: FOLDER },
+    build: { outDir: folder },
     preview: { host: "127.0.0.1", headers: HEADERS },
   });
   const [address] = server.resolvedUrls?.local ?? [];
   const browser = await Chromium.launch({ executable, flags: BROWSER_FLAGS });
   return {
     async open(workload, reference) {
-      writeFileSync(join(FOLDER, "reference.bin"), reference);
+      writeFileSync(join(folder, "reference.bin"), reference);
       const tab = await (await browser.createProfile()).open(address);
       await tab.until("globalThis.arena !== undefined && document.readyState === 'complete'", PATIENCE, "arena");
       const asked = await ask<Awaited<ReturnType<PageArena["open"]>>>(tab, "open", workload, "/reference.bin");
@@ -102,6 +101,7 @@ export async function startArena({ rivals }: { readonly rivals: boolean }): Prom
     async stop() {
       await browser.stop();
       await server.close();
+      rmSync(folder, { recursive: true, force: true });
     },
   };
 }

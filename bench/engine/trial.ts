@@ -4,8 +4,9 @@
  */
 
 import { type Contestant, type Facts, Refusal } from "../harness/race.ts";
+import { summarize } from "../harness/statistics.ts";
 import { createAccount, type GpuCounts, installGpuCounter } from "./gpu-counter.ts";
-import { type Problem, relativeDistance } from "./workloads.ts";
+import { flopsOf, type Problem, relativeDistance } from "./workloads.ts";
 
 /** One engine with one problem. */
 export interface Stepper {
@@ -31,6 +32,14 @@ const MOST_STEPS = 32;
 const WARM_UP = 2;
 
 const MEGABYTE = 1e6;
+const GIGA = 1e9;
+const MILLISECONDS = 1000;
+
+/** Of steps that take so many milliseconds. */
+function speedFacts(problem: Problem, milliseconds: number): Facts {
+  const seconds = milliseconds / MILLISECONDS;
+  return { "samples/s": problem.batch / seconds, "GFLOP/s": flopsOf(problem) / seconds / GIGA };
+}
 
 /** By step. */
 function gpuFacts(counts: GpuCounts, steps: number): Facts {
@@ -60,6 +69,7 @@ export function createTrial({ name, ours, create, problem, reference }: TrialOpt
   let repeat = 1;
   let steps = 0;
   let distance = 0;
+  const rounds: number[] = [];
 
   const time = async (count: number, engine: Stepper): Promise<number> => {
     account.open();
@@ -78,6 +88,7 @@ export function createTrial({ name, ours, create, problem, reference }: TrialOpt
       await stepper.step();
       distance = relativeDistance(await stepper.gradient(), reference);
       if (!(distance <= TOLERANCE)) {
+        await stepper.dispose?.();
         throw new Refusal(
           "wrong",
           `its gradient is ${distance.toExponential(1)} from the reference, expected at most ${TOLERANCE}: not timed`,
@@ -91,11 +102,14 @@ export function createTrial({ name, ours, create, problem, reference }: TrialOpt
     async measure() {
       if (stepper === null) throw new Error(`${name} was not prepared`);
       steps += repeat;
-      return time(repeat, stepper);
+      const milliseconds = await time(repeat, stepper);
+      rounds.push(milliseconds);
+      return milliseconds;
     },
     async finish() {
       await stepper?.dispose?.();
-      return { "Δ gradient": distance, ...gpuFacts(account.counts, Math.max(1, steps)), ...stepper?.facts };
+      const speed = speedFacts(problem, summarize(rounds).median);
+      return { "Δ gradient": distance, ...speed, ...gpuFacts(account.counts, Math.max(1, steps)), ...stepper?.facts };
     },
   };
 }
