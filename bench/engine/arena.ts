@@ -1,6 +1,6 @@
 /**
- * A tab of headless Chromium as an arena for engines: the page is bundled by Vite, served on this machine alone, isolated
- * as threads need it. Rivals' code is bundled only if it is asked for.
+ * Headless Chromium as an arena for engines: the page is bundled by Vite, served on this machine alone, isolated as
+ * threads need it. Rivals' code is bundled only if it is asked for.
  */
 
 import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -12,7 +12,7 @@ import { BROWSER_FLAGS, BROWSER_HINT, findBrowser } from "../../cli/browser.ts";
 import { Chromium, type Tab } from "../../cli/devtools.ts";
 import { packageRoot } from "../../cli/root.ts";
 import { buildWorkers } from "../../scripts/build-worker.ts";
-import { type Contestant, Refusal } from "../harness/race.ts";
+import { type Contestant, type Facts, Refusal } from "../harness/race.ts";
 import type { Answer, Arena as PageArena } from "./page/arena.ts";
 import type { Workload } from "./workloads.ts";
 
@@ -64,11 +64,8 @@ const HEADERS = {
 };
 
 export interface Arena {
-  /** Contestants of one problem, in a tab of their own. */
-  open(
-    workload: Workload,
-    reference: Float32Array,
-  ): Promise<{ readonly contestants: readonly Contestant[]; close(): Promise<void> }>;
+  /** Who takes part in a workload; each has a tab of its own while it does. */
+  contestants(workload: Workload, reference: Float32Array): Promise<readonly Contestant[]>;
   stop(): Promise<void>;
 }
 
@@ -88,15 +85,17 @@ export async function startArena({ rivals }: { readonly rivals: boolean }): Prom
   const [address] = server.resolvedUrls?.local ?? [];
   const browser = await Chromium.launch({ executable, flags: BROWSER_FLAGS });
   return {
-    async open(workload, reference) {
+    async contestants(workload, reference) {
       writeFileSync(join(folder, "reference.bin"), reference);
-      const tab = await (await browser.createProfile()).open(address);
-      await tab.until("globalThis.arena !== undefined && document.readyState === 'complete'", PATIENCE, "arena");
-      const asked = await ask<Awaited<ReturnType<PageArena["open"]>>>(tab, "open", workload, "/reference.bin");
-      return {
-        contestants: asked.map(({ name, ours }) => remoteContestant(tab, name, ours)),
-        close: () => tab.close(),
+      const open = async (): Promise<Entrance> => {
+        const tab = await (await browser.createProfile()).open(address);
+        await tab.until("globalThis.arena !== undefined && document.readyState === 'complete'", PATIENCE, "arena");
+        const names = await ask<Entrance["names"]>(tab, "open", workload, "/reference.bin");
+        return { tab, names };
       };
+      const { tab, names } = await open();
+      await tab.close();
+      return names.map(({ name, ours }) => remoteContestant(name, ours, open));
     },
     async stop() {
       await browser.stop();
@@ -106,12 +105,17 @@ export async function startArena({ rivals }: { readonly rivals: boolean }): Prom
   };
 }
 
+interface Entrance {
+  readonly tab: Tab;
+  readonly names: Awaited<ReturnType<PageArena["open"]>>;
+}
+
 function ask<T>(tab: Tab, method: keyof PageArena, ...args: readonly unknown[]): Promise<T> {
   return tab.evaluate<T>(`arena.${method}(${args.map((arg) => JSON.stringify(arg)).join(", ")})`);
 }
 
 /** Milliseconds for one call, a compilation of many kernels or a round among them. */
-const CALL_TIMEOUT = 180_000;
+const CALL_TIMEOUT = 300_000;
 
 /** Throws Refusal `failed` when the page does not answer in time: some libraries wait for ever where they do not start. */
 async function inTime<T>(promise: Promise<T>): Promise<T> {
@@ -128,17 +132,29 @@ async function inTime<T>(promise: Promise<T>): Promise<T> {
   }
 }
 
-function remoteContestant(tab: Tab, name: string, ours: boolean): Contestant {
+/** A tab of its own: what one contestant leaves behind, or hangs in, is no trouble of the others. */
+function remoteContestant(name: string, ours: boolean, open: () => Promise<Entrance>): Contestant {
+  let tab: Tab | null = null;
   const call = async <T>(method: "prepare" | "measure" | "finish"): Promise<T> => {
-    const answer = await inTime(ask<Answer<T>>(tab, method, name));
-    if ("value" in answer) return answer.value;
-    throw new Refusal(answer.refused, answer.problem);
+    tab ??= (await open()).tab;
+    try {
+      const answer = await inTime(ask<Answer<T>>(tab, method, name));
+      if ("value" in answer) return answer.value;
+      throw new Refusal(answer.refused, answer.problem);
+    } catch (error) {
+      await tab.close();
+      throw error;
+    }
   };
   return {
     name,
     ours,
     prepare: () => call("prepare"),
     measure: () => call("measure"),
-    finish: () => call("finish"),
+    async finish() {
+      const facts = await call<Facts>("finish");
+      await tab?.close();
+      return facts;
+    },
   };
 }

@@ -1,4 +1,4 @@
-/** The gradients of one step: our engines beside other libraries, in one tab of headless Chromium. */
+/** The gradients of one step: our engines beside other libraries, in headless Chromium. */
 
 import { availableParallelism } from "node:os";
 import { type Contestant, type Race, type RaceResult, runRace } from "../harness/race.ts";
@@ -56,17 +56,16 @@ export const section: Section = {
         say(`${name}: the reference gradient, in float64`);
         const problem = createProblem(workload);
         const reference = referenceGradient(problem);
-        const page = await arena.open(workload, reference);
+        const inPages = await arena.contestants(workload, reference);
         const race: Race = {
           name,
           work: describeWorkload(workload),
           unit: UNIT,
           better: "lower",
-          contestants: [...page.contestants, ...(options.rivals ? nativeContestants(problem, reference) : [])],
+          contestants: [...inPages, ...(options.rivals ? nativeContestants(problem, reference) : [])],
           claims: options.quick ? [] : claimsOf(workload).filter(({ kind }) => options.rivals || kind === "fact"),
         };
         results.push(await runRace(race, options.rounds, say));
-        await page.close();
       }
       return results;
     } finally {

@@ -28,7 +28,7 @@ export const TOLERANCE = 1e-4;
 /** Milliseconds that a round should last, so that clocks and pauses do not show, and most steps in it. */
 const ROUND_TIME = 100;
 const MOST_STEPS = 32;
-/** Steps before the first timed one: compilers and caches settle. */
+/** Steps before the first timed one, besides the one that is checked: compilers and caches settle. */
 const WARM_UP = 2;
 
 const MEGABYTE = 1e6;

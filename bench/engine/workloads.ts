@@ -76,7 +76,7 @@ export function describeWorkload({ network, batch }: Workload): string {
       return `LeNet-5 with ReLU and max-pooling, 28×28, batch ${batch}`;
     case "gpt": {
       const { layers, width, heads, context, vocabulary } = network;
-      return `GPT of ${layers} layers, width ${width}, ${heads} heads, context ${context}, ${vocabulary} tokens, batch ${batch}`;
+      return `GPT of ${layers} ${layers === 1 ? "layer" : "layers"}, width ${width}, ${heads} heads, context ${context}, ${vocabulary} tokens, batch ${batch}`;
     }
     default:
       return network satisfies never;

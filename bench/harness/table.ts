@@ -43,20 +43,36 @@ function formatVerdict({ claim, found, holds }: Verdict): string {
   return `  ${holds ? "holds" : "FAILS"}  ${formatClaim(claim)}: ${figure}`;
 }
 
-/** Lines of one race. */
+/** Names of facts, of all measured entries and of some of them: those are a table of their own. */
+function partFacts(entries: readonly MeasuredEntry[]): { common: string[]; special: string[] } {
+  const names = factNames(entries);
+  const isCommon = (name: string): boolean => entries.every(({ facts }) => facts[name] !== undefined);
+  return { common: names.filter(isCommon), special: names.filter((name) => !isCommon(name)) };
+}
+
+const labelOf = ({ name, ours }: MeasuredEntry): string => `${ours ? "*" : " "} ${name}`;
+
+const factCells = ({ facts }: MeasuredEntry, names: readonly string[]): string[] =>
+  names.map((name) => (facts[name] === undefined ? "–" : formatFigure(facts[name])));
+
+/** Lines of one race. Ours are marked by a star. */
 export function formatRace(result: RaceResult): string[] {
   const measured = result.entries.filter(isMeasured);
-  const facts = factNames(measured);
+  const { common, special } = partFacts(measured);
   const lines = [`${result.name}: ${result.work}`];
   if (measured.length > 0) {
-    const header = ["", `${result.unit}, median`, "quartiles", ...facts];
-    const rows = measured.map(({ name, ours, summary, facts: own }) => [
-      `${ours ? "*" : " "} ${name}`,
-      formatFigure(summary.median),
-      formatSpread(summary),
-      ...facts.map((fact) => (own[fact] === undefined ? "–" : formatFigure(own[fact]))),
+    const rows = measured.map((entry) => [
+      labelOf(entry),
+      formatFigure(entry.summary.median),
+      formatSpread(entry.summary),
+      ...factCells(entry, common),
     ]);
-    lines.push(...alignRows([header, ...rows]));
+    lines.push(...alignRows([["", result.unit, "quartiles", ...common], ...rows]));
+  }
+  if (special.length > 0) {
+    const concerned = measured.filter(({ facts }) => special.some((name) => facts[name] !== undefined));
+    const rows = concerned.map((entry) => [labelOf(entry), ...factCells(entry, special)]);
+    lines.push("", ...alignRows([["counted", ...special], ...rows]));
   }
   for (const entry of result.entries) if (!isMeasured(entry)) lines.push(`  ${entry.name}: ${entry.problem}`);
   const own = measured.filter(({ ours }) => ours).map(({ name }) => name);

@@ -4,7 +4,7 @@
  */
 
 import { html, nothing, render, type TemplateResult } from "lit";
-import { describeWorkload, WORKLOADS, type WorkloadName } from "../engine/workloads.ts";
+import { describeWorkload, QUICK_WORKLOADS, WORKLOADS, type WorkloadName } from "../engine/workloads.ts";
 import { isMeasured, type RaceResult } from "../harness/race.ts";
 import { formatFigure } from "../harness/table.ts";
 import type { AdapterDescription, RunRequest, WorkerMessage } from "./messages.ts";
@@ -29,8 +29,11 @@ interface State {
 /** `?quick` is for those who want to see that it runs, such as tests. */
 const isQuick = new URLSearchParams(location.search).has("quick");
 
+const workloads = isQuick ? QUICK_WORKLOADS : WORKLOADS;
+const names = Object.keys(workloads) as WorkloadName[];
+
 let state: State = {
-  chosen: new Set(Object.keys(WORKLOADS) as WorkloadName[]),
+  chosen: new Set(names),
   phase: "ready",
   progress: "",
   adapter: undefined,
@@ -69,8 +72,8 @@ function start(): void {
   worker.addEventListener("error", ({ message }) =>
     end({ phase: "failed", progress: message || "its worker could not be loaded" }),
   );
-  const workloads = (Object.keys(WORKLOADS) as WorkloadName[]).filter((name) => state.chosen.has(name));
-  const request: RunRequest = { workloads, rounds: isQuick ? QUICK_ROUNDS : ROUNDS, quick: isQuick };
+  const wanted = names.filter((name) => state.chosen.has(name));
+  const request: RunRequest = { workloads: wanted, rounds: isQuick ? QUICK_ROUNDS : ROUNDS, quick: isQuick };
   worker.postMessage(request);
 }
 
@@ -139,8 +142,8 @@ function renderReport(): TemplateResult {
     <section class="card">
       <h2>To paste</h2>
       <div class="actions">
-        <button data-action="copy-text" @click=${() => copy("text", text)}>Copy as text</button>
-        <button data-action="copy-json" @click=${() => copy("JSON", reportJson(report()))}>Copy as JSON</button>
+        <button type="button" data-action="copy-text" @click=${() => copy("text", text)}>Copy as text</button>
+        <button type="button" data-action="copy-json" @click=${() => copy("JSON", reportJson(report()))}>Copy as JSON</button>
         <span role="status">${state.copied}</span>
       </div>
       <p class="quiet small">It names your browser and graphics adapter. Nothing of it is sent anywhere by this page.</p>
@@ -161,26 +164,26 @@ function draw(): void {
       compared with one computed in float64 before its time counts.
     </p>
     <p class="quiet">
-      Other libraries are not loaded here: no code of third parties is served from this address. To compare with them, run
-      <code>npm run bench</code> in a checkout.
+      Other libraries are not loaded here: this address serves what volunteers run and nothing else. To compare with them,
+      run <code>npm run bench</code> in a checkout.
     </p>
     <section class="card">
       <h2>Measure</h2>
       <p>Nothing is computed before you press the button. It takes a minute or two and all of the machine.</p>
       <fieldset ?disabled=${isRunning}>
         <legend class="unseen">Networks</legend>
-        ${(Object.keys(WORKLOADS) as WorkloadName[]).map(
+        ${names.map(
           (name) => html`
             <label>
               <input type="checkbox" name=${name} .checked=${chosen.has(name)}
                 @change=${(event: Event) => choose(name, (event.currentTarget as HTMLInputElement).checked)} />
-              <span>${describeWorkload(WORKLOADS[name])}</span>
+              <span>${describeWorkload(workloads[name])}</span>
             </label>
           `,
         )}
       </fieldset>
       <div class="actions">
-        <button class="primary" data-action="run" ?disabled=${isRunning || chosen.size === 0} @click=${start}>
+        <button type="button" class="primary" data-action="run" ?disabled=${isRunning || chosen.size === 0} @click=${start}>
           ${isRunning ? "Measuring…" : "Measure this browser"}
         </button>
         <span role="status" class=${phase === "failed" ? "alarm" : "quiet"}>
@@ -193,10 +196,9 @@ function draw(): void {
   `;
   const main = document.getElementById("bench");
   if (main === null) throw new Error("the page has no element #bench");
-  if (!isDrawn) main.replaceChildren();
-  isDrawn = true;
   render(page, main);
 }
 
-let isDrawn = false;
+// What is there says that the browser is too old.
+document.getElementById("bench")?.replaceChildren();
 draw();

@@ -1,6 +1,6 @@
 /**
- * Runs the engine section for a visitor, off the page's main thread: ours alone, for no code of others is served from
- * here. The reference gradient is computed on the spot: an engine that computes something else is not timed here either.
+ * Runs the engine section for a visitor, off the page's main thread: ours alone, for this address serves what volunteers
+ * run and nothing else. The reference gradient is computed on the spot: here, too, no engine is timed that is wrong.
  */
 
 import { ourContestants } from "../engine/contestants/ours.ts";

@@ -55,9 +55,13 @@ describe("a race", () => {
       prepare: () => Promise.reject(new Refusal("wrong", "its gradient is 0.5 from the reference")),
       measure: () => Promise.reject(new Error("it was timed")),
     };
+    let attempts = 0;
     const broken: Contestant = {
       ...runner("broken", false, []),
-      measure: () => Promise.reject(new Error("no memory")),
+      measure: () => {
+        attempts += 1;
+        return Promise.reject(new Error("no memory"));
+      },
     };
     const { entries, gains } = await runRace(raceOf([wrong, broken, runner("right", false, [3, 3])]), 2);
     expect(entries[0]).toEqual({
@@ -67,6 +71,7 @@ describe("a race", () => {
       problem: "its gradient is 0.5 from the reference",
     });
     expect(entries[1]).toMatchObject({ refused: "failed", problem: "no memory" });
+    expect(attempts).toBe(1);
     expect(entries[2]).toMatchObject({ summary: { median: 3 }, rounds: [3, 3], facts: { size: 2 } });
     expect(gains).toEqual([]);
   });
@@ -96,6 +101,7 @@ describe("a race", () => {
       [null, false],
     ]);
     const text = formatRace(result).join("\n");
+    expect(text).toMatch(/^\* own +2 +2–2 +1$/m);
     expect(text).toContain("holds  own ≥ 2× rival: 2.00×");
     expect(text).toContain("FAILS  own ≥ 2.50× rival: 2.00×");
     expect(text).toContain("?      own ≥ 1× absent: not measured");
