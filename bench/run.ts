@@ -5,7 +5,7 @@
 
 import { Command, InvalidArgumentError, Option } from "commander";
 import { describeMachine } from "./harness/machine.ts";
-import { isMeasured, type RaceResult } from "./harness/race.ts";
+import { isMeasured, type RaceResult, Refusal } from "./harness/race.ts";
 import type { BenchOptions } from "./harness/section.ts";
 import { formatRace } from "./harness/table.ts";
 import { isSectionName, SECTIONS, type SectionName } from "./sections.ts";
@@ -67,6 +67,11 @@ const say = (line: string): void => {
 const results: Partial<Record<SectionName, readonly RaceResult[]>> = {};
 const machine = describeMachine();
 for (const name of sections) {
+  const shown = new Set<RaceResult>();
+  const show = (race: RaceResult): void => {
+    if (!flags.json && !shown.has(race)) console.log(`\n${name}/${formatRace(race).join("\n")}`);
+    shown.add(race);
+  };
   const options: BenchOptions = {
     rounds: flags.rounds ?? (flags.quick ? QUICK_ROUNDS : ROUNDS),
     quick: flags.quick,
@@ -74,12 +79,21 @@ for (const name of sections) {
     wants: (race) =>
       prefixes.length === 0 ||
       prefixes.some((parts) => parts.join("/") === race || parts.join("/") === `${name}/${race}`),
+    show,
     sizes: { mlp: flags.mlp ?? null, batch: flags.batch ?? null },
   };
   const { section } = await SECTIONS[name].load();
-  const races = await section.run(options, (line) => say(`${name}: ${line}`));
-  results[name] = races;
-  if (!flags.json) for (const race of races) console.log(`\n${name}/${formatRace(race).join("\n")}`);
+  try {
+    const races = await section.run(options, (line) => say(`${name}: ${line}`));
+    results[name] = races;
+    races.forEach(show);
+  } catch (error) {
+    if (error instanceof Refusal) program.error(`${name}: ${error.message}`);
+    throw error;
+  }
+}
+if (prefixes.length > 0 && Object.values(results).every((races) => races.length === 0)) {
+  program.error(`nothing was measured: no section has a race ${flags.only.join(", ")}`);
 }
 if (flags.json) console.log(JSON.stringify({ format: 1, date: new Date().toISOString(), machine, sections: results }));
 else {

@@ -65,7 +65,9 @@ export const section: Section = {
           contestants: [...inPages, ...(options.rivals ? nativeContestants(problem, reference) : [])],
           claims: options.quick ? [] : claimsOf(workload).filter(({ kind }) => options.rivals || kind === "fact"),
         };
-        results.push(await runRace(race, options.rounds, say));
+        const result = await runRace(race, options.rounds, say);
+        options.show(result);
+        results.push(result);
       }
       return results;
     } finally {

@@ -10,6 +10,8 @@ export interface BenchOptions {
   readonly rivals: boolean;
   /** Whether a race is asked for; sections leave out the others before they prepare anything. */
   readonly wants: (race: string) => boolean;
+  /** May be called as soon as a race is over: long runs show what they have. */
+  readonly show: (result: RaceResult) => void;
   /** Sizes given on the command line. */
   readonly sizes: {
     /** Layers of the MLP, from the input's to the output's. */

@@ -1,9 +1,11 @@
 import { beforeAll, describe, expect, it } from "vitest";
 import { createHandWrittenStepper } from "../../bench/engine/contestants/onnxruntime.ts";
 import { flatGradient, parametersFor, type RivalLayouts } from "../../bench/engine/contestants/parameters.ts";
+import { withoutPoolIndices } from "../../bench/engine/contestants/pool-gradient.ts";
 import { createAccount, installGpuCounter } from "../../bench/engine/gpu-counter.ts";
 import { createTrial, type Stepper } from "../../bench/engine/trial.ts";
-import { createProblem, QUICK_WORKLOADS, referenceGradient } from "../../bench/engine/workloads.ts";
+import { createProblem, QUICK_WORKLOADS, referenceGradient, relativeDistance } from "../../bench/engine/workloads.ts";
+import { differentiate, runReference, sizeOf } from "../../shared/graph/index.ts";
 import { openDevice } from "../client/webgpu-device.ts";
 
 const problem = createProblem(QUICK_WORKLOADS.mlp);
@@ -76,6 +78,22 @@ describe("the hand-written ONNX graph of an MLP", () => {
       await trial.measure();
       const facts = await trial.finish?.();
       expect(facts?.["Δ gradient"]).toBeLessThan(1e-6);
+    }
+  });
+});
+
+describe("max-pooling's gradient without indices", () => {
+  it("is the one with them", () => {
+    const cnn = createProblem(QUICK_WORKLOADS.cnn);
+    const { graph, batch, weights, inputs } = cnn;
+    const rewritten = withoutPoolIndices(differentiate(graph, batch), batch);
+    expect(rewritten.nodes.some(({ op }) => op === "MaxPoolGrad")).toBe(false);
+    const values = runReference(rewritten, batch, inputs, weights);
+    const expected = referenceGradient(cnn);
+    for (const [index, id] of rewritten.gradients.entries()) {
+      const { offset, shape } = graph.parameters[index];
+      const gradient = Float32Array.from(values[id!]);
+      expect(relativeDistance(gradient, expected.subarray(offset, offset + sizeOf(shape)))).toBeLessThan(1e-6);
     }
   });
 });

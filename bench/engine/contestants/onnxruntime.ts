@@ -10,6 +10,7 @@ import { Refusal } from "../../harness/race.ts";
 import type { CreateStepper } from "../trial.ts";
 import type { Problem } from "../workloads.ts";
 import { writeHandMadeMlp } from "./hand-written-mlp.ts";
+import { withoutPoolIndices } from "./pool-gradient.ts";
 
 type Data = Float32Array | Int32Array;
 
@@ -35,7 +36,7 @@ export const createOnnxWebGpuStepper: CreateStepper = async (problem) => {
   ort.env.wasm.numThreads = 1;
   ort.env.logLevel = "error";
   const { graph, batch, inputs } = problem;
-  const training = differentiate(graph, batch);
+  const training = withoutPoolIndices(differentiate(graph, batch), batch);
   const model = lowerTraining(training, batch);
   const targets = parametersOf(problem).filter((_, index) => training.gradients[index] !== null);
   const [loss, ...others] = model.outputs;
