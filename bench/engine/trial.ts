@@ -3,6 +3,7 @@
  * then its steps are timed and what it asks of WebGPU is counted. Runs where the engine runs: in a page or a worker.
  */
 
+import { sizeOf } from "../../shared/graph/index.ts";
 import { type Contestant, type Facts, Refusal } from "../harness/race.ts";
 import { summarize } from "../harness/statistics.ts";
 import { createAccount, type GpuCounts, installGpuCounter } from "./gpu-counter.ts";
@@ -55,6 +56,16 @@ function gpuFacts(counts: GpuCounts, steps: number): Facts {
   };
 }
 
+/** Names of the parameters whose own gradients are too far off: where to look. */
+function wrongParameters({ graph }: Problem, gradient: Float32Array, reference: Float32Array): string[] {
+  return graph.parameters
+    .filter(({ shape, offset }) => {
+      const end = offset + sizeOf(shape);
+      return !(relativeDistance(gradient.subarray(offset, end), reference.subarray(offset, end)) <= TOLERANCE);
+    })
+    .map(({ name }) => name);
+}
+
 export interface TrialOptions {
   readonly name: string;
   readonly ours: boolean;
@@ -86,12 +97,14 @@ export function createTrial({ name, ours, create, problem, reference }: TrialOpt
       account.open();
       stepper = await create(problem);
       await stepper.step();
-      distance = relativeDistance(await stepper.gradient(), reference);
+      const gradient = await stepper.gradient();
+      distance = relativeDistance(gradient, reference);
       if (!(distance <= TOLERANCE)) {
         await stepper.dispose?.();
         throw new Refusal(
           "wrong",
-          `its gradient is ${distance.toExponential(1)} from the reference, expected at most ${TOLERANCE}: not timed`,
+          `its gradient is ${distance.toExponential(1)} from the reference, expected at most ${TOLERANCE}: not timed ` +
+            `(${wrongParameters(problem, gradient, reference).join(", ")})`,
         );
       }
       const one = await time(WARM_UP, stepper);

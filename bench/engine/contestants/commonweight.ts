@@ -32,17 +32,17 @@ function cut({ graph, batch, inputs }: Problem, microBatch: number): MicroBatch[
 
 async function createShardStepper(engine: GradientEngine, problem: Problem, microBatch: number): Promise<Stepper> {
   const microBatches = cut(problem, microBatch);
-  const run = async (task: ShardTask) => {
+  const run = async (task: Omit<ShardTask, "step" | "microBatches">) => {
     await engine.setWeights(problem.weights);
-    engine.begin(task);
+    engine.begin({ ...task, step: STEP, microBatches: microBatches.length });
     for (const part of microBatches) await engine.accumulate(part);
     return engine.take();
   };
   const nothing = new Uint8Array(0);
-  const { maxima } = await run({ work: "calibrate", step: STEP, magnitudeBits: 0, exponents: nothing });
+  const { maxima } = await run({ work: "calibrate", magnitudeBits: 0, exponents: nothing });
   const exponents = announce(createEnvelope(maxima));
   const bits = magnitudeBits("fixed32", microBatches.length);
-  const task: ShardTask = { work: "gradient", step: STEP, magnitudeBits: bits, exponents };
+  const task = { work: "gradient", magnitudeBits: bits, exponents } as const;
   let sums: Int32Array = new Int32Array(0);
   return {
     async step() {

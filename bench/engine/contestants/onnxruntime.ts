@@ -42,7 +42,8 @@ export const createOnnxWebGpuStepper: CreateStepper = async (problem) => {
   const [loss, ...others] = model.outputs;
   const gradientNames = others.slice(others.length - targets.length);
   const session = await ort.InferenceSession.create(model.bytes, {
-    executionProviders: ["webgpu"],
+    // With its own preference, channels last, its answers for the CNN are wrong.
+    executionProviders: [{ name: "webgpu", preferredLayout: "NCHW" }],
     graphOptimizationLevel: "all",
     preferredOutputLocation: Object.fromEntries(gradientNames.map((name) => [name, "gpu-buffer" as const])),
   });
