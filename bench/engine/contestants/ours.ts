@@ -8,7 +8,8 @@ import { createWasmStepper, createWebGpuStepper } from "./commonweight.ts";
 export function ourContestants(workload: Workload): PageContestant[] {
   const [whole, cut] = [wholeOf(workload), cutOf(workload)];
   const cores = Math.min(navigator.hardwareConcurrency ?? 1, workload.batch / workload.microBatch);
-  const found = [whole, cut].flatMap((by) => [
+  const cuts = whole.label === cut.label ? [whole] : [whole, cut];
+  const found = cuts.flatMap((by) => [
     { name: OUR_NAMES.webgpu(by), create: createWebGpuStepper(by.microBatch) },
     { name: OUR_NAMES.wasm(by), create: createWasmStepper(1, by.microBatch) },
   ]);
