@@ -2,6 +2,15 @@ import { fileURLToPath } from "node:url";
 import { cloudflareTest } from "@cloudflare/vitest-plugin";
 import { defineConfig } from "vitest/config";
 
+const source = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
+
+/** What examples import, as their own runner resolves it (cli/own-modules.ts). */
+const OWN_MODULES = {
+  "commonweight/nn": source("shared/nn/index.ts"),
+  "commonweight/files": source("cli/files.ts"),
+  "commonweight/local": source("cli/local.ts"),
+};
+
 /**
  * Three projects, one run: plain Node, workerd (real Durable Objects), and end to end (real workerd processes, real
  * Chromium). The later ones start after the earlier ones have ended, because two cores are shared by all of them.
@@ -11,13 +20,10 @@ export default defineConfig({
     reporters: ["default", "./test/reporter.ts"],
     projects: [
       {
-        // Session files of examples/, as the command line resolves them.
-        resolve: {
-          alias: { "commonweight/nn": fileURLToPath(new URL("shared/nn/index.ts", import.meta.url)) },
-        },
+        resolve: { alias: OWN_MODULES },
         test: {
           name: "node",
-          include: ["test/{shared,coordinator,client,cli,parity}/**/*.test.ts"],
+          include: ["test/{shared,coordinator,client,cli,parity,bench}/**/*.test.ts"],
           testTimeout: 60_000,
           sequence: { groupOrder: 0 },
         },
@@ -37,6 +43,7 @@ export default defineConfig({
         },
       },
       {
+        resolve: { alias: OWN_MODULES },
         test: {
           name: "e2e",
           include: ["test/{e2e,docs}/**/*.test.ts"],

@@ -26,6 +26,7 @@ export interface SessionDescription {
   readonly createdAt: number;
 }
 
+/** The coordinator's record of one step. */
 export interface StepMetric {
   /** Updates done, this one included. */
   readonly step: number;

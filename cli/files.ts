@@ -1,7 +1,7 @@
 /**
  * What a session file may start from, out of files beside it: `import { onnx, safetensors } from "commonweight/files"`. Paths
  * are relative to the file that imports this module; each such file has an instance of its own, which knows it by the
- * `from` of its address (session-file.ts).
+ * `from` of its address (own-modules.ts).
  */
 
 import { dirname, resolve } from "node:path";

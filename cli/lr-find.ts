@@ -14,6 +14,7 @@ import { lineChart } from "./chart/svg.ts";
 import { drawChart } from "./chart/terminal.ts";
 import type { Display } from "./display.ts";
 import { CliError, messageOf } from "./errors.ts";
+import { createSession } from "./first-weights.ts";
 import { plain } from "./foreign-text.ts";
 import { type Cleanup, untilInterrupted } from "./interrupt.ts";
 import { type Curve, curveOf, type Measured } from "./lr-find/curve.ts";
@@ -57,8 +58,7 @@ async function run(path: string, options: LrFindOptions, display: Display, clean
   const api = await connect(state, options, say, cleanup);
   const manifest = await provideDataset(api, definition, file, options, say);
   if (manifest !== null) check(file, () => checkDataset(definition, manifest));
-  if (file.initialWeights !== null) await api.pushChunk(file.initialWeights);
-  const { id } = await api.createSession(definition);
+  const { id } = await createSession(api, { definition, initialWeights: file.initialWeights });
   cleanup.push(() =>
     api
       .deleteSession(id)

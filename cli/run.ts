@@ -86,8 +86,8 @@ export async function connect(
 export async function provideDataset(
   api: CoordinatorApi,
   { data }: SessionDefinition,
-  { datasets, folder }: SessionFile,
-  { server }: RunOptions,
+  { datasets, folder }: Pick<SessionFile, "datasets" | "folder">,
+  { server }: Pick<RunOptions, "server">,
   say: (line: string) => void,
 ): Promise<DatasetManifest | null> {
   if (data.source !== "dataset") return null;

@@ -17,6 +17,7 @@ import type { CoordinatorApi, SessionDescription } from "./api.ts";
 import { type Checkpoint, continueCheckpoint, parseCheckpoint } from "./checkpoint.ts";
 import { type Display, formatDuration } from "./display.ts";
 import { CliError } from "./errors.ts";
+import { createSession } from "./first-weights.ts";
 import { plainLines } from "./foreign-text.ts";
 import { continueText } from "./generate.ts";
 import { type Cleanup, untilInterrupted } from "./interrupt.ts";
@@ -132,8 +133,8 @@ async function openSession(
   const before = fresh ? undefined : book.find(key);
   const session = before === undefined ? null : await readUnfinished(api, before);
   if (session !== null) return { session, isNew: false };
-  if (initialWeights !== null && origin === null) await api.pushChunk(initialWeights);
-  const { id } = origin === null ? await api.createSession(definition) : await api.resumeSession(origin.bytes);
+  const { id } =
+    origin === null ? await createSession(api, { definition, initialWeights }) : await api.resumeSession(origin.bytes);
   book.keep(key, id);
   return { session: await api.readSession(id), isNew: true };
 }

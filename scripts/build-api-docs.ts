@@ -17,6 +17,8 @@ const ENTRIES: Readonly<Record<string, string>> = {
   "commonweight/element": "client/element/index.ts",
   "commonweight/node": "client/node/index.ts",
   "commonweight/nn": "shared/nn/index.ts",
+  "commonweight/files": "cli/files.ts",
+  "commonweight/local": "cli/local.ts",
 };
 
 // TypeDoc needs the compiler's JavaScript API, which TypeScript 7 no longer has.
@@ -44,7 +46,8 @@ const app = await Application.bootstrap({
 const project = await app.convert();
 if (project === undefined) process.exit(1);
 for (const module of project.children ?? []) {
-  const name = Object.keys(ENTRIES).find((known) => ENTRIES[known] === `${module.name}/index.ts`);
+  const files = [`${module.name}/index.ts`, `${module.name}.ts`];
+  const name = Object.keys(ENTRIES).find((known) => files.includes(ENTRIES[known] ?? ""));
   if (name !== undefined) module.name = name;
 }
 app.logger.resetWarnings();

@@ -19,6 +19,7 @@ const NAVIGATION: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     "README.md": "Commonweight",
     "docs/first-minute.md": "The first minute",
     "docs/how-it-works.md": "How it works",
+    "docs/examples.md": "Examples",
   },
   Use: {
     "docs/training-your-model.md": "Training your model",

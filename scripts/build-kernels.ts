@@ -1,6 +1,7 @@
 /**
- * Compiles the optimizer's kernels (AssemblyScript, SIMD) to coordinator/optim/kernels.wasm, and writes their build id
- * beside it. With `--check`, only compares a rebuild with what is committed.
+ * Compiles the kernels (AssemblyScript, SIMD) and writes what is committed of them: the coordinator's as a `.wasm` file, which
+ * workerd takes as a module, and a build id that is kept with every logged step; the client's as text, because the SDK's worker
+ * is one file under any bundler. With `--check`, only compares a rebuild with what is committed.
  */
 
 import { spawnSync } from "node:child_process";
@@ -11,11 +12,39 @@ import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), "..");
-const source = join(root, "coordinator/optim/assembly/kernels.ts");
-const binary = join(root, "coordinator/optim/kernels.wasm");
-const build = join(root, "coordinator/optim/build.ts");
 
-function compile(): Buffer {
+interface Kernels {
+  readonly source: string;
+  /** Files by path, from the compiled bytes. */
+  readonly files: (bytes: Buffer) => Readonly<Record<string, Buffer>>;
+}
+
+const idOf = (bytes: Buffer): string => createHash("sha256").update(bytes).digest("hex").slice(0, 16);
+
+const KERNELS: readonly Kernels[] = [
+  {
+    source: "coordinator/optim/assembly/kernels.ts",
+    files: (bytes) => ({
+      "coordinator/optim/kernels.wasm": bytes,
+      "coordinator/optim/build.ts":
+        Buffer.from(`/** Build id of kernels.wasm, kept with every logged step. Written by scripts/build-kernels.ts. */
+export const KERNELS_BUILD = "${idOf(bytes)}";
+`),
+    }),
+  },
+  {
+    source: "client/engine/onnx/assembly/rounding.ts",
+    files: (bytes) => ({
+      "client/engine/onnx/rounding-wasm.ts":
+        Buffer.from(`/** assembly/rounding.ts, compiled, in base64. Written by scripts/build-kernels.ts. */
+export const ROUNDING_WASM =
+  "${bytes.toString("base64")}";
+`),
+    }),
+  },
+];
+
+function compile(source: string): Buffer {
   const folder = mkdtempSync(join(tmpdir(), "commonweight-kernels-"));
   try {
     const out = join(folder, "kernels.wasm");
@@ -31,7 +60,7 @@ function compile(): Buffer {
       "3",
       "--importMemory",
     ];
-    const result = spawnSync(process.execPath, [asc, source, "-o", out, ...options], { encoding: "utf8" });
+    const result = spawnSync(process.execPath, [asc, join(root, source), "-o", out, ...options], { encoding: "utf8" });
     if (result.status !== 0) throw new Error(`asc failed:\n${result.stdout}${result.stderr}`);
     return readFileSync(out);
   } finally {
@@ -39,20 +68,15 @@ function compile(): Buffer {
   }
 }
 
-const bytes = compile();
-const id = createHash("sha256").update(bytes).digest("hex").slice(0, 16);
-const text = `/** Build id of kernels.wasm, kept with every logged step. Written by scripts/build-kernels.ts. */
-export const KERNELS_BUILD = "${id}";
-`;
-
-if (process.argv.includes("--check")) {
-  if (!readFileSync(binary).equals(bytes) || readFileSync(build, "utf8") !== text) {
-    console.error("coordinator/optim/kernels.wasm is not what its source compiles to: run npm run kernels");
-    process.exit(1);
+const check = process.argv.includes("--check");
+for (const { source, files } of KERNELS) {
+  const bytes = compile(source);
+  for (const [file, content] of Object.entries(files(bytes))) {
+    if (!check) writeFileSync(join(root, file), content);
+    else if (!readFileSync(join(root, file)).equals(content)) {
+      console.error(`${file} is not what ${source} compiles to: run npm run kernels`);
+      process.exit(1);
+    }
   }
-  console.log(`kernels: ${bytes.length} bytes, as committed (${id})`);
-} else {
-  writeFileSync(binary, bytes);
-  writeFileSync(build, text);
-  console.log(`kernels: ${bytes.length} bytes (${id})`);
+  console.log(`${source}: ${bytes.length} bytes${check ? ", as committed" : ""} (${idOf(bytes)})`);
 }

@@ -1,9 +1,9 @@
 /**
- * Builds what the edge serves as static assets into build/assets: the session page (Vite) and onnxruntime's `.wasm`,
+ * Builds what the edge serves as static assets into build/assets: the pages (Vite) and onnxruntime's `.wasm`,
  * which volunteers fetch only when they compute with it.
  */
 
-import { copyFileSync, mkdirSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -26,18 +26,25 @@ const HEADERS = `/*
   Cache-Control: public, max-age=86400
 `;
 
+/** Every page, by the folder that it is in: its HTML goes to the root of the assets. */
+const PAGES = { "client/page": "session.html", "bench/page": "bench.html" } as const;
+
 export async function buildPages(): Promise<void> {
-  await build({
-    root: join(root, "client/page"),
-    configFile: false,
-    logLevel: "warn",
-    build: {
-      outDir: assets,
-      emptyOutDir: true,
-      target: "es2023",
-      rolldownOptions: { input: { session: join(root, "client/page/session.html") } },
-    },
-  });
+  rmSync(assets, { recursive: true, force: true });
+  for (const [folder, page] of Object.entries(PAGES)) {
+    await build({
+      root: join(root, folder),
+      configFile: false,
+      logLevel: "warn",
+      worker: { format: "es" },
+      build: {
+        outDir: assets,
+        emptyOutDir: false,
+        target: "es2023",
+        rolldownOptions: { input: join(root, folder, page) },
+      },
+    });
+  }
   const runtime = dirname(createRequire(import.meta.url).resolve("onnxruntime-web/wasm"));
   mkdirSync(join(assets, "ort"), { recursive: true });
   copyFileSync(join(runtime, "ort-wasm-simd-threaded.wasm"), join(assets, "ort/ort-wasm-simd-threaded.wasm"));

@@ -2,7 +2,7 @@
 
 import { Hono } from "hono";
 import { PROTOCOL_VERSION } from "../shared/protocol/frames.ts";
-import { sameAsset, sessionPage } from "./assets.ts";
+import { benchPage, sameAsset, sessionPage } from "./assets.ts";
 import { chunks, datasets } from "./datasets.ts";
 import type { AppTypes } from "./env.ts";
 import { notFound, onError } from "./errors.ts";
@@ -16,12 +16,14 @@ export const app = new Hono<AppTypes>()
   .use("/api/*", dataHeaders, readableAnywhere)
   .use("/ort/*", dataHeaders, readableAnywhere)
   .use("/s/*", pageHeaders)
+  .use("/bench", pageHeaders)
   .get("/api/health", (context) => context.json({ ok: true, protocol: PROTOCOL_VERSION }))
   .route("/api/sessions", sessions)
   .route("/api/chunks", chunks)
   .route("/api/datasets", datasets)
   .get("/", newestSession)
   .get("/s/:id", sessionPage)
+  .get("/bench", benchPage)
   .get("/ort/*", sameAsset)
   // Deployed, these are answered before the Worker; the local coordinator has no such layer in front of it.
   .use("/assets/*", pageHeaders)

@@ -1,4 +1,4 @@
-/** Static assets that need the Worker: a session's page under its own address, and onnxruntime's wasm for other origins. */
+/** Static assets that need the Worker: pages under their own addresses, and onnxruntime's wasm for other origins. */
 
 import type { Context } from "hono";
 import type { AppTypes } from "./env.ts";
@@ -12,5 +12,7 @@ async function asset(context: Context<AppTypes>, path: string): Promise<Response
 
 /** One page for every session: it reads the id from its address. */
 export const sessionPage = (context: Context<AppTypes>): Promise<Response> => asset(context, "/session.html");
+
+export const benchPage = (context: Context<AppTypes>): Promise<Response> => asset(context, "/bench.html");
 
 export const sameAsset = (context: Context<AppTypes>): Promise<Response> => asset(context, context.req.path);

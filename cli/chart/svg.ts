@@ -7,6 +7,7 @@
 
 import { type Axis, createAxis, type Point, type Range, segments } from "./axis.ts";
 
+/** One curve. */
 export interface Series {
   readonly name: string;
   readonly points: readonly Point[];
@@ -21,6 +22,7 @@ export interface Marker {
   readonly label: string;
 }
 
+/** What `lineChart` draws. */
 export interface ChartOptions {
   readonly title: string;
   readonly xLabel: string;

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { EngineError, type MicroBatch, type ShardTask } from "../../client/engine/engine.ts";
 import { createWasmEngine, loadWasmRuntime } from "../../client/engine/node/engine.ts";
 import { lowerTraining } from "../../client/engine/onnx/lowering.ts";
-import { announce, BLOCK, createEnvelope, magnitudeBits } from "../../shared/codec/index.ts";
+import { announce, BLOCK, blockCount, createEnvelope, magnitudeBits } from "../../shared/codec/index.ts";
 import {
   differentiate,
   type Graph,
@@ -180,7 +180,10 @@ describe("the ONNX engine", () => {
     const weights = initialize(graph, 0);
     weights[0] = Number.NaN;
     await engine.setWeights(weights);
-    engine.begin(task("gradient", 27, new Uint8Array(2).fill(128)));
+    const exponents = new Uint8Array(blockCount(weights.length)).fill(128);
+    engine.begin(task("gradient", 27, Uint8Array.of(...exponents, 128)));
+    await expect(engine.accumulate(microBatchOf(graph, 1))).rejects.toThrow(/exponents were announced/);
+    engine.begin(task("gradient", 27, exponents));
     await engine.accumulate(microBatchOf(graph, 1));
     const { maxima, sums } = await engine.take();
     expect(maxima).toContain(255);

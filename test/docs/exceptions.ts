@@ -41,6 +41,16 @@ export const EXCEPTIONS: readonly Exception[] = [
     reason: "takes minutes; test/e2e/exactness.test.ts is the same check, shorter",
     instead: null,
   },
+  {
+    command: "npm run example ",
+    reason: "test/e2e/examples.test.ts runs each of them, smaller",
+    instead: null,
+  },
+  {
+    command: "npm run bench",
+    reason: "installs what it compares with, and takes all of the machine for minutes",
+    instead: "npm run bench -- --help",
+  },
   { command: "npx vitest run", reason: "a part of npm test, which runs this test", instead: null },
   { command: "npm install commonweight", reason: "the package is not in the registry yet", instead: HELP },
   { command: "npx wrangler login", reason: "needs an account", instead: DRY_RUN },

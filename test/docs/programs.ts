@@ -26,6 +26,8 @@ const SCRATCH = join(packageRoot, "build/docs-test");
 const MODULES: Readonly<Record<string, string>> = {
   commonweight: "client/index.ts",
   "commonweight/element": "client/element/index.ts",
+  "commonweight/files": "cli/files.ts",
+  "commonweight/local": "cli/local.ts",
   "commonweight/nn": "shared/nn/index.ts",
   "commonweight/node": "client/node/index.ts",
 };

@@ -124,6 +124,9 @@ async function expectOwnCode({ page, loaded: all }: Visit): Promise<void> {
 /** What the package is made and tested with. */
 const TOOLS = new Set(Object.keys(manifest.devDependencies));
 
+/** Options of an application's compiler, without any that would overlook a mistake. */
+const STRICT = "--strict --noEmit --target es2024 --module esnext --moduleResolution bundler".split(" ");
+
 describe("the package as npm installs it", () => {
   it("brings none of the tools that it was made with", () => {
     const { bytes, unpackedBytes } = packed;
@@ -146,6 +149,36 @@ describe("the package as npm installs it", () => {
     expect(existsSync(join(folder, "model.safetensors"))).toBe(true);
   });
 
+  it("trains in a researcher's own program, by commonweight/local, whose types hold", {
+    timeout: 10 * MINUTES,
+  }, async () => {
+    const folder = join(scratch, "program");
+    await installPackage(folder, packed.tarball, ["miniflare"]);
+    const program = `
+      import { type LocalOutcome, LocalError, startLocal } from "commonweight/local";
+      import { dataset, defineSession, loss, nn, optim } from "commonweight/nn";
+      const x = Float32Array.from({ length: 64 }, (_, i) => Math.sin(i));
+      await using local = await startLocal();
+      const session = await local.create(
+        defineSession({
+          title: "Program", model: nn.linear(1, 1), input: [1], loss: loss.mse(), optimizer: optim.sgd({ lr: 0.1 }),
+          data: dataset("rows", { x: "x", y: "y", train: [0, 64] }), batchSize: 64, epochs: 5,
+        }),
+        { datasets: { rows: { columns: { x: { values: x, shape: [1] }, y: { values: x, shape: [1] } } } } },
+      );
+      const outcome: LocalOutcome = await session.train({ clients: 2, onProgress: ({ step }) => step.toFixed() });
+      const weight: Float32Array | undefined = (await session.weights()).get("weight")?.values;
+      const refused = await session.save("model.txt").catch((error: unknown) => error instanceof LocalError && error.code);
+      console.log(outcome.steps, outcome.weightsHash?.length, weight?.length, (await session.predict({ x: [1] })).length, refused);
+      // @ts-expect-error: there is no such engine in Node
+      session.train({ engine: "webgpu" }).catch(() => {});`;
+    writeFileSync(join(folder, "program.ts"), program);
+    const output = execFileSync(process.execPath, ["program.ts"], { cwd: folder, encoding: "utf8" });
+    expect(output).toBe("5 64 1 1 invalid-argument\n");
+    const tsc = join(packageRoot, "node_modules/.bin/tsc");
+    execFileSync(tsc, [...STRICT, "--types", "", "program.ts"], { cwd: folder, stdio: "pipe" });
+  });
+
   it("has types that an application's own compiler accepts", () => {
     const folder = join(scratch, "typed");
     mkdirSync(folder);
@@ -165,19 +198,9 @@ describe("the package as npm installs it", () => {
        // @ts-expect-error: there is no such engine in browsers
        joinTraining("https://host/s/0", { engine: "native" });`,
     );
-    const strict = [
-      "--strict",
-      "--noEmit",
-      "--target",
-      "es2024",
-      "--module",
-      "esnext",
-      "--moduleResolution",
-      "bundler",
-    ];
     cpSync(join(app, "node_modules"), join(folder, "node_modules"), { recursive: true });
     const tsc = join(packageRoot, "node_modules/.bin/tsc");
-    execFileSync(tsc, [...strict, "app.ts"], { cwd: folder, stdio: "pipe" });
+    execFileSync(tsc, [...STRICT, "app.ts"], { cwd: folder, stdio: "pipe" });
   });
 });
 

@@ -3,13 +3,7 @@
  * that it was handed. What several of them have summed can be added up in any order.
  */
 
-import {
-  accumulateFixed,
-  blockCount,
-  measureExponents,
-  roundScalar,
-  scalarLimit,
-} from "../../../shared/codec/index.ts";
+import { blockCount, roundScalar, scalarLimit } from "../../../shared/codec/index.ts";
 import { parameterLength, sizeOf } from "../../../shared/graph/index.ts";
 import { evaluationSums } from "../../../shared/graph/parameters.ts";
 import { fillDropoutMask } from "../../../shared/random/index.ts";
@@ -23,6 +17,7 @@ import {
   type Tensor,
 } from "../engine.ts";
 import { type LoweredModel, lowerEvaluation, lowerPrediction, lowerTraining } from "./lowering.ts";
+import { Rounding } from "./rounding.ts";
 import type { OnnxRuntime, OnnxSession, OnnxTensor } from "./runtime.ts";
 
 /** Everything that a pool member can be asked to do; the engine talks to members in the same thread and in others alike. */
@@ -70,16 +65,13 @@ export class OnnxCompute implements PoolMember {
   readonly #loaded = new Map<ModelKind, Promise<Loaded>>();
   readonly #weights: Float32Array;
   readonly #parameters: readonly OnnxTensor[];
-  readonly #gradient: Float32Array;
+  readonly #rounding: Rounding;
   /** Loss, weight and metrics come first among a model's outputs; of an evaluation all outputs are sums. */
   readonly #scalarCount: number;
   readonly #evaluationCount: number;
   /** Offsets of the parameters that have a gradient, in the order of the training model's outputs. */
   readonly #gradientOffsets: readonly number[];
   #task = NO_TASK;
-  #sums = new Int32Array(0);
-  #maxima = new Uint8Array(0);
-  #clamped = 0;
   /** Loss, weight, metrics and the elements of tables in units of 2⁻²⁴. */
   #scalars: bigint[] = [];
 
@@ -89,7 +81,7 @@ export class OnnxCompute implements PoolMember {
     const { graph } = options;
     const length = parameterLength(graph);
     this.#weights = new Float32Array(length);
-    this.#gradient = new Float32Array(length);
+    this.#rounding = new Rounding(length);
     // Views: a new version of the weights is one copy.
     this.#parameters = graph.parameters.map(({ offset, shape }) =>
       runtime.createTensor("float32", this.#weights.subarray(offset, offset + sizeOf(shape)), shape),
@@ -114,16 +106,22 @@ export class OnnxCompute implements PoolMember {
   }
 
   async begin(task: ShardTask): Promise<void> {
-    const { length } = this.#weights;
     this.#task = task;
-    this.#sums = new Int32Array(task.work === "gradient" ? length : 0);
-    this.#maxima = new Uint8Array(task.work === "evaluate" ? 0 : blockCount(length));
-    this.#clamped = 0;
+    if (task.work === "calibrate") this.#rounding.begin();
+    if (task.work === "gradient") {
+      const { exponents } = task;
+      const blocks = blockCount(this.#weights.length);
+      if (exponents.length !== blocks) {
+        const problem = `${exponents.length} exponents were announced, this graph has ${blocks} blocks`;
+        throw new EngineError("failed", problem);
+      }
+      this.#rounding.begin(exponents);
+    }
     this.#scalars = [];
   }
 
   async run({ inputs, position }: MicroBatch): Promise<void> {
-    const { work, step, microBatches, exponents, magnitudeBits } = this.#task;
+    const { work, step, microBatches, magnitudeBits } = this.#task;
     const loaded = await this.#load(work === "evaluate" ? "evaluation" : "training");
     for (const [at, { layer, probability, units }] of loaded.model.masks.entries()) {
       const { microBatch, seed } = this.#options;
@@ -140,17 +138,18 @@ export class OnnxCompute implements PoolMember {
     }
     if (work === "evaluate") return;
     for (const [at, offset] of this.#gradientOffsets.entries()) {
-      this.#gradient.set(results[this.#scalarCount + at], offset);
+      this.#rounding.gradient.set(results[this.#scalarCount + at], offset);
     }
-    if (work === "calibrate") measureExponents(this.#gradient, this.#maxima);
-    else this.#clamped += accumulateFixed(this.#gradient, exponents, magnitudeBits, this.#sums, this.#maxima);
+    if (work === "calibrate") this.#rounding.measure();
+    else this.#rounding.accumulate(magnitudeBits);
   }
 
-  /** Gives its arrays away: nothing is left of the shard here. */
+  /** Nothing is left of the shard here. */
   async take(): Promise<Contribution> {
-    const length = this.#task.work === "evaluate" ? this.#evaluationCount : this.#scalarCount;
+    const { work } = this.#task;
+    const length = work === "evaluate" ? this.#evaluationCount : this.#scalarCount;
     const [loss, weight, ...metrics] = Array.from({ length }, (_, at) => this.#scalars[at] ?? 0n);
-    const contribution = { sums: this.#sums, maxima: this.#maxima, clamped: this.#clamped, loss, weight, metrics };
+    const contribution = { ...this.#rounding.take(work), loss, weight, metrics };
     await this.begin(NO_TASK);
     return contribution;
   }

@@ -26,6 +26,7 @@ import {
   operandsOf,
   type ProductValue,
   type ReduceValue,
+  type StoredValue,
   type Value,
 } from "./values.ts";
 
@@ -43,6 +44,8 @@ export interface Kernel {
   readonly workgroups: readonly [number, number];
   /** Floating-point operations, roughly. */
   readonly work: number;
+  /** Bytes of the values it reads and writes, each once: what it moves however well it caches. Sums are read and written. */
+  readonly bytes: number;
 }
 
 export interface Plan {
@@ -51,6 +54,8 @@ export interface Plan {
   /** Where each kept value is, in floats. */
   readonly kept: ReadonlyMap<ValueId, { readonly offset: number; readonly length: number }>;
 }
+
+const WORD = 4;
 
 /** Longer expressions are computed once and stored. */
 const LONGEST_EXPRESSION = 64;
@@ -75,6 +80,8 @@ class Planner implements Surroundings {
   readonly #homes = new Map<Value, Draft>();
   /** Last kernel that reads a value of another one. */
   readonly #lastReads = new Map<Value, number>();
+  /** What each kernel reads from memory. */
+  readonly #reads = new Map<Draft, Set<Value>>();
   /** Where values are in the arena; null while the program is only tried out. */
   #offsets: ReadonlyMap<Value, number> | null = null;
 
@@ -186,7 +193,7 @@ class Planner implements Surroundings {
 
   resolve(draft: Draft, touched?: Set<Value>): Resolve {
     return (value, coordinates) => {
-      if (value.kind === "stored") return value;
+      if (value.kind === "stored") return this.#readStored(draft, value);
       const home = this.#homes.get(value);
       if (home === undefined) return null;
       if (home !== draft) return this.#read(draft, value);
@@ -201,7 +208,17 @@ class Planner implements Surroundings {
 
   #read(draft: Draft, value: Value): Exclude<Place, { variable: string }> {
     this.#lastReads.set(value, Math.max(this.#lastReads.get(value) ?? 0, draft.index));
+    this.#noteRead(draft, value);
     return { buffer: "arena", offset: this.#offsets?.get(value) ?? 0, integer: false };
+  }
+
+  #readStored(draft: Draft, value: StoredValue): StoredValue {
+    this.#noteRead(draft, value);
+    return value;
+  }
+
+  #noteRead(draft: Draft, value: Value): void {
+    this.#reads.set(draft, (this.#reads.get(draft) ?? new Set()).add(value));
   }
 
   dependencies(draft: Draft, value: Value): ReadonlySet<Value> {
@@ -212,7 +229,7 @@ class Planner implements Surroundings {
 
   matrix(draft: Draft, value: Value): Exclude<Place, { variable: string }> {
     const base = stripped(value);
-    return base.kind === "stored" ? base : this.#read(draft, base);
+    return base.kind === "stored" ? this.#readStored(draft, base) : this.#read(draft, base);
   }
 
   store(value: Value, text: string, coordinates: readonly Coordinate[], width: Width): string[] {
@@ -236,6 +253,7 @@ class Planner implements Surroundings {
   /** Writes every kernel: once to see what is read where, then with the arena's offsets. */
   finish(): { kernels: Kernel[]; arenaWords: number; offsets: ReadonlyMap<Value, number> } {
     this.#lastReads.clear();
+    this.#reads.clear();
     for (const draft of this.drafts) writeKernel(draft, this);
     const isKept = (value: Value): boolean => (this.#sinks.get(value) ?? []).some(({ kind }) => kind === "keep");
     const held = [...this.#homes].filter(([value]) => this.#lastReads.has(value) || isKept(value));
@@ -249,9 +267,25 @@ class Planner implements Surroundings {
     this.#offsets = new Map(held.map(([value], at) => [value, offsets[at]]));
     const kernels = this.drafts.map((draft): Kernel => {
       const { body, width, workgroups, work } = writeKernel(draft, this);
-      return { code: this.#preamble(body, width), workgroups: splitGroups(workgroups), work };
+      const bytes = this.#wordsMoved(draft, this.#offsets ?? new Map()) * WORD;
+      return { code: this.#preamble(body, width), workgroups: splitGroups(workgroups), work, bytes };
     });
     return { kernels, arenaWords: words, offsets: this.#offsets };
+  }
+
+  #wordsMoved(draft: Draft, stored: ReadonlyMap<Value, number>): number {
+    let words = 0;
+    for (const value of this.#reads.get(draft) ?? []) words += sizeOf(value.shape);
+    for (const [value, home] of this.#homes) {
+      if (home !== draft) continue;
+      const size = sizeOf(value.shape);
+      if (stored.has(value)) words += size;
+      for (const { kind } of this.#sinks.get(value) ?? []) {
+        if (kind === "gradient") words += 2 * size;
+        if (kind === "scalar") words += size;
+      }
+    }
+    return words;
   }
 
   #preamble(body: string, width: Width): string {

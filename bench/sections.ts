@@ -1,0 +1,20 @@
+/** The benchmarks' sections. A new one is an entry here and a folder with a `section.ts` that exports `section`. */
+
+import type { Section } from "./harness/section.ts";
+
+interface SectionEntry {
+  /** What it measures, for `--help`. */
+  readonly about: string;
+  readonly load: () => Promise<{ readonly section: Section }>;
+}
+
+export const SECTIONS = {
+  engine: {
+    about: "gradients of one step: our engines and other libraries, in headless Chromium",
+    load: () => import("./engine/section.ts"),
+  },
+} as const satisfies Record<string, SectionEntry>;
+
+export type SectionName = keyof typeof SECTIONS;
+
+export const isSectionName = (name: string): name is SectionName => Object.hasOwn(SECTIONS, name);

@@ -1,0 +1,43 @@
+/** The package's own names in programs that it loads: `commonweight/nn` is this very package, wherever the program lies. */
+
+import { existsSync } from "node:fs";
+import { registerHooks } from "node:module";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { packageRoot } from "./root.ts";
+
+/** Where each name leads: in the repository to its source, in the published package to what was built of it. */
+const MODULES: Readonly<Record<string, { readonly source: string; readonly built: string }>> = {
+  "commonweight/nn": { source: "shared/nn/index.ts", built: "dist/shared/nn/index.js" },
+  "commonweight/files": { source: "cli/files.ts", built: "dist/cli/files.js" },
+  "commonweight/node": { source: "client/node/index.ts", built: "dist/client/node/index.js" },
+  "commonweight/local": { source: "cli/local.ts", built: "dist/cli/local.js" },
+};
+
+/** Paths in this one are relative to whoever imports it: each importer has an instance of its own, and its address says whose. */
+const RELATIVE = "commonweight/files";
+
+function addressOf({ source, built }: (typeof MODULES)[string]): string {
+  const path = join(packageRoot, source);
+  return pathToFileURL(existsSync(path) ? path : join(packageRoot, built)).href;
+}
+
+/**
+ * From here on this process resolves the names above as told. And what a program's package.json leaves open, as the one
+ * that npm writes does, is a module (not so in installed packages).
+ */
+export function resolveOwnImports(): void {
+  const addresses = new Map(Object.entries(MODULES).map(([name, module]) => [name, addressOf(module)]));
+  registerHooks({
+    resolve: (specifier, context, next) => {
+      const address = addresses.get(specifier);
+      if (address !== undefined) {
+        const from = specifier === RELATIVE ? `?from=${encodeURIComponent(context.parentURL ?? "")}` : "";
+        return { url: address + from, shortCircuit: true };
+      }
+      const resolved = next(specifier, context);
+      const isOpen = (resolved.format ?? null) === null && /^(?!.*\/node_modules\/).*\.[jt]s$/.test(resolved.url);
+      return isOpen ? { ...resolved, format: resolved.url.endsWith(".ts") ? "module-typescript" : "module" } : resolved;
+    },
+  });
+}
