@@ -1,6 +1,7 @@
 /** One session of a local coordinator, as a program trains it and looks into it. */
 
 import { extname } from "node:path";
+import { setTimeout } from "node:timers/promises";
 import { type PredictionInputs, readFeatures } from "../client/core/features.ts";
 import type { LocalColumns } from "../client/data/local.ts";
 import type { GradientEngine } from "../client/engine/engine.ts";
@@ -109,6 +110,9 @@ export interface LocalSessionOptions {
   readonly say: (line: string) => void;
 }
 
+/** Milliseconds between two looks at who is ready. */
+const READY_INTERVAL = 50;
+
 /** As many as the command line starts at most. */
 const MOST_CLIENTS = 64;
 
@@ -174,6 +178,7 @@ export class CoordinatedSession implements LocalSession {
       if (isLocal) await api.control(this.id, "pause");
       try {
         this.#volunteers = await startHere({ url: this.url, engine, data, say });
+        if (isLocal) await this.#untilReady(this.#volunteers);
       } finally {
         if (isLocal) await api.control(this.id, "resume");
       }
@@ -250,6 +255,15 @@ export class CoordinatedSession implements LocalSession {
       throw new LocalError("invalid-argument", `data are of ${data.length} volunteers, clients says ${clients}`);
     }
     return data ?? Array.from({ length: checkClients(clients ?? this.#options.clients) }, () => null);
+  }
+
+  /** Resolves once every volunteer that is left holds the weights: who joined is still loading, and would be given nothing. */
+  async #untilReady(volunteers: Volunteers): Promise<void> {
+    for (;;) {
+      const { progress } = await this.#options.api.readSession(this.id);
+      if (progress.clients.filter(({ state }) => state !== "loading").length >= volunteers.alive) return;
+      await setTimeout(READY_INTERVAL);
+    }
   }
 
   async #watch(volunteers: Volunteers | null, options: FinishedOptions): Promise<LocalOutcome> {

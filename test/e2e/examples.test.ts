@@ -65,7 +65,7 @@ describe("the examples", () => {
   });
 
   it("federated: together the clients read all digits, alone none can", async () => {
-    const { together, alone, lines } = await federated({ samples: 2_000, steps: 80, tested: 1_000 });
+    const { together, alone, lines } = await federated({ samples: 2_000, steps: 120, tested: 1_000 });
     console.log(lines.join("\n"));
     expect(alone).toHaveLength(5);
     for (const accuracy of alone) expect(accuracy).toBeLessThan(0.25);
