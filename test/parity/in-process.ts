@@ -35,11 +35,19 @@ export interface Program {
 export async function trainInProcess({ graph, optimizer, plan, microBatch, finished }: Program): Promise<number[]> {
   const parameters = parameterLength(graph);
   const blocks = blockCount(parameters);
-  const bits = magnitudeBits("fixed32", Math.ceil(plan.batchSize / plan.microBatch));
+  const microBatches = Math.ceil(plan.batchSize / plan.microBatch);
+  const bits = magnitudeBits("fixed32", microBatches);
   const module = new WebAssembly.Module(readFileSync(new URL("../../coordinator/optim/kernels.wasm", import.meta.url)));
   const rule = updateRule({ graph, optimizer });
   const kernels = createKernels(module, parameters, rule.states);
-  const shard = new LocalParameterShard({ kernels, rule, codec: "fixed32", bits, log: { append: () => {} } });
+  const shard = new LocalParameterShard({
+    kernels,
+    rule,
+    codec: "fixed32",
+    bits,
+    microBatches,
+    log: { append: () => {} },
+  });
   shard.weights().set(initialize(graph, 0, givenWeights(graph)));
   const aggregate = new StepAggregate({ blocks, metrics: Object.keys(graph.outputs.metrics).length });
   const options = { graph: differentiate(graph, plan.microBatch), microBatch: plan.microBatch, seed: 0 };
