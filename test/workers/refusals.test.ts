@@ -1,5 +1,7 @@
 import { beforeEach, describe, expect, it } from "vitest";
-import { encodeFrame, MAX_FRAME_BYTES } from "../../shared/protocol/frames.ts";
+import { blockCount } from "../../shared/codec/index.ts";
+import { metricNames, parameterLength } from "../../shared/graph/index.ts";
+import { encodeFrame, HEADER_BYTES, MAX_FRAME_BYTES, upwardLayout } from "../../shared/protocol/frames.ts";
 import { type CoordinatorMessage, PROTOCOL_ERRORS, type ProtocolErrorCode } from "../../shared/protocol/messages.ts";
 import { createSession, FakeClient, fakeResult, request, takePart, tinySession } from "./fleet.ts";
 
@@ -157,8 +159,9 @@ describe("what is wrong costs its sender, and everyone else goes on (I5)", () =>
       }
     }
 
-    /** Offset of the widths in a frame: its header, no metrics, and the exponents of the blocks. */
-    const WIDTHS = 64 + 16;
+    const sizes = { metrics: metricNames(packed.graph).length, blocks: blockCount(parameterLength(packed.graph)) };
+    /** Offset of the widths in a frame. */
+    const WIDTHS = HEADER_BYTES + upwardLayout("gradient", sizes).sums;
 
     const MALFORMED: Record<
       string,
@@ -180,7 +183,7 @@ describe("what is wrong costs its sender, and everyone else goes on (I5)", () =>
       const other = new Uint8Array(frame.byteLength + by);
       other.set(frame.subarray(0, other.byteLength));
       const view = new DataView(other.buffer);
-      for (const at of [44, 48]) view.setUint32(at, other.byteLength - 64, true);
+      for (const at of [44, 48]) view.setUint32(at, other.byteLength - HEADER_BYTES, true);
       return other;
     }
 
