@@ -3,8 +3,9 @@
  * the module: workerd imports `.wasm` as a module, Node compiles it from bytes.
  */
 
-import { blockCount } from "../../shared/codec/index.ts";
+import { blockCount, CODECS, packedWidthsBytes } from "../../shared/codec/index.ts";
 import type { GradientCodec } from "../../shared/session/definition.ts";
+import { LANE_WORDS, laneTable } from "./lanes.ts";
 
 const PAGE_BYTES = 65_536;
 const FLOAT_BYTES = 4;
@@ -28,16 +29,16 @@ export type UpdateName = "sgd" | "momentum" | "adam" | "rmsprop" | "adagrad" | "
 interface KernelExports extends Record<UpdateName, UpdateKernel> {
   addFixed32(sums: number, incoming: number, count: number): void;
   addFixed16(sums: number, incoming: number, count: number): void;
+  addPacked(sums: number, widths: number, words: number, count: number, lanes: number): void;
+  narrow(sums: number, target: number, count: number): number;
   decode(values: number, scales: number, count: number): void;
   squaredNorm(sums: number, scales: number, count: number): number;
   adjust(gradients: number, weights: number, count: number, scalars: number): void;
   average(averages: number, weights: number, count: number, decay: number, rest: number): void;
 }
 
-const ADD = { fixed32: "addFixed32", fixed16: "addFixed16" } as const satisfies Record<
-  GradientCodec,
-  keyof KernelExports
->;
+/** What packed sums may take beyond 4 bytes each, and what a vector that begins in their last byte reads past them. */
+const INCOMING_MARGIN = 16;
 
 /** Half-open run of the flat parameter space, in floats; both multiples of 4. */
 export interface Span {
@@ -49,7 +50,7 @@ const blocksOf = (parameters: number): number => Math.ceil(blockCount(parameters
 
 /** Bytes of linear memory for `parameters` parameters with `states` arrays of state: they, weights, sums and what comes in. */
 export function kernelBytes(parameters: number, states: number): number {
-  const floats = (3 + states) * parameters + blocksOf(parameters) + SCALARS;
+  const floats = (3 + states) * parameters + INCOMING_MARGIN + blocksOf(parameters) + SCALARS + LANE_WORDS;
   return Math.ceil((floats * FLOAT_BYTES) / PAGE_BYTES) * PAGE_BYTES;
 }
 
@@ -68,6 +69,7 @@ export class Kernels {
   readonly scales: Float32Array<ArrayBuffer>;
   readonly #incoming: Uint8Array<ArrayBuffer>;
   readonly #scalars: Float32Array<ArrayBuffer>;
+  readonly #lanes: number;
   readonly #exports: KernelExports;
   readonly #memory: WebAssembly.Memory;
 
@@ -87,9 +89,13 @@ export class Kernels {
     this.weights = place(parameters);
     this.states = Object.fromEntries(states.map((name) => [name, place(parameters)]));
     this.sums = new Int32Array(buffer, place(parameters).byteOffset, parameters);
-    this.#incoming = new Uint8Array(buffer, place(parameters).byteOffset, parameters * FLOAT_BYTES);
+    const incoming = place(parameters + INCOMING_MARGIN);
+    this.#incoming = new Uint8Array(buffer, incoming.byteOffset, incoming.byteLength);
     this.scales = place(blocksOf(parameters));
     this.#scalars = place(SCALARS);
+    const lanes = place(LANE_WORDS);
+    this.#lanes = lanes.byteOffset;
+    new Uint8Array(buffer, lanes.byteOffset, lanes.byteLength).set(laneTable());
   }
 
   /** Bytes of the linear memory, for the ledger (invariant I4). */
@@ -97,10 +103,33 @@ export class Kernels {
     return this.#memory.buffer.byteLength;
   }
 
-  /** Adds encoded sums of exactly the parameters' size. */
-  add(incoming: Uint8Array, codec: GradientCodec): void {
-    this.#incoming.set(incoming);
-    this.#exports[ADD[codec]](this.sums.byteOffset, this.#incoming.byteOffset, this.sums.length);
+  /** Adds encoded sums of exactly the parameters' size, without a fault in their packing. */
+  add(bytes: Uint8Array, codec: GradientCodec): void {
+    this.#incoming.set(bytes);
+    const [sums, incoming, count] = [this.sums.byteOffset, this.#incoming.byteOffset, this.sums.length];
+    const { frame } = CODECS[codec];
+    switch (frame) {
+      case "fixed32":
+        this.#exports.addFixed32(sums, incoming, count);
+        break;
+      case "fixed16":
+        this.#exports.addFixed16(sums, incoming, count);
+        break;
+      case "packed":
+        this.#exports.addPacked(sums, incoming, incoming + packedWidthsBytes(count), count, this.#lanes);
+        break;
+      default:
+        frame satisfies never;
+    }
+  }
+
+  /** The sums as i16 if all fit, else as they are; valid until anything else is added. */
+  narrowed(): { readonly codec: "fixed32" | "fixed16"; readonly sums: Uint8Array } {
+    const { sums } = this;
+    if (this.#exports.narrow(sums.byteOffset, this.#incoming.byteOffset, sums.length) === 0) {
+      return { codec: "fixed32", sums: new Uint8Array(sums.buffer, sums.byteOffset, sums.byteLength) };
+    }
+    return { codec: "fixed16", sums: this.#incoming.subarray(0, sums.length * 2) };
   }
 
   /** Σ g² of the gradient that the sums stand for, by `scales`. */

@@ -3,13 +3,14 @@
  * and what every client reads and checks before it computes anything. No code, no addresses.
  */
 
+import type { GradientCodec } from "../codec/codecs.ts";
 import type { Graph } from "../graph/ir.ts";
 import type { Augmentation } from "./augmentation.ts";
 import type { Averaging, Clipping, GroupOptions, OptimizerOptions } from "./optimizer.ts";
 import type { Schedule } from "./schedule.ts";
 import type { RowWindow } from "./window.ts";
 
-export type GradientCodec = "fixed32" | "fixed16";
+export type { GradientCodec } from "../codec/codecs.ts";
 
 /** One array of a data set or of a client's own data. `shape` is one sample's. */
 export interface ColumnSpec {
