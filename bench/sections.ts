@@ -13,6 +13,10 @@ export const SECTIONS = {
     about: "gradients of one step: our engines and other libraries, in headless Chromium",
     load: () => import("./engine/section.ts"),
   },
+  coordinator: {
+    about: "the coordinator's passes over parameters inside workerd, and what its sockets take in",
+    load: () => import("./coordinator/section.ts"),
+  },
 } as const satisfies Record<string, SectionEntry>;
 
 export type SectionName = keyof typeof SECTIONS;

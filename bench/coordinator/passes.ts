@@ -1,0 +1,60 @@
+/**
+ * Contestants of the passes over parameters. A pass takes microseconds and a request a millisecond, so a request repeats the pass
+ * until it takes long; what remains of the request itself is measured in the same round and taken off.
+ */
+
+import { type Contestant, Refusal } from "../harness/race.ts";
+import type { Job, Side, WorkName } from "./worker/job.ts";
+import type { BenchWorker } from "./workerd.ts";
+
+/** Milliseconds that one request is to take at least. */
+const LONG_ENOUGH = 60;
+const QUICK = 5;
+/** How far ours may be from the plain loops, as a part of the figure: float32 sums in another order. */
+const TOLERANCE = 1e-5;
+
+export interface Passes {
+  readonly work: WorkName;
+  readonly codec: Job["codec"];
+  readonly parameters: number;
+  readonly quick: boolean;
+}
+
+async function timed(worker: BenchWorker, job: Job): Promise<number> {
+  const start = performance.now();
+  await worker.run(job);
+  return performance.now() - start;
+}
+
+export function passContestant(worker: BenchWorker, name: string, side: Side, passes: Passes): Contestant {
+  const { work, codec, parameters, quick } = passes;
+  const job: Job = { work, side, codec, parameters, repetitions: 0, fresh: false };
+  let repetitions = 1;
+  return {
+    name,
+    ours: side === "ours",
+    async prepare() {
+      const figures = [];
+      for (const each of ["ours", "plain"] as const) {
+        const { figure } = await worker.run({ ...job, side: each, repetitions: 1, fresh: true });
+        figures.push(figure);
+      }
+      const [ours, plain] = figures;
+      const distance = Math.abs(ours - plain) / Math.abs(plain);
+      if (!(distance <= TOLERANCE)) {
+        throw new Refusal(
+          "wrong",
+          `${work} comes to ${ours}, plain loops to ${plain}: ${distance.toExponential(1)} apart`,
+        );
+      }
+      const enough = quick ? QUICK : LONG_ENOUGH;
+      while ((await timed(worker, { ...job, repetitions })) < enough) repetitions *= 2;
+      return {};
+    },
+    async measure() {
+      const empty = await timed(worker, job);
+      const full = await timed(worker, { ...job, repetitions });
+      return (Math.max(0, full - empty) * 1e6) / (repetitions * parameters);
+    },
+  };
+}
