@@ -51,8 +51,8 @@ export interface ParameterShard {
   readonly step: number;
   /** Opens a step on a grid: sums are zero. */
   begin(announced: Uint8Array): void;
-  /** Adds encoded sums of exactly this shard's size. Throws RangeError for any other. */
-  add(sums: Uint8Array): void;
+  /** Adds encoded sums of exactly this shard's size, in pieces cut anywhere. Throws RangeError for any other. */
+  add(sums: readonly Uint8Array[]): void;
   /** Fixes what the step adds up to. The norm is that of the mean gradient, before clipping. */
   prepare(
     step: number,
@@ -117,9 +117,10 @@ export class LocalParameterShard implements ParameterShard {
     this.#kernels.sums.fill(0);
   }
 
-  add(sums: Uint8Array): void {
+  add(sums: readonly Uint8Array[]): void {
     const expected = this.#wireBytes(this.#kernels.sums.length);
-    if (sums.byteLength !== expected) throw new RangeError(`${sums.byteLength} bytes of sums, expected ${expected}`);
+    const bytes = sums.reduce((sum, { byteLength }) => sum + byteLength, 0);
+    if (bytes !== expected) throw new RangeError(`${bytes} bytes of sums, expected ${expected}`);
     this.#kernels.add(sums, this.#codec);
   }
 
@@ -159,7 +160,7 @@ export class LocalParameterShard implements ParameterShard {
       throw new RangeError(`step ${record.step} was computed by kernels ${record.kernels}, these are ${KERNELS_BUILD}`);
     }
     this.begin(record.announced);
-    this.add(record.sums);
+    this.add([record.sums]);
     this.#apply(record.scalars);
   }
 

@@ -12,6 +12,7 @@ import { type RunPlan, type Work, workMicroBatches, workSamples } from "../../sh
 import { weightBound } from "../aggregate/index.ts";
 import type { Lease } from "../round/types.ts";
 import type { Admitted } from "./run.ts";
+import type { Delivery } from "./upload.ts";
 
 /** How the result of each kind of work travels. */
 const KINDS = {
@@ -68,10 +69,11 @@ export class Admission {
   }
 
   /** Reads a whole contribution of the right size. Throws ProtocolError `bad-frame` if its weight or another sum is impossible. */
-  read(lease: Lease, header: FrameHeader, body: Uint8Array): Admitted {
+  read(lease: Lease, header: FrameHeader, body: Delivery): Admitted {
     const kind = KINDS[lease.work];
     const layout = upwardLayout(kind, { ...this.#sizes, metrics: this.#sums[kind] });
-    const view = new DataView(body.buffer, body.byteOffset, body.byteLength);
+    const head = body.head(layout.sums);
+    const view = new DataView(head.buffer, head.byteOffset, head.byteLength);
     const samples = this.samplesOf(lease);
     const bound = weightBound(samples, this.#perSample);
     if (header.weight < 0n || header.weight > bound) {
@@ -94,11 +96,11 @@ export class Admission {
       loss: header.loss,
       weight: header.weight,
       metrics,
-      maxima: kind === "evaluation" ? null : body.subarray(layout.maxima, layout.maxima + this.#sizes.blocks),
+      maxima: kind === "evaluation" ? null : head.subarray(layout.maxima, layout.maxima + this.#sizes.blocks),
       clamped: header.clamped,
       microBatches: lease.to - lease.from,
       samples,
-      sums: body.subarray(layout.sums, layout.total),
+      sums: body.after(layout.sums),
     };
   }
 }

@@ -41,7 +41,7 @@ import { storedProgress } from "./report.ts";
 import { isOver } from "./retention.ts";
 import { type Admitted, Run } from "./run.ts";
 import { type Body, cutFrames, framedBytes } from "./sections.ts";
-import { Upload } from "./upload.ts";
+import { Delivery, Upload } from "./upload.ts";
 
 /** Waits of up to so many milliseconds use a timer, which keeps the object awake; longer ones an alarm, which does not. */
 const TIMER_LIMIT = 2_000;
@@ -426,16 +426,16 @@ export class Live {
     return client.answered === frame.lease ? "duplicate" : "foreign";
   }
 
-  /** The whole body once it is there: where it lies if it came in one frame, else staged, at most one a client. */
-  #assemble(client: Client, frame: Frame): Uint8Array | null {
-    if (frame.payload.byteLength === frame.total) return frame.payload;
+  /** The whole body once it is there; at most one that is not is kept a client. */
+  #assemble(client: Client, frame: Frame): Delivery | null {
+    if (frame.payload.byteLength === frame.total) return new Delivery([frame.payload]);
     if (client.upload === null || frame.offset === 0) {
       this.#dropUpload(client);
       if (!this.#ledger.take("uploads", frame.total))
         throw new ProtocolError("too-many-clients", "no memory is free: try again");
       client.upload = new Upload(frame);
     }
-    return client.upload.add(frame)?.body ?? null;
+    return client.upload.add(frame);
   }
 
   #dropUpload(client: Client): void {

@@ -45,9 +45,9 @@ import { type Body, weightsBody } from "./sections.ts";
 /** Steps between two checkpoints: a recovery replays at most so many. */
 const CHECKPOINT_INTERVAL = 16;
 
-/** A contribution whose sizes were checked, with its integers: empty for all but training steps. */
+/** A contribution whose sizes were checked, with its integers in pieces: none for all but training steps. */
 export interface Admitted extends Contribution {
-  readonly sums: Uint8Array;
+  readonly sums: readonly Uint8Array[];
 }
 
 /** Exponents of the weights body: those of the next step's grid, zero before the calibration pass. */

@@ -80,7 +80,7 @@ export async function trainInProcess({ graph, optimizer, plan, microBatch, finis
         const { from, to, work } = effect.lease;
         const samples = (to - from) * plan.microBatch;
         aggregate.add({ ...result, microBatches: to - from, samples });
-        if (work === "train") shard.add(encodeSums(result.sums, "fixed32"));
+        if (work === "train") shard.add([encodeSums(result.sums, "fixed32")]);
       } else if (effect.type === "complete") {
         version += 1;
         let done = effect.step;

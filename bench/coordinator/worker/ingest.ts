@@ -7,7 +7,7 @@ export class Ingest extends DurableObject {
   #bytes = 0;
   #expected = 0;
 
-  /** Opens a socket; once `expected` bytes are here, over all sockets, everyone is told by a byte. */
+  /** Opens a socket; once `expected` bytes are here, over all sockets, the last sender is told by a byte. */
   override async fetch(request: Request): Promise<Response> {
     this.#expected = Number(new URL(request.url).searchParams.get("expected"));
     const { 0: client, 1: server } = new WebSocketPair();
@@ -15,12 +15,12 @@ export class Ingest extends DurableObject {
     return new Response(null, { status: 101, webSocket: client });
   }
 
-  override webSocketMessage(_: WebSocket, message: string | ArrayBuffer): void {
+  override webSocketMessage(socket: WebSocket, message: string | ArrayBuffer): void {
     if (typeof message === "string") return;
     decodeFrame(message);
     this.#bytes += message.byteLength;
     if (this.#bytes < this.#expected) return;
     this.#bytes = 0;
-    for (const socket of this.ctx.getWebSockets()) socket.send(new Uint8Array(1));
+    socket.send(new Uint8Array(1));
   }
 }

@@ -5,7 +5,7 @@ import { createKernels, type Kernels, LocalParameterShard, updateRule } from "..
 import kernelsModule from "../../../coordinator/optim/kernels.wasm";
 import type { Lease } from "../../../coordinator/round/types.ts";
 import { Admission } from "../../../coordinator/session/admission.ts";
-import { Upload } from "../../../coordinator/session/upload.ts";
+import { Delivery, Upload } from "../../../coordinator/session/upload.ts";
 import { blockCount, magnitudeBits } from "../../../shared/codec/index.ts";
 import { metricNames, parameterLength } from "../../../shared/graph/parameters.ts";
 import { cutBody, decodeFrame } from "../../../shared/protocol/frames.ts";
@@ -72,10 +72,10 @@ export class OurBench implements Bench {
     for (const buffer of this.#frames) {
       const frame = decodeFrame(buffer);
       this.#admission.checkHeader(LEASE, frame);
-      let body: Uint8Array | null = frame.payload;
+      let body: Delivery | null = new Delivery([frame.payload]);
       if (frame.payload.byteLength < frame.total) {
         upload ??= new Upload(frame);
-        body = upload.add(frame)?.body ?? null;
+        body = upload.add(frame);
       }
       if (body === null) continue;
       const contribution = this.#admission.read(LEASE, frame, body);

@@ -39,7 +39,7 @@ const weight = 2n ** 24n * 128n;
 
 async function doStep(shard: LocalParameterShard, step: number, optimizer: OptimizerOptions = adam): Promise<void> {
   shard.begin(announced);
-  shard.add(bytesOf(sumsOf(step)));
+  shard.add([bytesOf(sumsOf(step))]);
   await shard.prepare(step, { weight, maxima: announced });
   await shard.commit(step, { scale: 1, optimizers: [optimizer] });
 }
@@ -80,12 +80,29 @@ describe("a parameter shard", () => {
     }
   });
 
+  it.each(["fixed32", "fixed16"] as const)("adds %s sums wherever the pieces that they come in were cut", (codec) => {
+    // More than one window of the kernels' memory, and less than two.
+    const count = 17_000;
+    const values = Int16Array.from({ length: count }, (_, at) => (at * 37) % 30_011);
+    const bytes = bytesOf(codec === "fixed16" ? values : Int32Array.from(values));
+    for (const cuts of [[], [1], [3, 65_535, 65_536, 65_537], [30_001, 30_001]]) {
+      const places = [0, ...cuts.filter((cut) => cut < bytes.length), bytes.length];
+      const kernels = createKernels(module, count, []);
+      kernels.sums.fill(5);
+      kernels.add(
+        places.slice(1).map((end, index) => bytes.subarray(places[index], end)),
+        codec,
+      );
+      expect(kernels.sums).toEqual(Int32Array.from(values, (value) => value + 5));
+    }
+  });
+
   it("adds contributions in any number of parts, of either width", () => {
     const shard = shardOf({ append: () => {} }, optim.adam(), "fixed16");
     shard.begin(announced);
     const part = Int16Array.from({ length: PARAMETERS }, (_, at) => (at % 2 === 0 ? at : -at));
-    for (let count = 0; count < 3; count++) shard.add(bytesOf(part));
-    expect(() => shard.add(new Uint8Array(8))).toThrow(RangeError);
+    for (let count = 0; count < 3; count++) shard.add([bytesOf(part)]);
+    expect(() => shard.add([new Uint8Array(8)])).toThrow(RangeError);
   });
 
   it("replays its log to the same bits of weights and moments", async () => {
@@ -112,7 +129,7 @@ describe("a parameter shard", () => {
     });
     const before = bits(shard.snapshot());
     shard.begin(announced);
-    shard.add(bytesOf(sumsOf(0)));
+    shard.add([bytesOf(sumsOf(0))]);
     await shard.prepare(0, { weight, maxima: announced });
     expect(() => shard.commit(0, once)).toThrow("disk full");
     expect(bits(shard.snapshot())).toEqual(before);
@@ -131,7 +148,7 @@ describe("a parameter shard", () => {
   it("knows the squared norm of the mean gradient before it applies it", async () => {
     const shard = shardOf({ append: () => {} });
     shard.begin(announced);
-    shard.add(bytesOf(sumsOf(0)));
+    shard.add([bytesOf(sumsOf(0))]);
     const { squaredNorm } = await shard.prepare(0, { weight, maxima: announced });
     const expected = sumsOf(0).reduce((sum, value) => sum + (value / gridScale(BITS, EXPONENT) / 128) ** 2, 0);
     expect(squaredNorm / expected).toBeCloseTo(1, 5);
