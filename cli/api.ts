@@ -65,6 +65,8 @@ export interface SessionMetrics {
 }
 
 export interface SessionDiagnostics {
+  /** Bytes of memory by the object's own count: now, at most, and what it may come to. */
+  readonly ledger: { readonly used: number; readonly peak: number; readonly limit: number };
   readonly results: Readonly<Record<"accepted" | "stale" | "duplicate" | "foreign", number>>;
 }
 

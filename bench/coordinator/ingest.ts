@@ -2,12 +2,13 @@
 
 import { encodeFrame, HEADER_BYTES, MAX_FRAME_BYTES, MAX_PAYLOAD_BYTES } from "../../shared/protocol/frames.ts";
 import type { Contestant } from "../harness/race.ts";
-import { maskMessage, RawSocket } from "../harness/raw-socket.ts";
+import { maskBytes, RawSocket } from "../harness/raw-socket.ts";
 
 const SOCKETS = 4;
 /** Frames of one round by socket. */
 const FRAMES = 64;
 const QUICK = 4;
+const NO_HEAD = new Uint8Array(0);
 
 /** A frame as a contribution has it, of the largest size. */
 function largestFrame(): Uint8Array {
@@ -19,7 +20,7 @@ function largestFrame(): Uint8Array {
 export function ingestContestant(port: number, quick: boolean): Contestant {
   const frames = quick ? QUICK : FRAMES;
   const expected = SOCKETS * frames * MAX_FRAME_BYTES;
-  const message = maskMessage(largestFrame());
+  const message = maskBytes(largestFrame());
   let sockets: readonly RawSocket[] = [];
   let settle: () => void = () => {};
   return {
@@ -35,7 +36,7 @@ export function ingestContestant(port: number, quick: boolean): Contestant {
       const { promise, resolve } = Promise.withResolvers<void>();
       settle = resolve;
       const start = performance.now();
-      for (let frame = 0; frame < frames; frame++) for (const socket of sockets) socket.write(message);
+      for (let frame = 0; frame < frames; frame++) for (const socket of sockets) socket.sendMasked(NO_HEAD, message);
       await promise;
       return expected / 1e3 / (performance.now() - start);
     },

@@ -11,24 +11,23 @@ const BINARY = 0x82;
 const CLOSE = 0x88;
 const MASKED = 0x80;
 
-/** A binary message as it goes over the line, masked as clients must. */
-export function maskMessage(payload: Uint8Array): Buffer {
-  const length = payload.byteLength;
+/** The payload as it goes over the line: clients mask. */
+export function maskBytes(bytes: Uint8Array): Buffer {
+  const masked = Buffer.alloc(bytes.byteLength);
+  for (let at = 0; at < bytes.byteLength; at++) masked[at] = bytes[at] ^ KEY[at & 3];
+  return masked;
+}
+
+/** What goes before the masked payload of a binary message. */
+function prefixOf(length: number): Buffer {
   const size = length < 126 ? 2 : length < 65_536 ? 4 : 10;
-  const message = Buffer.alloc(size + 4 + length);
-  message[0] = BINARY;
-  if (size === 2) message[1] = MASKED | length;
-  else if (size === 4) {
-    message[1] = MASKED | 126;
-    message.writeUInt16BE(length, 2);
-  } else {
-    message[1] = MASKED | 127;
-    message.writeUInt32BE(length, 6);
-  }
-  KEY.copy(message, size);
-  const start = size + 4;
-  for (let at = 0; at < length; at++) message[start + at] = payload[at] ^ KEY[at & 3];
-  return message;
+  const prefix = Buffer.alloc(size + KEY.byteLength);
+  prefix[0] = BINARY;
+  prefix[1] = MASKED | (size === 2 ? length : size === 4 ? 126 : 127);
+  if (size === 4) prefix.writeUInt16BE(length, 2);
+  if (size === 10) prefix.writeUInt32BE(length, 6);
+  KEY.copy(prefix, size);
+  return prefix;
 }
 
 interface Header {
@@ -110,13 +109,17 @@ export class RawSocket {
     this.#take(first);
   }
 
-  send(payload: Uint8Array): void {
-    this.#socket.write(maskMessage(payload));
+  send(message: Uint8Array): void {
+    this.sendMasked(new Uint8Array(0), maskBytes(message));
   }
 
-  /** Writes what `maskMessage` made. */
-  write(message: Uint8Array): void {
-    this.#socket.write(message);
+  /** A message of a head, whose length is a multiple of 4, and a rest that `maskBytes` has masked already. */
+  sendMasked(head: Uint8Array, rest: Uint8Array): void {
+    this.#socket.cork();
+    this.#socket.write(prefixOf(head.byteLength + rest.byteLength));
+    if (head.byteLength > 0) this.#socket.write(maskBytes(head));
+    this.#socket.write(rest);
+    this.#socket.uncork();
   }
 
   close(): void {

@@ -41,6 +41,7 @@ import { storedProgress } from "./report.ts";
 import { isOver } from "./retention.ts";
 import { type Admitted, Run } from "./run.ts";
 import { type Body, cutFrames, framedBytes } from "./sections.ts";
+import { Tally } from "./tally.ts";
 import { Delivery, Upload } from "./upload.ts";
 
 /** Waits of up to so many milliseconds use a timer, which keeps the object awake; longer ones an alarm, which does not. */
@@ -72,6 +73,9 @@ export class Live {
   readonly #round: RoundState;
   readonly #admission: Admission;
   readonly #clients = new Map<WebSocket, Client>();
+  /** Clients that are behind and found no memory free for their weights, in the order in which they are served. */
+  readonly #unserved = new Set<Client>();
+  readonly #tally = new Tally();
   /** What each client added to the open piece. */
   readonly #gains = new Map<Client, { samples: number; shards: number }>();
   /** Bytes of one weights transfer, headers included. */
@@ -98,7 +102,7 @@ export class Live {
     this.#ledger = ledger;
     this.#retention = retention;
     this.#onChange = onChange;
-    this.#run = new Run(definition, store);
+    this.#run = new Run(definition, store, this.#tally);
     if (!ledger.take("kernels", this.#run.bytes)) {
       throw new Error(`the parameters need ${this.#run.bytes} bytes, ${ledger.free} are free`);
     }
@@ -155,6 +159,7 @@ export class Live {
       state: { ...this.#run.state, envelope: undefined },
       clients: this.#clients.size,
       results: this.#results,
+      tally: this.#tally.report(),
     };
   }
 
@@ -179,6 +184,7 @@ export class Live {
   /** Everything that a socket sends. What is wrong with it costs its sender, never the session. */
   async receive(socket: WebSocket, message: string | ArrayBuffer): Promise<void> {
     if (this.#disposed) return;
+    this.#tally.received(typeof message === "string" ? message.length : message.byteLength);
     try {
       await this.#take(socket, message);
     } catch (error) {
@@ -201,6 +207,8 @@ export class Live {
     }
     this.#forget(client);
     this.#advance({ type: "left", time: Date.now(), client: client.id });
+    // What was under way to it is free for others.
+    this.#sendWeights([]);
     this.#announce(false);
   }
 
@@ -235,7 +243,7 @@ export class Live {
       this.#advance({ type: "joined", time, client: id, version, lease });
       if (capacity !== null) this.#advance({ type: "capacity", time, client: id, microBatches: capacity });
     }
-    for (const client of clients) this.#sendWeights(client);
+    this.#sendWeights(clients);
   }
 
   async #take(socket: WebSocket, message: string | ArrayBuffer): Promise<void> {
@@ -250,7 +258,8 @@ export class Live {
           `a frame of ${message.byteLength} bytes, the limit is ${MAX_FRAME_BYTES}`,
         );
       }
-      await this.#takeFrame(client, decodeFrame(message));
+      const since = performance.now();
+      await this.#takeFrame(client, decodeFrame(message), since);
       return;
     }
     const decoded = decodeClientMessage(message);
@@ -360,7 +369,7 @@ export class Live {
     if (client.sent !== null && version >= client.sent) this.#acknowledge(client);
     client.version = Math.max(version, client.version ?? 0);
     this.#advance({ type: "ready", time, client: client.id, version: client.version });
-    this.#sendWeights(client);
+    this.#sendWeights([client]);
     client.remember();
   }
 
@@ -370,12 +379,27 @@ export class Live {
     this.#ledger.give("downlinks", this.#transferBytes);
   }
 
-  /** Sends the newest weights, if the client has older ones and nothing unacknowledged under way. */
-  #sendWeights(client: Client): void {
+  /**
+   * Sends the newest weights to those of the clients that have older ones and nothing unacknowledged under way, as far as there is
+   * memory. Whoever found none before comes first: else, where there are more clients than memory serves at a time, the same ones
+   * would go without step after step.
+   */
+  #sendWeights(clients: Iterable<Client>): void {
     const { version, step, stage } = this.#run.state;
-    const isBehind = client.version !== null && client.version < version;
-    if (!isBehind || client.sent !== null || stage === "done") return;
-    if (!this.#ledger.take("downlinks", this.#transferBytes)) return;
+    if (stage === "done") return;
+    const since = performance.now();
+    const receivers: Client[] = [];
+    for (const client of new Set([...this.#unserved, ...clients])) {
+      const isBehind = client.version !== null && client.version < version;
+      if (!isBehind || client.sent !== null) this.#unserved.delete(client);
+      else if (!this.#ledger.take("downlinks", this.#transferBytes)) this.#unserved.add(client);
+      else {
+        this.#unserved.delete(client);
+        client.sent = version;
+        receivers.push(client);
+      }
+    }
+    if (receivers.length === 0) return;
     const header = {
       kind: "weights",
       codec: "float32",
@@ -386,12 +410,15 @@ export class Live {
       loss: 0n,
       weight: 0n,
     } as const;
-    for (const frame of cutFrames(header, this.#run.weights())) this.#post(client, frame);
-    client.sent = version;
-    client.remember();
+    // Frame by frame and not client by client: each is made once, and there is one of them at a time.
+    for (const frame of cutFrames(header, this.#run.weights())) {
+      for (const client of receivers) this.#post(client, frame);
+    }
+    for (const client of receivers) client.remember();
+    this.#tally.lap("broadcast", since);
   }
 
-  async #takeFrame(client: Client, frame: Frame): Promise<void> {
+  async #takeFrame(client: Client, frame: Frame, since: number): Promise<void> {
     const lease = client.leases.get(frame.lease);
     const isLast = frame.offset + frame.payload.byteLength === frame.total;
     if (lease === undefined) {
@@ -405,10 +432,14 @@ export class Live {
     }
     this.#admission.checkHeader(lease, frame);
     const body = this.#assemble(client, frame);
-    if (body === null) return;
+    if (body === null) {
+      this.#tally.lap("admit", since);
+      return;
+    }
     client.leases.delete(lease.id);
     client.answered = lease.id;
     const contribution = this.#admission.read(lease, frame, body);
+    this.#tally.lap("admit", since);
     const result = {
       type: "result",
       client: client.id,
@@ -516,7 +547,7 @@ export class Live {
         break;
       }
       case "broadcast":
-        for (const client of this.#clients.values()) this.#sendWeights(client);
+        this.#sendWeights(this.#clients.values());
         break;
       case "wake":
         this.#wakeLater(effect.time);
@@ -629,10 +660,13 @@ export class Live {
 
   /** A socket that closed a moment ago refuses to send; its close event is on the way and does the rest. */
   #post(client: Client, bytes: Uint8Array<ArrayBuffer>): void {
-    if (client.socket.readyState === WebSocket.OPEN) client.socket.send(bytes);
+    if (client.socket.readyState !== WebSocket.OPEN) return;
+    client.socket.send(bytes);
+    this.#tally.sent(bytes.byteLength);
   }
 
   #forget(client: Client): void {
+    this.#unserved.delete(client);
     this.#acknowledge(client);
     this.#dropUpload(client);
     this.#clients.delete(client.socket);
