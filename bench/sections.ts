@@ -17,6 +17,10 @@ export const SECTIONS = {
     about: "the coordinator's passes over parameters inside workerd, and what its sockets take in",
     load: () => import("./coordinator/section.ts"),
   },
+  scaling: {
+    about: "steps a second, CPU, memory and bytes by the number of clients and of parameters",
+    load: () => import("./scaling/section.ts"),
+  },
 } as const satisfies Record<string, SectionEntry>;
 
 export type SectionName = keyof typeof SECTIONS;

@@ -32,11 +32,11 @@ const PASSES: Readonly<Record<string, PassRace>> = {
 
 function contestantsOf(worker: BenchWorker, passes: Passes, rivals: boolean): Contestant[] {
   const { work, parameters, quick } = passes;
-  const torch = work === "adam" && rivals ? [torchContestant(parameters, quick)] : [];
   return [
     passContestant(worker, OURS, "ours", passes),
     passContestant(worker, "JavaScript loops", "plain", passes),
-    ...torch,
+    ...(work === "add" ? [passContestant(worker, "WASM, staged whole", "staged", passes)] : []),
+    ...(work === "adam" && rivals ? [torchContestant(parameters, quick)] : []),
   ];
 }
 

@@ -30,6 +30,8 @@ export function prepareAnswers(definition: SessionDefinition): Answers {
 /** What a client did; bytes are of messages, without what sockets add. */
 export interface ClientCounts {
   accepted: number;
+  /** Accepted results of training steps. */
+  trained: number;
   refused: number;
   bytesUp: number;
   bytesDown: number;
@@ -38,10 +40,11 @@ export interface ClientCounts {
 }
 
 export class MadeClient {
-  readonly counts: ClientCounts = { accepted: 0, refused: 0, bytesUp: 0, bytesDown: 0, problem: "" };
+  readonly counts: ClientCounts = { accepted: 0, trained: 0, refused: 0, bytesUp: 0, bytesDown: 0, problem: "" };
   readonly #answers: Answers;
   readonly #welcomed = Promise.withResolvers<void>();
   #socket: RawSocket | null = null;
+  #answered: MadeWork = "calibrate";
 
   constructor(answers: Answers) {
     this.#answers = answers;
@@ -86,15 +89,22 @@ export class MadeClient {
     if (message.type === "welcome") {
       this.#say({ type: "ready", version: message.version });
       this.#welcomed.resolve();
-    } else if (message.type === "receipt") this.counts[message.accepted ? "accepted" : "refused"] += 1;
+    } else if (message.type === "receipt") this.#count(message.accepted);
     else if (message.type === "error") this.counts.problem = `${message.code}: ${message.message}`;
     else if (message.type === "assign") this.#answer(message.work === "calibrate" ? "calibrate" : "train", message);
+  }
+
+  /** Receipts come in the order of the answers, and one lease is held at a time. */
+  #count(accepted: boolean): void {
+    this.counts[accepted ? "accepted" : "refused"] += 1;
+    if (accepted && this.#answered === "train") this.counts.trained += 1;
   }
 
   #answer(work: MadeWork, lease: Parameters<typeof makeHeader>[2]): void {
     const { definition, bodies } = this.#answers;
     const { total, parts } = bodies[work];
     const header = makeHeader(definition, work, lease);
+    this.#answered = work;
     for (const [index, part] of parts.entries()) {
       const head = new Uint8Array(HEADER_BYTES);
       writeHeader(new DataView(head.buffer), { ...header, offset: index * MAX_PAYLOAD_BYTES, total }, part.byteLength);

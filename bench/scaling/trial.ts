@@ -28,7 +28,7 @@ export interface Trial {
   readonly ledgerPeak: number;
   /** Largest resident set of workerd that was seen. */
   readonly resident: number;
-  /** Clients with less than half of what each would have if all did the same. */
+  /** Clients that never took part in a training step. */
   readonly starved: number;
 }
 
@@ -73,7 +73,6 @@ export async function runTrial(clients: number, size: NetworkSize): Promise<Tria
       const { ledger } = await api.readDiagnostics(id);
       const counts = await fleet.counts();
       const whole = steps.filter(({ samples }) => samples === definition.batchSize);
-      const accepted = counts.reduce((sum, count) => sum + count.accepted, 0);
       return {
         stepsPerSecond: ((steps.length - 1) * 1000) / ((steps.at(-1)?.time ?? 0) - (steps[0]?.time ?? 0)),
         lost: size.steps - whole.length,
@@ -81,7 +80,7 @@ export async function runTrial(clients: number, size: NetworkSize): Promise<Tria
         bytes: counts.reduce((sum, { bytesUp, bytesDown }) => sum + bytesUp + bytesDown, 0) / size.steps,
         ledgerPeak: ledger.peak,
         resident,
-        starved: counts.filter((count) => count.accepted < accepted / clients / 2).length,
+        starved: counts.filter(({ trained }) => trained === 0).length,
       };
     } finally {
       fleet.end();

@@ -6,7 +6,7 @@ import type { GradientCodec } from "../../../shared/session/definition.ts";
 export const WORKS = ["add", "decode", "norm", "adam"] as const;
 export type WorkName = (typeof WORKS)[number];
 
-export const SIDES = ["ours", "plain"] as const;
+export const SIDES = ["ours", "plain", "staged"] as const;
 export type Side = (typeof SIDES)[number];
 
 export interface Job {

@@ -9,6 +9,7 @@ import type { Ingest } from "./ingest.ts";
 import { type Job, type JobAnswer, readJob, type Side } from "./job.ts";
 import { OurBench } from "./ours.ts";
 import { PlainBench } from "./plain.ts";
+import { StagedBench } from "./staged.ts";
 
 export { Ingest } from "./ingest.ts";
 
@@ -16,7 +17,7 @@ interface Env {
   readonly INGEST: DurableObjectNamespace<Ingest>;
 }
 
-const BENCHES = { ours: OurBench, plain: PlainBench } as const;
+const BENCHES = { ours: OurBench, plain: PlainBench, staged: StagedBench } as const;
 
 /** Of one size at a time: 3M parameters are a lot of memory. */
 const held = new Map<Side, Bench>();
