@@ -49,7 +49,9 @@ export function passContestant(worker: BenchWorker, name: string, side: Side, pa
         );
       }
       const enough = quick ? QUICK : LONG_ENOUGH;
-      while ((await timed(worker, { ...job, repetitions })) < enough) repetitions *= 2;
+      // Twice: what else the machine does may make one of them long.
+      const takes = async (): Promise<number> => timed(worker, { ...job, repetitions });
+      while (Math.min(await takes(), await takes()) < enough) repetitions *= 2;
       return {};
     },
     async measure() {

@@ -81,11 +81,11 @@ describe("a parameter shard", () => {
   });
 
   it.each(["fixed32", "fixed16"] as const)("adds %s sums wherever the pieces that they come in were cut", (codec) => {
-    // More than one window of the kernels' memory, and less than two.
-    const count = 17_000;
+    // Sums of more than one window of the kernels' memory, in either width.
+    const count = 140_000;
     const values = Int16Array.from({ length: count }, (_, at) => (at * 37) % 30_011);
     const bytes = bytesOf(codec === "fixed16" ? values : Int32Array.from(values));
-    for (const cuts of [[], [1], [3, 65_535, 65_536, 65_537], [30_001, 30_001]]) {
+    for (const cuts of [[], [1], [3, 262_143, 262_144, 262_145], [130_001, 130_001]]) {
       const places = [0, ...cuts.filter((cut) => cut < bytes.length), bytes.length];
       const kernels = createKernels(module, count, []);
       kernels.sums.fill(5);
