@@ -21,6 +21,10 @@ export const SECTIONS = {
     about: "steps a second, CPU, memory and bytes by the number of clients and of parameters",
     load: () => import("./scaling/section.ts"),
   },
+  timeline: {
+    about: "where the milliseconds of one step go, from lease to new weights",
+    load: () => import("./timeline/section.ts"),
+  },
 } as const satisfies Record<string, SectionEntry>;
 
 export type SectionName = keyof typeof SECTIONS;

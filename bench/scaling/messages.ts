@@ -1,5 +1,6 @@
 /** Between the simulator and the processes that its clients live in. */
 
+import type { Failure } from "../harness/child.ts";
 import type { NetworkSize } from "../harness/networks.ts";
 import type { ClientCounts } from "./client.ts";
 
@@ -10,4 +11,4 @@ export type Order =
 export type Report =
   | { readonly type: "joined" }
   | { readonly type: "counts"; readonly clients: readonly ClientCounts[] }
-  | { readonly type: "failed"; readonly problem: string };
+  | Failure;

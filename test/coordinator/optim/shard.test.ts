@@ -93,7 +93,7 @@ describe("a parameter shard", () => {
         places.slice(1).map((end, index) => bytes.subarray(places[index], end)),
         codec,
       );
-      expect(kernels.sums).toEqual(Int32Array.from(values, (value) => value + 5));
+      expect(kernels.sums.findIndex((sum, at) => sum !== values[at] + 5)).toBe(-1);
     }
   });
 
