@@ -24,7 +24,7 @@ function join(link: string): void {
     graphHash: undefined,
     minimumSamples: undefined,
   };
-  const options = { ...unset, address: parseAddress(link), engine: "wasm" } as const;
+  const options = { ...unset, address: parseAddress(link, undefined), engine: "wasm" } as const;
   const volunteer = new Volunteer(options, recorder.watch(nodePlatform), (event) => {
     if (event.type === "status" && event.detail.status === "connecting") report({ type: "joined" });
   });
