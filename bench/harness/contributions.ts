@@ -1,6 +1,6 @@
 /** Results that nobody computed, valid to the last byte: a coordinator cannot tell them from a volunteer's. */
 
-import { BLOCK, encodeSums } from "../../shared/codec/index.ts";
+import { BLOCK, CODECS, encodeSums } from "../../shared/codec/index.ts";
 import { metricNames, parameterLength } from "../../shared/graph/parameters.ts";
 import type { FrameHeader } from "../../shared/protocol/frames.ts";
 import { upwardLayout } from "../../shared/protocol/frames.ts";
@@ -29,16 +29,16 @@ export function makeBody(definition: SessionDefinition, work: MadeWork): Uint8Ar
   const { graph, codec } = definition;
   const parameters = parameterLength(graph);
   const blocks = Math.ceil(parameters / BLOCK);
-  const bytesPerSum = codec === "fixed32" ? 4 : 2;
-  const layout = upwardLayout(KINDS[work], { metrics: metricNames(graph).length, blocks, parameters, bytesPerSum });
-  const body = new Uint8Array(layout.total);
+  const layout = upwardLayout(KINDS[work], { metrics: metricNames(graph).length, blocks });
+  const sums = work === "train" ? encodeSums(makeSums(parameters), codec) : new Uint8Array(0);
+  const body = new Uint8Array(layout.sums + sums.byteLength);
   body.fill(EXPONENT, layout.maxima, layout.maxima + blocks);
-  if (work === "train") {
-    const sums = Int32Array.from({ length: parameters }, (_, at) => (Math.imul(at, 2_654_435_761) >> 16) % LARGEST);
-    body.set(encodeSums(sums, codec), layout.sums);
-  }
+  body.set(sums, layout.sums);
   return body;
 }
+
+export const makeSums = (parameters: number): Int32Array =>
+  Int32Array.from({ length: parameters }, (_, at) => (Math.imul(at, 2_654_435_761) >> 16) % LARGEST);
 
 /** The header of a body that answers `lease`. */
 export function makeHeader(
@@ -48,5 +48,14 @@ export function makeHeader(
 ): Omit<FrameHeader, "offset" | "total"> {
   const weight = BigInt((to - from) * microBatch) << 24n;
   const kind = KINDS[work];
-  return { kind, codec: work === "train" ? codec : "none", version, step, lease, clamped: 0, loss: weight, weight };
+  return {
+    kind,
+    codec: work === "train" ? CODECS[codec].frame : "none",
+    version,
+    step,
+    lease,
+    clamped: 0,
+    loss: weight,
+    weight,
+  };
 }

@@ -2,7 +2,7 @@
  * A contribution as it goes up: header and body of shared/protocol/frames.ts.
  */
 
-import { BLOCK, encodeSums } from "../../shared/codec/index.ts";
+import { blockCount, CODECS } from "../../shared/codec/index.ts";
 import type { FrameHeader } from "../../shared/protocol/frames.ts";
 import { upwardLayout } from "../../shared/protocol/frames.ts";
 import type { GradientCodec } from "../../shared/session/definition.ts";
@@ -43,8 +43,8 @@ export interface EncodedResult {
 /** Throws TrainingError `compute` if the engine's sizes are not those of the session. */
 export function encodeResult(lease: Lease, contribution: Contribution, sizes: ResultSizes): EncodedResult {
   const kind = WORKS[lease.work].frame;
-  const blocks = Math.ceil(sizes.parameters / BLOCK);
-  const bytesPerSum = sizes.codec === "fixed32" ? 4 : 2;
+  const blocks = blockCount(sizes.parameters);
+  const codec = CODECS[sizes.codec];
   const expected = {
     metrics: sizes.metrics,
     maxima: kind === "evaluation" ? 0 : blocks,
@@ -58,19 +58,20 @@ export function encodeResult(lease: Lease, contribution: Contribution, sizes: Re
       );
     }
   }
-  const layout = upwardLayout(kind, { metrics: sizes.metrics, blocks, parameters: sizes.parameters, bytesPerSum });
-  const body = new Uint8Array(layout.total);
+  const layout = upwardLayout(kind, { metrics: sizes.metrics, blocks });
+  const sums = kind === "gradient" ? codec.encode(contribution.sums) : new Uint8Array(0);
+  const body = new Uint8Array(layout.sums + sums.byteLength);
   const view = new DataView(body.buffer);
   contribution.metrics.forEach((sum, i) => {
     view.setBigInt64(layout.metrics + i * 8, sum, true);
   });
   body.set(contribution.maxima, layout.maxima);
-  if (kind === "gradient") body.set(encodeSums(contribution.sums, sizes.codec), layout.sums);
+  body.set(sums, layout.sums);
   const { clamped, loss, weight } = contribution;
   return {
     header: {
       kind,
-      codec: kind === "gradient" ? sizes.codec : "none",
+      codec: kind === "gradient" ? codec.frame : "none",
       version: lease.version,
       step: lease.step,
       lease: lease.lease,

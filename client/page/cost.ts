@@ -1,10 +1,11 @@
 /** What taking part costs, in figures, from the session's definition alone. */
 
-import { blockCount } from "../../shared/codec/index.ts";
+import { blockCount, CODECS } from "../../shared/codec/index.ts";
 import { estimateCost } from "../../shared/graph/cost.ts";
 import { GraphError } from "../../shared/graph/error.ts";
 import { upwardLayout, weightsLayout } from "../../shared/protocol/frames.ts";
 import { datasetBytes } from "../../shared/session/manifest.ts";
+import { microBatchesPerStep, planRun } from "../../shared/session/plan.ts";
 import type { SessionInfo } from "./api.ts";
 
 export interface Cost {
@@ -12,7 +13,7 @@ export interface Cost {
   readonly dataBytes: number;
   /** Weights after every step. */
   readonly bytesPerStep: number;
-  /** Gradients for each share of a step. */
+  /** Gradients for each share of a step, at most. */
   readonly bytesPerShare: number;
   /** Roughly: weights, sums and transfers, values of a micro-batch, the data. Null where the graph cannot be read. */
   readonly memoryBytes: number | null;
@@ -33,12 +34,12 @@ export function costOf({
 }: Pick<SessionInfo, "definition" | "manifest" | "parameters">): Cost {
   const blocks = blockCount(parameters);
   const metrics = Object.keys(definition.graph.outputs.metrics).length;
-  const bytesPerSum = definition.codec === "fixed16" ? 2 : 4;
+  const sums = CODECS[definition.codec].bytes(parameters, microBatchesPerStep(planRun(definition)));
   const dataBytes = manifest === null ? 0 : datasetBytes(manifest);
   return {
     dataBytes,
     bytesPerStep: weightsLayout(blocks, parameters).total,
-    bytesPerShare: upwardLayout("gradient", { metrics, blocks, parameters, bytesPerSum }).total,
+    bytesPerShare: upwardLayout("gradient", { metrics, blocks }).sums + sums.most,
     memoryBytes: memoryOf(definition, dataBytes),
   };
 }

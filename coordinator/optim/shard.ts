@@ -4,7 +4,7 @@
  * in this object's memory.
  */
 
-import { blockCount, gridScale, SCALAR_UNIT } from "../../shared/codec/index.ts";
+import { blockCount, CODECS, gridScale, SCALAR_UNIT } from "../../shared/codec/index.ts";
 import type { GradientCodec } from "../../shared/session/definition.ts";
 import type { OptimizerOptions } from "../../shared/session/optimizer.ts";
 import { KERNELS_BUILD } from "./build.ts";
@@ -19,8 +19,9 @@ const HEAD = 2;
 export interface StepRecord {
   /** Updates done before this one. */
   readonly step: number;
-  readonly codec: GradientCodec;
-  /** Integer sums, i32 or i16 by codec, little-endian, [parameters]. */
+  /** The narrower of the two that holds every sum, whatever clients sent. */
+  readonly codec: "fixed32" | "fixed16";
+  /** Integer sums over the whole step, i32 or i16 by codec, little-endian, [parameters]; valid while it is appended. */
   readonly sums: Uint8Array;
   /** Grid that they are on, and the exponents that were seen, [blocks]. */
   readonly announced: Uint8Array;
@@ -51,7 +52,7 @@ export interface ParameterShard {
   readonly step: number;
   /** Opens a step on a grid: sums are zero. */
   begin(announced: Uint8Array): void;
-  /** Adds encoded sums of exactly this shard's size, in pieces cut anywhere. Throws RangeError for any other. */
+  /** Adds encoded sums of this shard's size, in pieces cut anywhere, of micro-batches of this step. Throws RangeError for any other size. */
   add(sums: readonly Uint8Array[]): void;
   /** Fixes what the step adds up to. The norm is that of the mean gradient, before clipping. */
   prepare(
@@ -77,6 +78,8 @@ export interface LocalShardOptions {
   readonly codec: GradientCodec;
   /** Magnitude bits of one micro-batch's integers. */
   readonly bits: number;
+  /** Of the largest step. */
+  readonly microBatches: number;
   readonly log: StepLog;
 }
 
@@ -85,16 +88,18 @@ export class LocalParameterShard implements ParameterShard {
   readonly #rule: UpdateRule;
   readonly #codec: GradientCodec;
   readonly #bits: number;
+  readonly #microBatches: number;
   readonly #log: StepLog;
   #announced: Uint8Array;
   #prepared: Prepared | null = null;
   #step = 0;
 
-  constructor({ kernels, rule, codec, bits, log }: LocalShardOptions) {
+  constructor({ kernels, rule, codec, bits, microBatches, log }: LocalShardOptions) {
     this.#kernels = kernels;
     this.#rule = rule;
     this.#codec = codec;
     this.#bits = bits;
+    this.#microBatches = microBatches;
     this.#log = log;
     this.#announced = new Uint8Array(blockCount(kernels.weights.length));
   }
@@ -118,9 +123,9 @@ export class LocalParameterShard implements ParameterShard {
   }
 
   add(sums: readonly Uint8Array[]): void {
-    const expected = this.#wireBytes(this.#kernels.sums.length);
+    const { least, most } = CODECS[this.#codec].bytes(this.#kernels.sums.length, this.#microBatches);
     const bytes = sums.reduce((sum, { byteLength }) => sum + byteLength, 0);
-    if (bytes !== expected) throw new RangeError(`${bytes} bytes of sums, expected ${expected}`);
+    if (bytes < least || bytes > most) throw new RangeError(`${bytes} bytes of sums, expected ${least} to ${most}`);
     this.#kernels.add(sums, this.#codec);
   }
 
@@ -146,9 +151,9 @@ export class LocalParameterShard implements ParameterShard {
     for (const [index] of groups.entries()) {
       scalars.set(scalarsOf(optimizers[index], step + 1, { scale, limit: clipValue }), HEAD + index * SCALARS);
     }
-    const sums = this.#encodedSums();
+    const { codec, sums } = this.#kernels.narrowed();
     const announced = this.#announced;
-    this.#log.append({ step, codec: this.#codec, sums, announced, maxima, weight, scalars, kernels: KERNELS_BUILD });
+    this.#log.append({ step, codec, sums, announced, maxima, weight, scalars, kernels: KERNELS_BUILD });
     this.#apply(scalars);
     return Promise.resolve(this.#step);
   }
@@ -160,7 +165,7 @@ export class LocalParameterShard implements ParameterShard {
       throw new RangeError(`step ${record.step} was computed by kernels ${record.kernels}, these are ${KERNELS_BUILD}`);
     }
     this.begin(record.announced);
-    this.add([record.sums]);
+    this.#kernels.add([record.sums], record.codec);
     this.#apply(record.scalars);
   }
 
@@ -182,17 +187,6 @@ export class LocalParameterShard implements ParameterShard {
   /** Weights that are measured and that the session ends with: their average where one is kept. */
   measured(): Float32Array<ArrayBuffer> {
     return this.#kernels.states[AVERAGE] ?? this.#kernels.weights;
-  }
-
-  #wireBytes(parameters: number): number {
-    return parameters * (this.#codec === "fixed32" ? 4 : 2);
-  }
-
-  /** As they are logged: a view for i32, narrowed for i16 (the bits guarantee that they fit). */
-  #encodedSums(): Uint8Array {
-    const { sums } = this.#kernels;
-    const wire = this.#codec === "fixed32" ? sums : Int16Array.from(sums);
-    return new Uint8Array(wire.buffer, wire.byteOffset, wire.byteLength);
   }
 
   #blockScale(block: number, inverseWeight: number): number {

@@ -3,7 +3,7 @@
  * header, lease, exact size, then content (invariant I5).
  */
 
-import { blockCount, scalarLimit } from "../../shared/codec/index.ts";
+import { blockCount, CODECS, type SumCodec, scalarLimit } from "../../shared/codec/index.ts";
 import { evaluationSums, metricNames, parameterLength } from "../../shared/graph/parameters.ts";
 import { type FrameCodec, type FrameHeader, type FrameKind, upwardLayout } from "../../shared/protocol/frames.ts";
 import { ProtocolError } from "../../shared/protocol/messages.ts";
@@ -23,9 +23,9 @@ const KINDS = {
 } as const satisfies Record<Work, FrameKind>;
 
 export class Admission {
-  readonly #definition: SessionDefinition;
   readonly #plan: RunPlan;
-  readonly #sizes: { blocks: number; parameters: number; bytesPerSum: number };
+  readonly #sizes: { readonly blocks: number; readonly parameters: number };
+  readonly #codec: SumCodec;
   /** Sums besides loss and weight, by the kind of result. */
   readonly #sums: Readonly<Record<(typeof KINDS)[Work], number>>;
   /** Largest denominator of one sample: what the graph says, or the elements of its target. */
@@ -34,13 +34,9 @@ export class Admission {
   constructor(definition: SessionDefinition, plan: RunPlan) {
     const { graph, codec } = definition;
     const parameters = parameterLength(graph);
-    this.#definition = definition;
     this.#plan = plan;
-    this.#sizes = {
-      blocks: blockCount(parameters),
-      parameters,
-      bytesPerSum: codec === "fixed32" ? 4 : 2,
-    };
+    this.#sizes = { blocks: blockCount(parameters), parameters };
+    this.#codec = CODECS[codec];
     const metrics = metricNames(graph).length;
     this.#sums = { calibration: metrics, gradient: metrics, evaluation: evaluationSums(graph) };
     const target = graph.inputs.find(({ role }) => role === "target");
@@ -51,14 +47,21 @@ export class Admission {
   /** Throws ProtocolError `bad-frame` or `tensor-size` unless a frame can belong to the lease's result. */
   checkHeader(lease: Lease, header: FrameHeader): void {
     const kind = KINDS[lease.work];
-    const codec: FrameCodec = kind === "gradient" ? this.#definition.codec : "none";
+    const codec: FrameCodec = kind === "gradient" ? this.#codec.frame : "none";
     if (header.kind !== kind || header.codec !== codec) {
       throw new ProtocolError("bad-frame", `a ${header.kind} frame in ${header.codec}, expected ${kind} in ${codec}`);
     }
-    const { total } = upwardLayout(kind, { ...this.#sizes, metrics: this.#sums[kind] });
-    if (header.total !== total) {
-      throw new ProtocolError("tensor-size", `a ${kind} body of ${header.total} bytes, this session's have ${total}`);
+    const { sums } = upwardLayout(kind, { ...this.#sizes, metrics: this.#sums[kind] });
+    const { least, most } = kind === "gradient" ? this.#sumBytes(lease) : { least: 0, most: 0 };
+    if (header.total < sums + least || header.total > sums + most) {
+      const expected = least === most ? `have ${sums + most}` : `have ${sums + least} to ${sums + most}`;
+      throw new ProtocolError("tensor-size", `a ${kind} body of ${header.total} bytes, this session's ${expected}`);
     }
+  }
+
+  /** What the sums of this lease's micro-batches may take. */
+  #sumBytes(lease: Lease): { readonly least: number; readonly most: number } {
+    return this.#codec.bytes(this.#sizes.parameters, lease.to - lease.from);
   }
 
   /** Real samples of a lease; padding does not count. */
@@ -68,11 +71,16 @@ export class Admission {
     return Math.min(to, from + lease.to * this.#plan.microBatch) - start;
   }
 
-  /** Reads a whole contribution of the right size. Throws ProtocolError `bad-frame` if its weight or another sum is impossible. */
+  /**
+   * Reads a whole contribution of the right size. Throws ProtocolError `bad-frame` if its weight or another sum is impossible,
+   * or its sums are not packed as they say.
+   */
   read(lease: Lease, header: FrameHeader, body: Delivery): Admitted {
     const kind = KINDS[lease.work];
     const layout = upwardLayout(kind, { ...this.#sizes, metrics: this.#sums[kind] });
-    const head = body.head(layout.sums);
+    const { parameters } = this.#sizes;
+    const packing = kind === "gradient" ? this.#codec.headBytes(parameters) : 0;
+    const head = body.head(layout.sums + packing);
     const view = new DataView(head.buffer, head.byteOffset, head.byteLength);
     const samples = this.samplesOf(lease);
     const bound = weightBound(samples, this.#perSample);
@@ -92,6 +100,11 @@ export class Admission {
         );
       }
     }
+    const fault =
+      kind === "gradient"
+        ? this.#codec.fault(head.subarray(layout.sums), header.total - layout.sums, parameters, lease.to - lease.from)
+        : null;
+    if (fault !== null) throw new ProtocolError("bad-frame", `the sums are badly packed: ${fault}`);
     return {
       loss: header.loss,
       weight: header.weight,

@@ -103,6 +103,7 @@ export class Run {
       rule: this.#rule,
       codec: definition.codec,
       bits: magnitudeBits(definition.codec, microBatchesPerStep(this.plan)),
+      microBatches: microBatchesPerStep(this.plan),
       log: { append: (record) => this.#append(record) },
     });
     this.#aggregate = new StepAggregate({ blocks: blockCount(parameters), metrics: evaluationSums(definition.graph) });

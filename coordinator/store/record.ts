@@ -1,10 +1,9 @@
 /** A step's record as bytes: a head with everything but the sums, which are stored as they are in pieces of their own. */
 
 import { BLOCK } from "../../shared/codec/index.ts";
-import type { GradientCodec } from "../../shared/session/definition.ts";
 import type { StepRecord } from "../optim/shard.ts";
 
-const CODECS: readonly GradientCodec[] = ["fixed32", "fixed16"];
+const CODECS: readonly StepRecord["codec"][] = ["fixed32", "fixed16"];
 const FIXED_BYTES = 32;
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();

@@ -6,19 +6,7 @@
  * Prior art: SwitchML (Sapio et al., NSDI 2021), whose switches add block-scaled integers.
  */
 
-import type { GradientCodec } from "../session/definition.ts";
 import { BLOCK } from "./exponents.ts";
-
-/** Magnitude bits of the wire's integers, and their bytes. */
-export const CODECS = {
-  fixed32: { bits: 31, bytes: 4 },
-  fixed16: { bits: 15, bytes: 2 },
-} as const satisfies Record<GradientCodec, { bits: number; bytes: number }>;
-
-/** Bits of magnitude q of one rounded value, so that `microBatches` of them cannot overflow the wire's integer. */
-export function magnitudeBits(codec: GradientCodec, microBatches: number): number {
-  return CODECS[codec].bits - Math.ceil(Math.log2(microBatches));
-}
 
 /** What a value of a block with announced exponent byte E is multiplied by: 2^(q − (E − 126)), exact. */
 export const gridScale = (bits: number, exponent: number): number => 2 ** (bits - (exponent - 126));
@@ -72,10 +60,4 @@ export function accumulateFixed(
     }
   }
   return clamped;
-}
-
-/** The sums as they travel: little-endian i32, or i16 where the bits guarantee that they fit. */
-export function encodeSums(sums: Int32Array, codec: GradientCodec): Uint8Array {
-  const wire = codec === "fixed32" ? sums : Int16Array.from(sums);
-  return new Uint8Array(wire.buffer, wire.byteOffset, wire.byteLength);
 }

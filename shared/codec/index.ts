@@ -1,4 +1,22 @@
+export {
+  CODECS,
+  codecNames,
+  encodeSums,
+  type GradientCodec,
+  magnitudeBits,
+  type SumCodec,
+} from "./codecs.ts";
 export { advanceEnvelope, announce, createEnvelope } from "./envelope.ts";
 export { BLOCK, blockCount, firstNonFinite, measureExponents, NON_FINITE } from "./exponents.ts";
-export { accumulateFixed, CODECS, encodeSums, gridScale, magnitudeBits } from "./fixed.ts";
+export { accumulateFixed, gridScale } from "./fixed.ts";
+export {
+  findPackingFault,
+  GROUP,
+  MOST_BITS,
+  pack,
+  packedBytes,
+  packedWidthsBytes,
+  packedWordsBytes,
+  unpack,
+} from "./packed.ts";
 export { roundScalar, SCALAR_UNIT, scalarLimit, scalarValue } from "./scalar.ts";

@@ -5,7 +5,7 @@
  * the body's length. Bodies (sections padded to 16 bytes, so that every section is aligned):
  *
  *   weights      down  [announced exponents: u8 × blocks][weights: f32 × parameters]
- *   gradient     up    [metrics: i64 × count][largest exponents: u8 × blocks][sums: i32 or i16 × parameters]
+ *   gradient     up    [metrics: i64 × count][largest exponents: u8 × blocks][sums as their codec has them]
  *   calibration  up    [metrics][largest exponents]
  *   evaluation   up    [metrics]
  */
@@ -17,7 +17,7 @@ export const MAX_FRAME_BYTES = 1 << 20;
 export const MAX_PAYLOAD_BYTES = MAX_FRAME_BYTES - HEADER_BYTES;
 
 export const FRAME_KINDS = { weights: 1, gradient: 2, calibration: 3, evaluation: 4 } as const;
-export const FRAME_CODECS = { none: 0, float32: 1, fixed32: 2, fixed16: 3 } as const;
+export const FRAME_CODECS = { none: 0, float32: 1, fixed32: 2, fixed16: 3, packed: 4 } as const;
 
 export type FrameKind = keyof typeof FRAME_KINDS;
 export type FrameCodec = keyof typeof FRAME_CODECS;
@@ -145,14 +145,13 @@ export function* cutBody(
 /** Sections start at multiples of 16 bytes. */
 const align16 = (bytes: number): number => Math.ceil(bytes / 16) * 16;
 
-/** Byte offsets of the sections of an upward body, and its length. */
+/** Byte offsets of the sections of an upward body; the sums of a gradient go on to its end. */
 export function upwardLayout(
   kind: "gradient" | "calibration" | "evaluation",
-  sizes: { metrics: number; blocks: number; parameters: number; bytesPerSum: number },
-): { metrics: number; maxima: number; sums: number; total: number } {
+  sizes: { readonly metrics: number; readonly blocks: number },
+): { readonly metrics: number; readonly maxima: number; readonly sums: number } {
   const maxima = align16(sizes.metrics * 8);
-  const sums = maxima + (kind === "evaluation" ? 0 : align16(sizes.blocks));
-  return { metrics: 0, maxima, sums, total: sums + (kind === "gradient" ? sizes.parameters * sizes.bytesPerSum : 0) };
+  return { metrics: 0, maxima, sums: maxima + (kind === "evaluation" ? 0 : align16(sizes.blocks)) };
 }
 
 /** Byte offsets of the sections of a weights body, and its length. */

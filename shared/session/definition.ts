@@ -3,13 +3,14 @@
  * and what every client reads and checks before it computes anything. No code, no addresses.
  */
 
+import type { GradientCodec } from "../codec/codecs.ts";
 import type { Graph } from "../graph/ir.ts";
 import type { Augmentation } from "./augmentation.ts";
 import type { Averaging, Clipping, GroupOptions, OptimizerOptions } from "./optimizer.ts";
 import type { Schedule } from "./schedule.ts";
 import type { RowWindow } from "./window.ts";
 
-export type GradientCodec = "fixed32" | "fixed16";
+export type { GradientCodec } from "../codec/codecs.ts";
 
 /** One array of a data set or of a client's own data. `shape` is one sample's. */
 export interface ColumnSpec {
@@ -110,7 +111,7 @@ export interface SessionDefinition {
 /** Largest values a coordinator accepts; a refusal states the figure. */
 export const SESSION_LIMITS = {
   parameters: 3_000_000,
-  /** Memory of weights, optimizer state and sums: what Adam and an average of weights take for the most parameters. */
+  /** Memory of weights, optimizer state and sums; Adam takes 54.4 MB for the most parameters. */
   optimizerBytes: 60_200_000,
   /** Parameter groups. */
   groups: 32,

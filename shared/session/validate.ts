@@ -4,6 +4,7 @@
  */
 
 import * as v from "valibot";
+import { codecNames } from "../codec/codecs.ts";
 import type { Graph } from "../graph/ir.ts";
 import { type GraphBudget, GraphError, validateGraph } from "../graph/validate.ts";
 import { augmentationSchema, checkAugmentation } from "./augmentation.ts";
@@ -81,7 +82,7 @@ const definitionSchema = v.strictObject({
   ),
   seed: uint32,
   initialWeights: v.exactOptional(v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/, "not a hex SHA-256"))),
-  codec: v.picklist(["fixed32", "fixed16"]),
+  codec: v.picklist(codecNames),
   visibility: v.picklist(["public", "private"]),
 });
 

@@ -36,9 +36,9 @@ describe("a volunteer", () => {
     const [frame] = scene.socket.frames;
     // A batch of 10 in micro-batches of 4: the last one is short, its two padding samples have weight 0.
     expect(frame).toMatchObject({ kind: "gradient", codec: "fixed32", version: 1, step: 0, weight: 10n << 24n });
-    const layout = upwardLayout("gradient", { metrics: 1, blocks: 1, parameters: PARAMETERS, bytesPerSum: 4 });
+    const layout = upwardLayout("gradient", { metrics: 1, blocks: 1 });
     const body = frame!.payload;
-    expect(body.byteLength).toBe(layout.total);
+    expect(body.byteLength).toBe(layout.sums + PARAMETERS * 4);
     expect(new DataView(body.buffer, body.byteOffset).getBigInt64(layout.metrics, true)).toBe(7n);
     expect(body[layout.maxima]).toBe(120);
     expect(body.subarray(layout.sums)).toEqual(encodeSums(new Int32Array(PARAMETERS).fill(10), "fixed32"));

@@ -32,6 +32,15 @@ describe("training over sockets into workerd is bit-identical (I1)", () => {
     expect(churned.late).toBeGreaterThan(0);
   });
 
+  it("with packed sums, where leases of every size take other widths", async () => {
+    const run: Run = { coordinator, fleet: nodeFleet, seed: SEED, steps: STEPS, lateResults: 1, codec: "packed8" };
+    const one = await trainSteadily(run, 1);
+    expect((await trainSteadily(run, 3)).weightsHash).toBe(one.weightsHash);
+    const churned = await trainWithChurn(run, one.took, (line) => console.log(line));
+    expect(churned.weightsHash, "with churn").toBe(one.weightsHash);
+    expect(churned.samples).toEqual(one.samples);
+  });
+
   it("and another seed gives other weights", async () => {
     const run = { coordinator, fleet: nodeFleet, steps: 5 };
     const [a, b] = [await trainSteadily({ ...run, seed: 1 }, 2), await trainSteadily({ ...run, seed: 2 }, 2)];

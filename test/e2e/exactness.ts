@@ -3,6 +3,7 @@
  * seed, fewer steps) and by `scripts/exactness.ts` (all seeds).
  */
 
+import type { GradientCodec } from "../../shared/session/definition.ts";
 import { mnistSession, type TestCoordinator, untilDone } from "./coordinator.ts";
 import type { Fleet, FleetMember } from "./fleets.ts";
 import { startSlowLine } from "./slow-line.ts";
@@ -17,6 +18,8 @@ export interface Run {
   readonly steps: number;
   /** How many results of the volunteer on the slow line come too late; each takes as long as a lease. */
   readonly lateResults: number;
+  /** How gradients travel; `fixed32` if absent. */
+  readonly codec?: GradientCodec;
 }
 
 /** Milliseconds of a calm training of 60 steps by one volunteer in Node, its start included, on an idle machine. */
@@ -33,8 +36,13 @@ export interface Outcome {
   readonly took: number;
 }
 
-async function create({ coordinator: { api }, seed, steps }: Omit<Run, "lateResults">): Promise<string> {
-  const definition = mnistSession({ seed, maxSteps: steps, epochs: Math.ceil(steps / 215) });
+async function create({
+  coordinator: { api },
+  seed,
+  steps,
+  codec = "fixed32",
+}: Omit<Run, "lateResults">): Promise<string> {
+  const definition = mnistSession({ seed, maxSteps: steps, epochs: Math.ceil(steps / 215), codec });
   return (await api.createSession(definition)).id;
 }
 

@@ -15,6 +15,7 @@ import {
   blockCount,
   createEnvelope,
   encodeSums,
+  type GradientCodec,
   magnitudeBits,
 } from "../../shared/codec/index.ts";
 import { differentiate, type Graph, givenWeights, initialize, parameterLength } from "../../shared/graph/index.ts";
@@ -27,22 +28,37 @@ export interface Program {
   readonly plan: RunPlan;
   /** Inputs of micro-batch `index` of a step. */
   readonly microBatch: (step: number, index: number) => MicroBatch;
+  /** Of the first weights and dropout; 0 if absent. */
+  readonly seed?: number;
+  /** How gradients travel; `fixed32` if absent. */
+  readonly codec?: GradientCodec;
+  /** Is told of every lease's sums as they would travel. */
+  readonly sent?: (lease: Lease, sums: Uint8Array) => void;
   /** Is given the last weights. */
   readonly finished?: (weights: Float32Array) => void;
 }
 
 /** The loss of every step, as the coordinator would record it. */
-export async function trainInProcess({ graph, optimizer, plan, microBatch, finished }: Program): Promise<number[]> {
+export async function trainInProcess(program: Program): Promise<number[]> {
+  const { graph, optimizer, plan, microBatch, seed = 0, codec = "fixed32", sent, finished } = program;
   const parameters = parameterLength(graph);
   const blocks = blockCount(parameters);
-  const bits = magnitudeBits("fixed32", Math.ceil(plan.batchSize / plan.microBatch));
+  const microBatches = Math.ceil(plan.batchSize / plan.microBatch);
+  const bits = magnitudeBits(codec, microBatches);
   const module = new WebAssembly.Module(readFileSync(new URL("../../coordinator/optim/kernels.wasm", import.meta.url)));
   const rule = updateRule({ graph, optimizer });
   const kernels = createKernels(module, parameters, rule.states);
-  const shard = new LocalParameterShard({ kernels, rule, codec: "fixed32", bits, log: { append: () => {} } });
-  shard.weights().set(initialize(graph, 0, givenWeights(graph)));
+  const shard = new LocalParameterShard({
+    kernels,
+    rule,
+    codec,
+    bits,
+    microBatches,
+    log: { append: () => {} },
+  });
+  shard.weights().set(initialize(graph, seed, givenWeights(graph)));
   const aggregate = new StepAggregate({ blocks, metrics: Object.keys(graph.outputs.metrics).length });
-  const options = { graph: differentiate(graph, plan.microBatch), microBatch: plan.microBatch, seed: 0 };
+  const options = { graph: differentiate(graph, plan.microBatch), microBatch: plan.microBatch, seed };
   const engine = await createWasmEngine(options, 1);
   const round = createRound(plan, { stage: "calibrate", step: 0, version: 1, status: "running", nextLease: 1 });
 
@@ -80,7 +96,11 @@ export async function trainInProcess({ graph, optimizer, plan, microBatch, finis
         const { from, to, work } = effect.lease;
         const samples = (to - from) * plan.microBatch;
         aggregate.add({ ...result, microBatches: to - from, samples });
-        if (work === "train") shard.add([encodeSums(result.sums, "fixed32")]);
+        if (work === "train") {
+          const sums = encodeSums(result.sums, codec);
+          sent?.(effect.lease, sums);
+          shard.add([sums]);
+        }
       } else if (effect.type === "complete") {
         version += 1;
         let done = effect.step;

@@ -48,6 +48,7 @@ async function differences(activation: () => Module): Promise<number[]> {
     rule,
     codec: "fixed32",
     bits,
+    microBatches: PER_STEP,
     log: { append: () => {} },
   });
   shard.weights().set(initialize(graph, 0));

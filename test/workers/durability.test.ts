@@ -1,9 +1,11 @@
 import { evictDurableObject } from "cloudflare:test";
 import { describe, expect, it } from "vitest";
+import type { SessionDefinition } from "../../shared/session/definition.ts";
 import { createSession, FakeClient, fakeResult, stubOf, tinySession } from "./fleet.ts";
 
 const CLIENTS = 3;
-const definition = tinySession();
+/** One that travels and is logged as it is, and one that is packed on the way and narrowed in the log. */
+const DEFINITIONS = { fixed32: tinySession(), packed8: tinySession({ codec: "packed8" }) };
 
 interface Snapshot {
   readonly state: {
@@ -42,7 +44,11 @@ async function settledSnapshot(id: string): Promise<ReturnType<typeof bits>> {
  * Trains with three scripted clients. Every answer of a client is one event; at event `at` the object is evicted, and what
  * comes back is compared with what was there.
  */
-async function train(at: number | null, webSockets: "hibernate" | "close"): Promise<{ events: number; end: Snapshot }> {
+async function train(
+  definition: SessionDefinition,
+  at: number | null,
+  webSockets: "hibernate" | "close",
+): Promise<{ events: number; end: Snapshot }> {
   const id = await createSession(definition);
   const clients = Array.from({ length: CLIENTS }, () => new FakeClient(id, definition));
   let events = 0;
@@ -99,29 +105,32 @@ async function train(at: number | null, webSockets: "hibernate" | "close"): Prom
   return { events, end: await snapshotOf(id) };
 }
 
-describe("a coordinator that is evicted at any event (I3)", () => {
-  const undisturbed = train(null, "hibernate");
+describe.each(Object.entries(DEFINITIONS))(
+  "a coordinator that is evicted at any event (I3), sums in %s",
+  (_, definition) => {
+    const undisturbed = train(definition, null, "hibernate");
 
-  it("has an undisturbed run to compare with: 10 steps by 3 clients", async () => {
-    const { events, end } = await undisturbed;
-    expect(end.state).toMatchObject({ step: 10, stage: "done" });
-    expect(events).toBeGreaterThan(40);
-    expect(end.weights.some((value) => value !== 0)).toBe(true);
-  });
+    it("has an undisturbed run to compare with: 10 steps by 3 clients", async () => {
+      const { events, end } = await undisturbed;
+      expect(end.state).toMatchObject({ step: 10, stage: "done" });
+      expect(events).toBeGreaterThan(40);
+      expect(end.weights.some((value) => value !== 0)).toBe(true);
+    });
 
-  for (const webSockets of ["hibernate", "close"] as const) {
-    // As many as any run of this size has; later ones find the run over and evict nothing.
-    for (let at = 0; at < 72; at++) {
-      it.concurrent(`recovers weights, moments, step and version bit for bit at event ${at}, sockets ${webSockets}`, async () => {
-        const { end } = await undisturbed;
-        const disturbed = await train(at, webSockets);
-        expect(bits(disturbed.end)).toMatchObject({
-          step: 10,
-          weights: bits(end).weights,
-          states: bits(end).states,
+    for (const webSockets of ["hibernate", "close"] as const) {
+      // As many as any run of this size has; later ones find the run over and evict nothing.
+      for (let at = 0; at < 72; at++) {
+        it.concurrent(`recovers weights, moments, step and version bit for bit at event ${at}, sockets ${webSockets}`, async () => {
+          const { end } = await undisturbed;
+          const disturbed = await train(definition, at, webSockets);
+          expect(bits(disturbed.end)).toMatchObject({
+            step: 10,
+            weights: bits(end).weights,
+            states: bits(end).states,
+          });
+          expect(disturbed.end.state.weightsHash).toBe(end.state.weightsHash);
         });
-        expect(disturbed.end.state.weightsHash).toBe(end.state.weightsHash);
-      });
+      }
     }
-  }
-});
+  },
+);

@@ -6,7 +6,7 @@
 
 import { env, exports } from "cloudflare:workers";
 import type { TrainingSession } from "../../coordinator/session/session.ts";
-import { blockCount, encodeSums } from "../../shared/codec/index.ts";
+import { blockCount, CODECS, magnitudeBits } from "../../shared/codec/index.ts";
 import { metricNames, parameterLength } from "../../shared/graph/index.ts";
 import { evaluationSums } from "../../shared/graph/parameters.ts";
 import { defineSession, type Loss, localData, loss, nn, optim } from "../../shared/nn/index.ts";
@@ -19,7 +19,7 @@ import {
   isFrame,
   SUBPROTOCOL,
 } from "../../shared/protocol/messages.ts";
-import type { SessionDefinition } from "../../shared/session/definition.ts";
+import type { GradientCodec, SessionDefinition } from "../../shared/session/definition.ts";
 
 export interface TestEnv {
   readonly SESSION: DurableObjectNamespace<TrainingSession>;
@@ -43,7 +43,7 @@ export const asAdmin = (init: RequestInit = {}): RequestInit => ({
 });
 
 /** A tiny session of 10 steps, each of 6 micro-batches. */
-export function tinySession(options: { steps?: number; loss?: Loss } = {}): SessionDefinition {
+export function tinySession(options: { steps?: number; loss?: Loss; codec?: GradientCodec } = {}): SessionDefinition {
   return defineSession({
     title: "Tiny",
     model: nn.sequential(nn.linear(30, 12), nn.relu(), nn.linear(12, 3)),
@@ -63,6 +63,7 @@ export function tinySession(options: { steps?: number; loss?: Loss } = {}): Sess
     microBatch: 4,
     epochs: 20,
     maxSteps: options.steps ?? 10,
+    codec: options.codec ?? "fixed32",
   });
 }
 
@@ -77,6 +78,19 @@ export const stubOf = (id: string) => testEnv.SESSION.get(testEnv.SESSION.idFrom
 /** A small integer that depends on where it stands alone. */
 function fakeValue(step: number, microBatch: number, parameter: number): number {
   return (Math.imul(step * 31 + microBatch * 7 + 1, parameter * 2654435761 + 97) >> 12) % 100_000;
+}
+
+/** Sums of made-up values, each within what the codec leaves one micro-batch. */
+function fakeSums(
+  { graph, codec, batchSize, microBatch: size }: SessionDefinition,
+  { step, from, to }: Assign,
+): Int32Array {
+  const sums = new Int32Array(parameterLength(graph));
+  const limit = 2 ** magnitudeBits(codec, Math.ceil(batchSize / size));
+  for (let microBatch = from; microBatch < to; microBatch++) {
+    for (let at = 0; at < sums.length; at++) sums[at] += fakeValue(step, microBatch, at) % limit;
+  }
+  return sums;
 }
 
 export type Assign = Extract<CoordinatorMessage, { type: "assign" }>;
@@ -100,29 +114,23 @@ export function* fakeResult(
   const sizes = {
     metrics: kind === "evaluation" ? evaluationSums(definition.graph) : metricNames(definition.graph).length,
     blocks: blockCount(parameters),
-    parameters,
-    bytesPerSum: definition.codec === "fixed32" ? 4 : 2,
   };
   const layout = upwardLayout(kind, sizes);
-  const body = new Uint8Array(layout.total);
+  const codec = CODECS[definition.codec];
+  const sums = kind === "gradient" ? codec.encode(fakeSums(definition, assign)) : new Uint8Array(0);
+  const body = new Uint8Array(layout.sums + sums.byteLength);
   const view = new DataView(body.buffer);
   for (const [index, value] of (sample.sums ?? []).entries()) {
     view.setBigInt64(layout.metrics + index * 8, BigInt(assign.to - assign.from) * BigInt(value * 2 ** 24), true);
   }
   if (kind !== "evaluation") body.fill(120, layout.maxima, layout.maxima + sizes.blocks);
-  if (kind === "gradient") {
-    const sums = new Int32Array(parameters);
-    for (let microBatch = assign.from; microBatch < assign.to; microBatch++) {
-      for (let at = 0; at < parameters; at++) sums[at] += fakeValue(assign.step, microBatch, at);
-    }
-    body.set(encodeSums(sums, definition.codec), layout.sums);
-  }
+  body.set(sums, layout.sums);
   const { version, step, lease } = assign;
   const count = BigInt(assign.to - assign.from);
   const sum = (value: number): bigint => count * 4n * BigInt(value * 2 ** 24);
   const [loss, weight] = [sum(sample.loss ?? 2), sum(sample.weight ?? 1)];
-  const codec = kind === "gradient" ? definition.codec : "none";
-  yield* cutBody({ kind, codec, version, step, lease, clamped: 0, loss, weight }, body);
+  const frame = kind === "gradient" ? codec.frame : "none";
+  yield* cutBody({ kind, codec: frame, version, step, lease, clamped: 0, loss, weight }, body);
 }
 
 export class FakeClient {

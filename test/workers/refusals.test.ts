@@ -1,7 +1,9 @@
 import { beforeEach, describe, expect, it } from "vitest";
-import { encodeFrame, MAX_FRAME_BYTES } from "../../shared/protocol/frames.ts";
+import { blockCount } from "../../shared/codec/index.ts";
+import { metricNames, parameterLength } from "../../shared/graph/index.ts";
+import { encodeFrame, HEADER_BYTES, MAX_FRAME_BYTES, upwardLayout } from "../../shared/protocol/frames.ts";
 import { type CoordinatorMessage, PROTOCOL_ERRORS, type ProtocolErrorCode } from "../../shared/protocol/messages.ts";
-import { createSession, FakeClient, fakeResult, request, tinySession } from "./fleet.ts";
+import { createSession, FakeClient, fakeResult, request, takePart, tinySession } from "./fleet.ts";
 
 type Assign = Extract<CoordinatorMessage, { type: "assign" }>;
 
@@ -131,6 +133,74 @@ describe("what is wrong costs its sender, and everyone else goes on (I5)", () =>
     } as const;
     client.sendBytes(encodeFrame({ ...header, offset: 0, total: 8 }, new Uint8Array(8)));
     await expectRefusal(id, client, "tensor-size");
+  });
+
+  describe("of packed sums", () => {
+    const packed = tinySession({ steps: 3, codec: "packed8" });
+
+    /** The first training lease, its calibration done, and the one frame of its honest result. */
+    async function training(): Promise<{ id: string; client: FakeClient; frame: Uint8Array<ArrayBuffer> }> {
+      const id = await createSession(packed);
+      const client = new FakeClient(id, packed);
+      await client.connect();
+      client.hello();
+      client.version = (await client.ofType("welcome")).version;
+      ready(client);
+      for (;;) {
+        const message = await client.next((next) =>
+          next.type === "assign" || next.type === "weights" ? next : undefined,
+        );
+        if (message.type === "weights") client.send({ type: "ready", version: message.version });
+        else {
+          const [frame] = fakeResult(packed, message);
+          if (message.work === "train") return { id, client, frame };
+          client.sendBytes(frame);
+        }
+      }
+    }
+
+    const sizes = { metrics: metricNames(packed.graph).length, blocks: blockCount(parameterLength(packed.graph)) };
+    /** Offset of the widths in a frame. */
+    const WIDTHS = HEADER_BYTES + upwardLayout("gradient", sizes).sums;
+
+    const MALFORMED: Record<
+      string,
+      { code: ProtocolErrorCode; spoil: (frame: Uint8Array<ArrayBuffer>) => Uint8Array<ArrayBuffer> }
+    > = {
+      "a width that no sum of the lease needs": {
+        code: "bad-frame",
+        spoil: (frame) => frame.fill(16, WIDTHS, WIDTHS + 1),
+      },
+      "widths that ask for other bytes than came": {
+        code: "bad-frame",
+        spoil: (frame) => frame.fill(1, WIDTHS, WIDTHS + 1),
+      },
+      "more than the lease can fill": { code: "tensor-size", spoil: (frame) => resized(frame, 4_000) },
+      "less than the widths": { code: "tensor-size", spoil: (frame) => resized(frame, -(frame.byteLength - WIDTHS)) },
+    };
+
+    function resized(frame: Uint8Array<ArrayBuffer>, by: number): Uint8Array<ArrayBuffer> {
+      const other = new Uint8Array(frame.byteLength + by);
+      other.set(frame.subarray(0, other.byteLength));
+      const view = new DataView(other.buffer);
+      for (const at of [44, 48]) view.setUint32(at, other.byteLength - HEADER_BYTES, true);
+      return other;
+    }
+
+    for (const [name, { code, spoil }] of Object.entries(MALFORMED)) {
+      it(name, async () => {
+        const { id, client, frame } = await training();
+        client.sendBytes(spoil(frame));
+        expect((await client.ofType("error")).code).toBe(code);
+        const honest = new FakeClient(id, packed);
+        await takePart(honest);
+        expect(honest.error).toBe("finished");
+        const { steps } = (await (await request(`/api/sessions/${id}/metrics`)).json()) as {
+          steps: { samples: number }[];
+        };
+        expect(steps.map(({ samples }) => samples)).toEqual([24, 24, 24]);
+      });
+    }
   });
 
   it("a weight that the lease's samples cannot have", async () => {

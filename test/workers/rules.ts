@@ -10,7 +10,7 @@ export const STEPS_PER_EPOCH = TRAIN / BATCH;
 /** Held-out loss after each epoch: better twice, then a plateau. */
 export const LOSSES = [3, 2, 2, 2, 2, 2, 2, 2, 2, 2];
 
-export type Rule = Pick<SessionOptions, "optimizer" | "groups" | "clipping" | "schedule" | "average">;
+export type Rule = Pick<SessionOptions, "optimizer" | "groups" | "clipping" | "schedule" | "average" | "codec">;
 
 /** Ten epochs of two steps, validated after each. */
 export const sessionWith = (rule: Rule): SessionDefinition =>
@@ -54,5 +54,6 @@ export const RULES: Readonly<Record<string, Rule>> = {
     optimizer: optim.lion({ lr: 0.01, weightDecay: 0.1, l1: 0.01 }),
     schedule: schedule.warmRestarts({ t0: 7 }),
   },
+  "adam, packed sums": { optimizer: optim.adam({ lr: 0.02 }), codec: "packed6" },
   "sgd, exponential": { optimizer: optim.sgd({ lr: 0.1 }), schedule: schedule.exponential({ gamma: 0.9 }) },
 };

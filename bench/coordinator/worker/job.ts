@@ -1,7 +1,5 @@
 /** What the measuring Worker is asked for, and how it asks to be told: in the address of a request. */
 
-import type { GradientCodec } from "../../../shared/session/definition.ts";
-
 /** One entry for each pass over the parameters that is measured. */
 export const WORKS = ["add", "decode", "norm", "adam"] as const;
 export type WorkName = (typeof WORKS)[number];
@@ -9,10 +7,14 @@ export type WorkName = (typeof WORKS)[number];
 export const SIDES = ["ours", "plain", "staged"] as const;
 export type Side = (typeof SIDES)[number];
 
+/** Those that plain loops can read. */
+export const JOB_CODECS = ["fixed32", "fixed16"] as const;
+export type JobCodec = (typeof JOB_CODECS)[number];
+
 export interface Job {
   readonly work: WorkName;
   readonly side: Side;
-  readonly codec: GradientCodec;
+  readonly codec: JobCodec;
   /** Wanted (bench/harness/networks.ts). */
   readonly parameters: number;
   /** How often, one after the other; 0 measures what a request costs. */
@@ -39,7 +41,7 @@ export function readJob(query: URLSearchParams): Job {
   const work = query.get("work");
   const side = query.get("side");
   const codec = query.get("codec");
-  if (!isOneOf(WORKS, work) || !isOneOf(SIDES, side) || !isOneOf(["fixed32", "fixed16"] as const, codec)) {
+  if (!isOneOf(WORKS, work) || !isOneOf(SIDES, side) || !isOneOf(JOB_CODECS, codec)) {
     throw new RangeError(`no such job: ${query}`);
   }
   const [parameters, repetitions] = ["parameters", "repetitions"].map((name) => Number(query.get(name)));

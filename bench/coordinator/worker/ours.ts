@@ -36,8 +36,15 @@ export class OurBench implements Bench {
     const blocks = blockCount(parameters);
     const rule = updateRule(definition);
     this.#kernels = createKernels(kernelsModule, parameters, rule.states);
-    const bits = magnitudeBits(codec, microBatchesPerStep(plan));
-    this.#shard = new LocalParameterShard({ kernels: this.#kernels, rule, codec, bits, log: { append: () => {} } });
+    const microBatches = microBatchesPerStep(plan);
+    this.#shard = new LocalParameterShard({
+      kernels: this.#kernels,
+      rule,
+      codec,
+      bits: magnitudeBits(codec, microBatches),
+      microBatches,
+      log: { append: () => {} },
+    });
     this.#aggregate = new StepAggregate({ blocks, metrics: metricNames(graph).length });
     this.#admission = new Admission(definition, plan);
     const header = makeHeader(definition, "train", { ...LEASE, lease: LEASE.id });

@@ -1,13 +1,12 @@
 /** The same passes as somebody would write them in JavaScript: a loop each over typed arrays. */
 
 import { blockCount, gridScale, magnitudeBits } from "../../../shared/codec/index.ts";
-import { metricNames, parameterLength } from "../../../shared/graph/parameters.ts";
-import { upwardLayout } from "../../../shared/protocol/frames.ts";
+import { parameterLength } from "../../../shared/graph/parameters.ts";
 import type { SessionDefinition } from "../../../shared/session/definition.ts";
 import { microBatchesPerStep, planRun } from "../../../shared/session/plan.ts";
-import { makeBody } from "../../harness/contributions.ts";
+import { makeSums } from "../../harness/contributions.ts";
 import { type Bench, firstWeight, LEARNING_RATE, sumOfMagnitudes } from "./bench.ts";
-import type { WorkName } from "./job.ts";
+import type { JobCodec, WorkName } from "./job.ts";
 
 const EXPONENT = 121;
 const SAMPLES = 32;
@@ -28,14 +27,11 @@ export class PlainBench implements Bench {
   #step = 0;
   #squaredNorm = 0;
 
-  constructor(definition: SessionDefinition) {
-    const { graph, codec } = definition;
+  constructor(definition: SessionDefinition, codec: JobCodec) {
+    const { graph } = definition;
     const parameters = parameterLength(graph);
     const blocks = blockCount(parameters);
-    const bytesPerSum = codec === "fixed32" ? 4 : 2;
-    const { sums } = upwardLayout("gradient", { metrics: metricNames(graph).length, blocks, parameters, bytesPerSum });
-    const { buffer } = makeBody(definition, "train");
-    this.#incoming = new { fixed32: Int32Array, fixed16: Int16Array }[codec](buffer, sums, parameters);
+    this.#incoming = { fixed32: Int32Array, fixed16: Int16Array }[codec].from(makeSums(parameters));
     this.#sums = Int32Array.from(this.#incoming);
     this.#gradients = new Float32Array(this.#sums.buffer);
     const bits = magnitudeBits(codec, microBatchesPerStep(planRun(definition)));

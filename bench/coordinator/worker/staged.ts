@@ -10,7 +10,7 @@ import { cutBody, decodeFrame, upwardLayout } from "../../../shared/protocol/fra
 import type { SessionDefinition } from "../../../shared/session/definition.ts";
 import { makeBody, makeHeader } from "../../harness/contributions.ts";
 import { type Bench, sumOfMagnitudes } from "./bench.ts";
-import type { WorkName } from "./job.ts";
+import type { JobCodec, WorkName } from "./job.ts";
 
 interface AddKernels {
   addFixed32(sums: number, incoming: number, count: number): void;
@@ -24,13 +24,13 @@ export class StagedBench implements Bench {
   readonly #incoming: Uint8Array;
   readonly #add: (count: number) => void;
 
-  constructor(definition: SessionDefinition) {
-    const { graph, codec } = definition;
+  constructor(definition: SessionDefinition, codec: JobCodec) {
+    const { graph } = definition;
     const parameters = parameterLength(graph);
     const blocks = blockCount(parameters);
     const bytesPerSum = codec === "fixed32" ? 4 : 2;
     const metrics = metricNames(graph).length;
-    this.#sumsAt = upwardLayout("gradient", { metrics, blocks, parameters, bytesPerSum }).sums;
+    this.#sumsAt = upwardLayout("gradient", { metrics, blocks }).sums;
     const header = makeHeader(definition, "train", { lease: 1, step: 0, version: 2, from: 0, to: 1 });
     this.#frames = [...cutBody(header, makeBody(definition, "train"))].map(({ buffer }) => buffer);
     const memory = new WebAssembly.Memory({ initial: Math.ceil((parameters * 8) / 65_536) });

@@ -29,7 +29,7 @@ function benchOf({ side, parameters, codec, fresh }: Job): Bench {
   heldSize = size;
   const found = held.get(side);
   if (found !== undefined && !fresh) return found;
-  const bench = new BENCHES[side](sessionOfSize({ parameters, codec, microBatches: 16, steps: 1 }));
+  const bench = new BENCHES[side](sessionOfSize({ parameters, codec, microBatches: 16, steps: 1 }), codec);
   held.set(side, bench);
   return bench;
 }

@@ -38,6 +38,59 @@ export function addFixed16(sums: usize, incoming: usize, count: i32): void {
   }
 }
 
+/**
+ * sums[i] += incoming[i], packed as shared/codec/packed.ts says: the widths of its groups of 64, and their words. `lanes` has for
+ * each width four vectors: the bytes that four values in a row lie in, what moves each to the top of its lane, and both again for the
+ * four that follow, which may begin in the middle of a byte.
+ */
+export function addPacked(sums: usize, widths: usize, words: usize, count: i32, lanes: usize): void {
+  const end = sums + (<usize>count << 2);
+  while (sums < end) {
+    const width = <i32>load<u8>(widths++);
+    const groupEnd = min(sums + 256, end);
+    const bits = <i32>((groupEnd - sums) >> 2) * width;
+    const next = words + (<usize>((bits + 31) >> 5) << 2);
+    if (width == 0) {
+      sums = groupEnd;
+    } else {
+      const vectors = lanes + (<usize>width << 6);
+      const bytes = v128.load(vectors);
+      const factors = v128.load(vectors, 16);
+      const laterBytes = v128.load(vectors, 32);
+      const laterFactors = v128.load(vectors, 48);
+      const half = <usize>(width >> 1);
+      const unused = 32 - width;
+      while (sums < groupEnd) {
+        const first = i32x4.shr_s(i32x4.mul(i8x16.swizzle(v128.load(words), bytes), factors), unused);
+        v128.store(sums, i32x4.add(v128.load(sums), first));
+        if (sums + 16 == groupEnd) {
+          sums = groupEnd;
+          break;
+        }
+        const second = i32x4.shr_s(i32x4.mul(i8x16.swizzle(v128.load(words + half), laterBytes), laterFactors), unused);
+        v128.store(sums, i32x4.add(v128.load(sums, 16), second), 16);
+        sums += 32;
+        words += width;
+      }
+    }
+    words = next;
+  }
+}
+
+/** Writes the sums as i16; false where one does not fit, and then what was written is of no use. */
+export function narrow(sums: usize, target: usize, count: i32): bool {
+  const end = sums + (<usize>count << 2);
+  while (sums < end) {
+    const values = v128.load(sums);
+    const narrowed = i16x8.narrow_i32x4_s(values, values);
+    if (!i32x4.all_true(i32x4.eq(i32x4.extend_low_i16x8_s(narrowed), values))) return false;
+    v128.store64_lane(target, narrowed, 0);
+    sums += LANE_BYTES;
+    target += 8;
+  }
+  return true;
+}
+
 /** In place: i32 sums become f32 gradients, each block of 256 times its scale. */
 export function decode(values: usize, scales: usize, count: i32): void {
   const end = values + (<usize>count << 2);

@@ -42,7 +42,7 @@ async function train({ parameters = [parameter("weight", 0, COUNT)], ...definiti
   const rule = updateRule({ ...definition, graph: { parameters } });
   const kernels = createKernels(module, COUNT, rule.states);
   const log = { append: () => {} };
-  const shard = new LocalParameterShard({ kernels, rule, codec: "fixed32", bits: BITS, log });
+  const shard = new LocalParameterShard({ kernels, rule, codec: "fixed32", bits: BITS, microBatches: 1, log });
   for (const [name, values] of Object.entries(shard.snapshot())) {
     if (name === "weights" || name === "average") values.set(fixtures.weights);
     if (definition.optimizer.kind === "adagrad" && name === "sum") values.fill(definition.optimizer.initialAccumulator);

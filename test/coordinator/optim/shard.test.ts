@@ -7,8 +7,9 @@ import {
   type StepRecord,
   updateRule,
 } from "../../../coordinator/optim/index.ts";
-import { blockCount, gridScale } from "../../../shared/codec/index.ts";
+import { blockCount, encodeSums, gridScale } from "../../../shared/codec/index.ts";
 import { optim } from "../../../shared/nn/index.ts";
+import type { GradientCodec } from "../../../shared/session/definition.ts";
 import type { OptimizerOptions } from "../../../shared/session/optimizer.ts";
 
 const module = new WebAssembly.Module(
@@ -16,6 +17,7 @@ const module = new WebAssembly.Module(
 );
 const PARAMETERS = 1028;
 const BITS = 20;
+const MICRO_BATCHES = 8;
 const EXPONENT = 120;
 const adam = optim.adam({ lr: 0.01 });
 const announced = new Uint8Array(blockCount(PARAMETERS)).fill(EXPONENT);
@@ -24,10 +26,10 @@ const parameters = [
   { name: "weight", shape: [PARAMETERS], offset: 0, trainable: true, init: { kind: "constant", value: 0 } as const },
 ];
 
-function shardOf(log: StepLog, optimizer: OptimizerOptions = adam, codec: "fixed32" | "fixed16" = "fixed32") {
+function shardOf(log: StepLog, optimizer: OptimizerOptions = adam, codec: GradientCodec = "fixed32") {
   const rule = updateRule({ graph: { parameters }, optimizer });
   const kernels = createKernels(module, PARAMETERS, rule.states);
-  const shard = new LocalParameterShard({ kernels, rule, codec, bits: BITS, log });
+  const shard = new LocalParameterShard({ kernels, rule, codec, bits: BITS, microBatches: MICRO_BATCHES, log });
   shard.weights().set(Array.from({ length: PARAMETERS }, (_, at) => Math.sin(at)));
   return shard;
 }
@@ -80,22 +82,25 @@ describe("a parameter shard", () => {
     }
   });
 
-  it.each(["fixed32", "fixed16"] as const)("adds %s sums wherever the pieces that they come in were cut", (codec) => {
-    // Sums of more than one window of the kernels' memory, in either width.
-    const count = 140_000;
-    const values = Int16Array.from({ length: count }, (_, at) => (at * 37) % 30_011);
-    const bytes = bytesOf(codec === "fixed16" ? values : Int32Array.from(values));
-    for (const cuts of [[], [1], [3, 262_143, 262_144, 262_145], [130_001, 130_001]]) {
-      const places = [0, ...cuts.filter((cut) => cut < bytes.length), bytes.length];
-      const kernels = createKernels(module, count, []);
-      kernels.sums.fill(5);
-      kernels.add(
-        places.slice(1).map((end, index) => bytes.subarray(places[index], end)),
-        codec,
-      );
-      expect(kernels.sums.findIndex((sum, at) => sum !== values[at] + 5)).toBe(-1);
-    }
-  });
+  it.each(["fixed32", "fixed16", "packed15"] as const)(
+    "adds %s sums wherever the pieces that they come in were cut",
+    (codec) => {
+      // More than one window of the kernels' memory, however they travel; the last group of 64 is not full.
+      const count = 140_020;
+      const values = Int32Array.from({ length: count }, (_, at) => ((at * 37) % 30_011) - 15_000);
+      const bytes = encodeSums(values, codec);
+      for (const cuts of [[], [1], [3, 262_143, 262_144, 262_145], [130_001, 130_001]]) {
+        const places = [0, ...cuts.filter((cut) => cut < bytes.length), bytes.length];
+        const kernels = createKernels(module, count, []);
+        kernels.sums.fill(5);
+        kernels.add(
+          places.slice(1).map((end, index) => bytes.subarray(places[index], end)),
+          codec,
+        );
+        expect(kernels.sums.findIndex((sum, at) => sum !== values[at] + 5)).toBe(-1);
+      }
+    },
+  );
 
   it("adds contributions in any number of parts, of either width", () => {
     const shard = shardOf({ append: () => {} }, optim.adam(), "fixed16");
@@ -103,6 +108,43 @@ describe("a parameter shard", () => {
     const part = Int16Array.from({ length: PARAMETERS }, (_, at) => (at % 2 === 0 ? at : -at));
     for (let count = 0; count < 3; count++) shard.add([bytesOf(part)]);
     expect(() => shard.add([new Uint8Array(8)])).toThrow(RangeError);
+  });
+
+  it("adds packed sums of every width, also negative ones, as the integers that they are", async () => {
+    const records: StepRecord[] = [];
+    for (let width = 1; width <= 18; width++) {
+      const shard = shardOf(
+        { append: (record) => records.push({ ...record, sums: record.sums.slice() }) },
+        adam,
+        "packed15",
+      );
+      shard.begin(announced);
+      const low = -(2 ** (width - 1));
+      // Both ends of the range, and a group of zeros.
+      const part = Int32Array.from({ length: PARAMETERS }, (_, at) =>
+        at >= 128 && at < 192 ? 0 : at % 5 === 0 ? low : at % 3 === 0 ? -1 - low : ((at * 2654435761) % -low) | 0,
+      );
+      for (let count = 0; count < 3; count++) shard.add([encodeSums(part, "packed15")]);
+      await shard.prepare(0, { weight, maxima: announced });
+      await shard.commit(0, once);
+      const { codec, sums } = records.at(-1)!;
+      const logged = codec === "fixed16" ? new Int16Array(sums.buffer) : new Int32Array(sums.buffer);
+      expect([...logged], `${width} bits`).toEqual([...part.map((value) => value * 3)]);
+      expect(codec, `${width} bits`).toBe(width <= 14 ? "fixed16" : "fixed32");
+    }
+  });
+
+  it("logs sums that are wider than their codec promised, as a liar's may be, without losing a bit", async () => {
+    const records: StepRecord[] = [];
+    const log = { append: (record: StepRecord) => records.push({ ...record, sums: record.sums.slice() }) };
+    const shard = shardOf(log, adam, "fixed16");
+    shard.begin(announced);
+    for (let count = 0; count < 2; count++) shard.add([encodeSums(new Int32Array(PARAMETERS).fill(32_767), "fixed16")]);
+    await shard.prepare(0, { weight, maxima: announced });
+    await shard.commit(0, once);
+    const again = shardOf({ append: () => {} }, adam, "fixed16");
+    again.replay(records[0]);
+    expect(bits(again.snapshot())).toEqual(bits(shard.snapshot()));
   });
 
   it("replays its log to the same bits of weights and moments", async () => {

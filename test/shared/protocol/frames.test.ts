@@ -105,10 +105,10 @@ describe("tensor frames", () => {
   });
 
   it("lay their sections out at multiples of 16 bytes", () => {
-    const sizes = { metrics: 1, blocks: 919, parameters: 235_148, bytesPerSum: 4 };
-    expect(upwardLayout("gradient", sizes)).toEqual({ metrics: 0, maxima: 16, sums: 944, total: 944 + 235_148 * 4 });
-    expect(upwardLayout("calibration", sizes).total).toBe(944);
-    expect(upwardLayout("evaluation", sizes).total).toBe(16);
+    const sizes = { metrics: 1, blocks: 919 };
+    expect(upwardLayout("gradient", sizes)).toEqual({ metrics: 0, maxima: 16, sums: 944 });
+    expect(upwardLayout("calibration", sizes).sums).toBe(944);
+    expect(upwardLayout("evaluation", sizes).sums).toBe(16);
     expect(weightsLayout(919, 235_148)).toEqual({ exponents: 0, weights: 928, total: 928 + 235_148 * 4 });
   });
 });
