@@ -92,7 +92,7 @@ export class OurBench implements Bench {
   }
 
   /**
-   * Norm, the log's copy of the sums, decoding and Adam. The sums are not begun anew, which is the adding's business: the bits
+   * The log's copy of the sums, decoding and Adam; the norm is asked for where gradients are clipped alone. The sums are not begun anew, which is the adding's business: the bits
    * of the gradients that decoding left in their memory are integers as good as others.
    */
   async #update(): Promise<void> {

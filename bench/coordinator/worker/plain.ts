@@ -80,7 +80,6 @@ export class PlainBench implements Bench {
   }
 
   #update(): void {
-    this.#norm();
     this.#decode();
     const gradients = this.#gradients;
     const weights = this.#weights;

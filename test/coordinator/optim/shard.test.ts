@@ -187,12 +187,19 @@ describe("a parameter shard", () => {
     expect(() => shard.commit(5, once)).toThrow(RangeError);
   });
 
-  it("knows the squared norm of the mean gradient before it applies it", async () => {
-    const shard = shardOf({ append: () => {} });
+  it("knows the squared norm of the mean gradient before it applies it, where lengths are clipped", async () => {
+    const rule = updateRule({ graph: { parameters }, optimizer: adam, clipping: { norm: 1 } });
+    const kernels = createKernels(module, PARAMETERS, rule.states);
+    const log = { append: () => {} };
+    const common = { kernels, codec: "fixed32", bits: BITS, microBatches: MICRO_BATCHES, log } as const;
+    const shard = new LocalParameterShard({ ...common, rule });
     shard.begin(announced);
     shard.add([bytesOf(sumsOf(0))]);
     const { squaredNorm } = await shard.prepare(0, { weight, maxima: announced });
     const expected = sumsOf(0).reduce((sum, value) => sum + (value / gridScale(BITS, EXPONENT) / 128) ** 2, 0);
-    expect(squaredNorm / expected).toBeCloseTo(1, 5);
+    expect(squaredNorm! / expected).toBeCloseTo(1, 5);
+    const unclipped = new LocalParameterShard({ ...common, rule: { ...rule, clipNorm: Number.POSITIVE_INFINITY } });
+    unclipped.begin(announced);
+    expect(await unclipped.prepare(0, { weight, maxima: announced })).toEqual({ squaredNorm: null });
   });
 });
