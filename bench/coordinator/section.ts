@@ -27,6 +27,12 @@ const PASSES: Readonly<Record<string, PassRace>> = {
   "add-fixed16": { work: "add", codec: "fixed16", about: "received frames checked and added, i16", bound: 0.35 },
   decode: { work: "decode", codec: "fixed32", about: "sums into gradients", bound: null },
   norm: { work: "norm", codec: "fixed32", about: "squared norm of the gradient", bound: null },
+  step: {
+    work: "step",
+    codec: "fixed16",
+    about: "a whole step of one contribution, the log's 16-bit sums included",
+    bound: null,
+  },
   adam: { work: "adam", codec: "fixed16", about: "the log's sums, decoding and Adam", bound: 0.9 },
 };
 

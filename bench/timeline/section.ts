@@ -55,6 +55,9 @@ export const section: Section = {
       contestants: [
         ...PHASES.map((phase) => row(phase, recordingOf, ({ phases }) => phases[phase])),
         row("all of these", recordingOf, ({ phases }) => sumOf(phases)),
+        row("rest of the stage: both ways of the line, the disk", recordingOf, ({ phases, stages }) =>
+          Math.max(0, stages.coordinator - sumOf(phases)),
+        ),
       ],
     };
     const results: RaceResult[] = [];

@@ -75,6 +75,7 @@ describe("npm run bench -- coordinator", () => {
       "add-fixed16-10k",
       "decode-10k",
       "norm-10k",
+      "step-10k",
       "adam-10k",
       "ingest",
     ]);

@@ -6,7 +6,7 @@ import type { WorkName } from "./job.ts";
 export interface Bench {
   /** Runs a pass so often. */
   run(work: WorkName, repetitions: number): Promise<void>;
-  /** What a pass was to change, in one figure: Σ sums, Σ gradients, ‖g‖², Σ|w|. */
+  /** What a pass was to change, in one figure: Σ|sums|, Σ|gradients|, ‖g‖², Σ|w|. */
   figure(work: WorkName): number;
 }
 

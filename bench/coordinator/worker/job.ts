@@ -1,7 +1,7 @@
 /** What the measuring Worker is asked for, and how it asks to be told: in the address of a request. */
 
 /** One entry for each pass over the parameters that is measured. */
-export const WORKS = ["add", "decode", "norm", "adam"] as const;
+export const WORKS = ["add", "decode", "norm", "adam", "step"] as const;
 export type WorkName = (typeof WORKS)[number];
 
 export const SIDES = ["ours", "plain", "staged"] as const;

@@ -26,6 +26,7 @@ export class OurBench implements Bench {
   readonly #admission: Admission;
   /** One contribution as its socket delivers it. */
   readonly #frames: readonly ArrayBuffer[];
+  readonly #announced: Uint8Array;
   #squaredNorm = 0;
 
   constructor(definition: SessionDefinition) {
@@ -51,8 +52,8 @@ export class OurBench implements Bench {
     this.#frames = [...cutBody(header, makeBody(definition, "train"))].map(({ buffer }) => buffer);
     const weights = this.#shard.weights();
     for (let at = 0; at < parameters; at++) weights[at] = firstWeight(at);
-    this.#shard.begin(new Uint8Array(blocks).fill(EXPONENT));
-    this.#add();
+    this.#announced = new Uint8Array(blocks).fill(EXPONENT);
+    this.#begin();
     // Sets the scales of the blocks, which stay as they are from here on.
     void this.#shard.prepare(0, { weight: 1n << 29n, maxima: this.#aggregate.maxima });
   }
@@ -62,7 +63,10 @@ export class OurBench implements Bench {
       if (work === "add") this.#add();
       else if (work === "decode") this.#kernels.decode();
       else if (work === "norm") this.#squaredNorm = this.#kernels.squaredNorm();
-      else await this.#update();
+      else {
+        if (work === "step") this.#begin();
+        await this.#update();
+      }
     }
   }
 
@@ -70,7 +74,13 @@ export class OurBench implements Bench {
     const { sums, weights } = this.#kernels;
     if (work === "norm") return this.#squaredNorm;
     const gradients = new Float32Array(sums.buffer, sums.byteOffset, sums.length);
-    return sumOfMagnitudes({ add: sums, decode: gradients, adam: weights }[work]);
+    return sumOfMagnitudes({ add: sums, decode: gradients, adam: weights, step: weights }[work]);
+  }
+
+  /** A step of one contribution. */
+  #begin(): void {
+    this.#shard.begin(this.#announced);
+    this.#add();
   }
 
   /** From the frames to the sums: all that is looked at and moved on the way. */
@@ -93,7 +103,8 @@ export class OurBench implements Bench {
 
   /**
    * The log's copy of the sums, decoding and Adam; the norm is asked for where gradients are clipped alone. The sums are not begun anew, which is the adding's business: the bits
-   * of the gradients that decoding left in their memory are integers as good as others.
+   * of the gradients that decoding left in their memory are integers as good as others, but too large for the log to narrow: that
+   * pass is in a whole step alone.
    */
   async #update(): Promise<void> {
     const { step } = this.#shard;

@@ -46,13 +46,23 @@ export class PlainBench implements Bench {
       if (work === "add") this.#add();
       else if (work === "decode") this.#decode();
       else if (work === "norm") this.#norm();
-      else this.#update();
+      else {
+        if (work === "step") this.#begin();
+        this.#update();
+      }
     }
   }
 
   figure(work: WorkName): number {
     if (work === "norm") return this.#squaredNorm;
-    return sumOfMagnitudes({ add: this.#sums, decode: this.#gradients, adam: this.#weights }[work]);
+    return sumOfMagnitudes(
+      { add: this.#sums, decode: this.#gradients, adam: this.#weights, step: this.#weights }[work],
+    );
+  }
+
+  #begin(): void {
+    this.#sums.fill(0);
+    this.#add();
   }
 
   #add(): void {
