@@ -5,10 +5,22 @@
 
 import { blockCount, CODECS, type SumCodec, scalarLimit } from "../../shared/codec/index.ts";
 import { evaluationSums, metricNames, parameterLength } from "../../shared/graph/parameters.ts";
-import { type FrameCodec, type FrameHeader, type FrameKind, upwardLayout } from "../../shared/protocol/frames.ts";
+import {
+  type FrameCodec,
+  type FrameHeader,
+  type FrameKind,
+  MAX_PAYLOAD_BYTES,
+  upwardLayout,
+} from "../../shared/protocol/frames.ts";
 import { ProtocolError } from "../../shared/protocol/messages.ts";
 import type { SessionDefinition } from "../../shared/session/definition.ts";
-import { type RunPlan, type Work, workMicroBatches, workSamples } from "../../shared/session/plan.ts";
+import {
+  microBatchesPerStep,
+  type RunPlan,
+  type Work,
+  workMicroBatches,
+  workSamples,
+} from "../../shared/session/plan.ts";
 import { weightBound } from "../aggregate/index.ts";
 import type { Lease } from "../round/types.ts";
 import type { Admitted } from "./run.ts";
@@ -42,6 +54,13 @@ export class Admission {
     const target = graph.inputs.find(({ role }) => role === "target");
     const elements = (target?.shape.slice(1) ?? []).reduce<number>((size, dimension) => size * Number(dimension), 1);
     this.#perSample = graph.outputs.largestWeight ?? elements;
+  }
+
+  /** Most bytes that are kept of a result until it is whole: none of one that comes in one frame. */
+  get largestUpload(): number {
+    const { sums } = upwardLayout("gradient", { ...this.#sizes, metrics: this.#sums.gradient });
+    const total = sums + this.#codec.bytes(this.#sizes.parameters, microBatchesPerStep(this.#plan)).most;
+    return total <= MAX_PAYLOAD_BYTES ? 0 : total;
   }
 
   /** Throws ProtocolError `bad-frame` or `tensor-size` unless a frame can belong to the lease's result. */

@@ -73,7 +73,7 @@ export class Live {
   readonly #round: RoundState;
   readonly #admission: Admission;
   readonly #clients = new Map<WebSocket, Client>();
-  /** Clients that are behind and found no memory free for their weights, in the order in which they are served. */
+  /** Clients that are behind and found no memory free for their weights. */
   readonly #unserved = new Set<Client>();
   readonly #tally = new Tally();
   /** What each client added to the open piece. */
@@ -279,11 +279,13 @@ export class Live {
         client.capacity = message.microBatches;
         if (message.microBatches === 0) this.#dropUpload(client);
         this.#advance({ type: "capacity", time, client: client.id, microBatches: message.microBatches });
+        this.#sendWeights([client]);
         client.remember();
         this.#announce(false);
         break;
       case "failed":
         client.leases.delete(message.lease);
+        this.#dropUpload(client);
         this.#advance({ type: "failed", time, client: client.id, lease: message.lease });
         client.remember();
         break;
@@ -381,23 +383,25 @@ export class Live {
 
   /**
    * Sends the newest weights to those of the clients that have older ones and nothing unacknowledged under way, as far as there is
-   * memory. Whoever found none before comes first: else, where there are more clients than memory serves at a time, the same ones
-   * would go without step after step.
+   * memory. Who pauses gets none: it would not acknowledge them, and the memory would be missing. Whoever has not contributed for longest comes first: else, where there are more clients than memory serves at a time, the
+   * same ones would go without step after step.
    */
   #sendWeights(clients: Iterable<Client>): void {
     const { version, step, stage } = this.#run.state;
     if (stage === "done") return;
     const since = performance.now();
-    const receivers: Client[] = [];
-    for (const client of new Set([...this.#unserved, ...clients])) {
-      const isBehind = client.version !== null && client.version < version;
-      if (!isBehind || client.sent !== null) this.#unserved.delete(client);
-      else if (!this.#ledger.take("downlinks", this.#transferBytes)) this.#unserved.add(client);
-      else {
-        this.#unserved.delete(client);
-        client.sent = version;
-        receivers.push(client);
-      }
+    const waiting = [...new Set([...this.#unserved, ...clients])].filter(
+      (client) => client.version !== null && client.version < version && client.sent === null && client.capacity !== 0,
+    );
+    this.#unserved.clear();
+    // Room for one result stays free: who gets a lease without weights of its own before it needs memory, too.
+    const room = Math.floor((this.#ledger.free - this.#admission.largestUpload) / this.#transferBytes);
+    if (waiting.length > room) waiting.sort((a, b) => a.contributed - b.contributed);
+    const receivers = waiting.slice(0, Math.max(0, room));
+    for (const client of waiting.slice(receivers.length)) this.#unserved.add(client);
+    for (const client of receivers) {
+      this.#ledger.take("downlinks", this.#transferBytes);
+      client.sent = version;
     }
     if (receivers.length === 0) return;
     const header = {
@@ -447,9 +451,11 @@ export class Live {
       version: frame.version,
       step: frame.step,
     } as const;
-    await this.#decide(client, { ...result, time: Date.now() }, contribution);
+    // Its frames are added before anything else can happen, and a lease that follows is granted memory of its own.
     this.#dropUpload(client);
+    await this.#decide(client, { ...result, time: Date.now() }, contribution);
     client.remember();
+    if (this.#unserved.size > 0) this.#sendWeights([]);
   }
 
   #whyUnknown(client: Client, frame: Frame): DropReason {
@@ -461,18 +467,24 @@ export class Live {
   #assemble(client: Client, frame: Frame): Delivery | null {
     if (frame.payload.byteLength === frame.total) return new Delivery([frame.payload]);
     if (client.upload === null || frame.offset === 0) {
-      this.#dropUpload(client);
-      if (!this.#ledger.take("uploads", frame.total))
-        throw new ProtocolError("too-many-clients", "no memory is free: try again");
+      client.upload = null;
+      if (!this.#grant(client)) throw new ProtocolError("too-many-clients", "no memory is free: try again");
       client.upload = new Upload(frame);
     }
     return client.upload.add(frame);
   }
 
+  /** Memory for a result of several frames, for as long as its client has a lease: frames come without being asked for. */
+  #grant(client: Client): boolean {
+    const { largestUpload } = this.#admission;
+    if (client.granted === 0 && this.#ledger.take("uploads", largestUpload)) client.granted = largestUpload;
+    return client.granted === largestUpload;
+  }
+
   #dropUpload(client: Client): void {
-    if (client.upload === null) return;
-    this.#ledger.give("uploads", client.upload.bytes);
     client.upload = null;
+    this.#ledger.give("uploads", client.granted);
+    client.granted = 0;
   }
 
   #receipt(client: Client, lease: number, reason: DropReason | "", samples = 0): void {
@@ -486,6 +498,7 @@ export class Live {
     for (const effect of effects) {
       if (effect.type === "accept") {
         this.#run.add(contribution);
+        client.contributed = event.version;
         const gain = this.#gains.get(client) ?? { samples: 0, shards: 0 };
         this.#gains.set(client, { samples: gain.samples + contribution.samples, shards: gain.shards + 1 });
         this.#receipt(client, effect.lease.id, "", contribution.samples);
@@ -502,6 +515,8 @@ export class Live {
       gains.push({ id, keyHash, engine, device, name, ...gain });
     const { samples } = this.#run;
     await this.#run.complete(work, time, gains);
+    // Whatever is still under way answers the piece that is done.
+    for (const client of this.#clients.values()) this.#dropUpload(client);
     for (const [client, gain] of this.#gains) {
       client.samples += gain.samples;
       // Its samples are in the piece's own figures; of itself nothing is to stay.
@@ -542,8 +557,10 @@ export class Live {
         break;
       case "revoke": {
         const client = this.#byId(effect.client);
-        client?.leases.delete(effect.lease);
-        if (client !== undefined) this.#send(client, { type: "revoke", lease: effect.lease });
+        if (client === undefined) break;
+        client.leases.delete(effect.lease);
+        this.#dropUpload(client);
+        this.#send(client, { type: "revoke", lease: effect.lease });
         break;
       }
       case "broadcast":
@@ -568,6 +585,7 @@ export class Live {
     // Leases of other versions can no longer be answered usefully.
     for (const held of client.leases.values()) if (held.version !== lease.version) client.leases.delete(held.id);
     client.leases.set(lease.id, lease);
+    this.#grant(client);
     client.remember();
     const { id: number, work, step, version, from, to } = lease;
     this.#send(client, { type: "assign", lease: number, work, step, version, from, to });

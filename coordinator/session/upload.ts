@@ -60,10 +60,6 @@ export class Upload {
     this.header = header;
   }
 
-  get bytes(): number {
-    return this.header.total;
-  }
-
   /** Adds the next frame; returns the contribution once it is whole. Throws ProtocolError `bad-frame`. */
   add(frame: Frame): Delivery | null {
     for (const field of REPEATED) {
