@@ -13,6 +13,18 @@ export const SECTIONS = {
     about: "gradients of one step: our engines and other libraries, in headless Chromium",
     load: () => import("./engine/section.ts"),
   },
+  coordinator: {
+    about: "the coordinator's passes over parameters inside workerd, and what its sockets take in",
+    load: () => import("./coordinator/section.ts"),
+  },
+  scaling: {
+    about: "steps a second, CPU, memory and bytes by the number of clients and of parameters",
+    load: () => import("./scaling/section.ts"),
+  },
+  timeline: {
+    about: "where the milliseconds of one step go, from lease to new weights",
+    load: () => import("./timeline/section.ts"),
+  },
 } as const satisfies Record<string, SectionEntry>;
 
 export type SectionName = keyof typeof SECTIONS;

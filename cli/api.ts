@@ -64,7 +64,19 @@ export interface SessionMetrics {
   } | null;
 }
 
+/** Counts since the session's object last woke. */
 export interface SessionDiagnostics {
+  /** Bytes of memory by the object's own count: now, at most, and what it may come to. */
+  readonly ledger: { readonly used: number; readonly peak: number; readonly limit: number };
+  /** Messages and bytes both ways; milliseconds by phase of a step, where the clock goes on while code runs. */
+  readonly tally: {
+    readonly steps: number;
+    readonly messagesIn: number;
+    readonly bytesIn: number;
+    readonly messagesOut: number;
+    readonly bytesOut: number;
+    readonly milliseconds: Readonly<Record<string, number>>;
+  };
   readonly results: Readonly<Record<"accepted" | "stale" | "duplicate" | "foreign", number>>;
 }
 

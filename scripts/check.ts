@@ -10,7 +10,17 @@ import { fileURLToPath } from "node:url";
 const root = resolve(dirname(fileURLToPath(import.meta.url)), "..");
 const bin = join(root, "node_modules/.bin");
 
-const PROJECTS = ["shared", "coordinator", "workers", "client", "client/node", "cli", "test", "test/workers"];
+const PROJECTS = [
+  "shared",
+  "coordinator",
+  "workers",
+  "client",
+  "client/node",
+  "cli",
+  "test",
+  "test/workers",
+  "bench/coordinator/worker",
+];
 
 const CHECKS: readonly (readonly [name: string, command: string, ...args: string[]])[] = [
   ...PROJECTS.map((project) => [`types of ${project}`, join(bin, "tsc"), "-p", `${project}/tsconfig.json`] as const),

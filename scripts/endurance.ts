@@ -6,11 +6,11 @@
  */
 
 import { parseArgs } from "node:util";
+import { cpuSeconds, findDescendants, residentBytes } from "../bench/harness/processes.ts";
 import { BROWSER_FLAGS } from "../cli/browser.ts";
 import { Chromium } from "../cli/devtools.ts";
 import { mnistSession, startTestCoordinator } from "../test/e2e/coordinator.ts";
 import { JOIN, requireBrowser } from "../test/e2e/fleets.ts";
-import { cpuSeconds, findDescendants, residentBytes } from "../test/e2e/processes.ts";
 
 const { values } = parseArgs({
   options: {

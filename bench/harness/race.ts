@@ -36,7 +36,9 @@ export class Refusal extends Error {
 export type Claim =
   /** Of the race's figures, as a gain: 1.5 is "1.5 times as fast". */
   | { readonly kind: "gain"; readonly ours: string; readonly rival: string; readonly atLeast: number }
-  | { readonly kind: "fact"; readonly ours: string; readonly fact: string; readonly atMost: number };
+  | { readonly kind: "fact"; readonly ours: string; readonly fact: string; readonly atMost: number }
+  /** Of the race's own figure, its median: at most the bound where less is better, at least where more is. */
+  | { readonly kind: "figure"; readonly ours: string; readonly bound: number };
 
 export interface Race {
   readonly name: string;
@@ -102,12 +104,20 @@ function gainsOf({ better }: Race, entries: readonly Entry[]): Gain[] {
     );
 }
 
-function judge(claim: Claim, entries: readonly Entry[], gains: readonly Gain[]): Verdict {
+function judge(claim: Claim, { better }: Race, entries: readonly Entry[], gains: readonly Gain[]): Verdict {
   if (claim.kind === "gain") {
     const found = gains.find(({ ours, rival }) => ours === claim.ours && rival === claim.rival)?.gain.median ?? null;
     return { claim, found, holds: found !== null && found >= claim.atLeast };
   }
   const own = entries.filter(isMeasured).find(({ name }) => name === claim.ours);
+  if (claim.kind === "figure") {
+    const found = own?.summary.median ?? null;
+    return {
+      claim,
+      found,
+      holds: found !== null && (better === "lower" ? found <= claim.bound : found >= claim.bound),
+    };
+  }
   const found = own?.facts[claim.fact] ?? null;
   return { claim, found, holds: found !== null && found <= claim.atMost };
 }
@@ -155,7 +165,7 @@ export async function runRace(race: Race, rounds: number, say: (line: string) =>
     return { name, ours, summary: summarize(measured), rounds: measured, facts: facts.get(contestant) ?? {} };
   });
   const gains = gainsOf(race, entries);
-  const verdicts = (race.claims ?? []).map((claim) => judge(claim, entries, gains));
+  const verdicts = (race.claims ?? []).map((claim) => judge(claim, race, entries, gains));
   const { name, work, unit, better } = race;
   return { name, work, unit, better, entries, gains, verdicts };
 }

@@ -31,16 +31,23 @@ function factNames(entries: readonly MeasuredEntry[]): string[] {
   return [...new Set(entries.flatMap(({ facts }) => Object.keys(facts)))];
 }
 
-function formatClaim(claim: Claim): string {
-  return claim.kind === "gain"
-    ? `${claim.ours} ≥ ${formatFigure(claim.atLeast)}× ${claim.rival}`
-    : `${claim.ours}: ${claim.fact} ≤ ${formatFigure(claim.atMost)}`;
+function formatClaim(claim: Claim, { unit, better }: RaceResult): string {
+  switch (claim.kind) {
+    case "gain":
+      return `${claim.ours} ≥ ${formatFigure(claim.atLeast)}× ${claim.rival}`;
+    case "fact":
+      return `${claim.ours}: ${claim.fact} ≤ ${formatFigure(claim.atMost)}`;
+    case "figure":
+      return `${claim.ours} ${better === "lower" ? "≤" : "≥"} ${formatFigure(claim.bound)} ${unit}`;
+    default:
+      return claim satisfies never;
+  }
 }
 
-function formatVerdict({ claim, found, holds }: Verdict): string {
-  if (found === null) return `  ?      ${formatClaim(claim)}: not measured`;
+function formatVerdict(result: RaceResult, { claim, found, holds }: Verdict): string {
+  if (found === null) return `  ?      ${formatClaim(claim, result)}: not measured`;
   const figure = claim.kind === "gain" ? `${found.toFixed(2)}×` : formatFigure(found);
-  return `  ${holds ? "holds" : "FAILS"}  ${formatClaim(claim)}: ${figure}`;
+  return `  ${holds ? "holds" : "FAILS"}  ${formatClaim(claim, result)}: ${figure}`;
 }
 
 /** Names of facts, of all measured entries and of some of them: those are a table of their own. */
@@ -87,6 +94,6 @@ export function formatRace(result: RaceResult): string[] {
       ...alignRows([["", ...own], ...rivals.map((rival) => [`  ${rival}`, ...own.map((name) => gainOf(name, rival))])]),
     );
   }
-  if (result.verdicts.length > 0) lines.push("", ...result.verdicts.map(formatVerdict));
+  if (result.verdicts.length > 0) lines.push("", ...result.verdicts.map((verdict) => formatVerdict(result, verdict)));
   return lines;
 }

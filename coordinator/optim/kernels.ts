@@ -3,12 +3,15 @@
  * the module: workerd imports `.wasm` as a module, Node compiles it from bytes.
  */
 
-import { blockCount, CODECS, packedWidthsBytes } from "../../shared/codec/index.ts";
+import { blockCount, CODECS, GROUP, packedWidthsBytes, packedWordsBytes } from "../../shared/codec/index.ts";
 import type { GradientCodec } from "../../shared/session/definition.ts";
 import { LANE_WORDS, laneTable } from "./lanes.ts";
+import { PieceReader } from "./pieces.ts";
 
 const PAGE_BYTES = 65_536;
 const FLOAT_BYTES = 4;
+/** What comes in is copied and added so many bytes at a time, which stay in the processor's caches between the two. */
+const WINDOW_BYTES = 262_144;
 
 /** Floats set aside for the scalars of one group of one step. */
 export const SCALARS = 16;
@@ -37,8 +40,12 @@ interface KernelExports extends Record<UpdateName, UpdateKernel> {
   average(averages: number, weights: number, count: number, decay: number, rest: number): void;
 }
 
-/** What packed sums may take beyond 4 bytes each, and what a vector that begins in their last byte reads past them. */
-const INCOMING_MARGIN = 16;
+/** What a vector that begins in the last packed byte reads past it. */
+const MARGIN = 16;
+/** Of sums as they are logged where they fit. */
+const NARROW_BYTES = 2;
+/** Groups of packed sums that are sure to fit the window. */
+const WINDOW_GROUPS = Math.floor(WINDOW_BYTES / (GROUP * FLOAT_BYTES));
 
 /** Half-open run of the flat parameter space, in floats; both multiples of 4. */
 export interface Span {
@@ -46,12 +53,16 @@ export interface Span {
   readonly count: number;
 }
 
+const align16 = (bytes: number): number => Math.ceil(bytes / 16) * 16;
+
 const blocksOf = (parameters: number): number => Math.ceil(blockCount(parameters) / 4) * 4;
 
-/** Bytes of linear memory for `parameters` parameters with `states` arrays of state: they, weights, sums and what comes in. */
+/** Bytes of linear memory for `parameters` parameters with `states` arrays of state: they, weights, sums and a window. */
 export function kernelBytes(parameters: number, states: number): number {
-  const floats = (3 + states) * parameters + INCOMING_MARGIN + blocksOf(parameters) + SCALARS + LANE_WORDS;
-  return Math.ceil((floats * FLOAT_BYTES) / PAGE_BYTES) * PAGE_BYTES;
+  const floats = (2 + states) * parameters + blocksOf(parameters) + SCALARS + LANE_WORDS;
+  const bytes =
+    floats * FLOAT_BYTES + align16(parameters * NARROW_BYTES) + packedWidthsBytes(parameters) + WINDOW_BYTES + MARGIN;
+  return Math.ceil(bytes / PAGE_BYTES) * PAGE_BYTES;
 }
 
 /** Whether these scalars change the gradient before the optimizer sees it: clipped, clamped or with a penalty. */
@@ -67,7 +78,11 @@ export class Kernels {
   readonly sums: Int32Array<ArrayBuffer>;
   /** What a block's integers are multiplied by to be a mean gradient, [blocks]. */
   readonly scales: Float32Array<ArrayBuffer>;
-  readonly #incoming: Uint8Array<ArrayBuffer>;
+  /** Where sums are narrowed for the log, [parameters] of i16. */
+  readonly #narrow: Uint8Array<ArrayBuffer>;
+  /** Of a packed contribution, by group. */
+  readonly #widths: Uint8Array<ArrayBuffer>;
+  readonly #window: Uint8Array<ArrayBuffer>;
   readonly #scalars: Float32Array<ArrayBuffer>;
   readonly #lanes: number;
   readonly #exports: KernelExports;
@@ -89,8 +104,13 @@ export class Kernels {
     this.weights = place(parameters);
     this.states = Object.fromEntries(states.map((name) => [name, place(parameters)]));
     this.sums = new Int32Array(buffer, place(parameters).byteOffset, parameters);
-    const incoming = place(parameters + INCOMING_MARGIN);
-    this.#incoming = new Uint8Array(buffer, incoming.byteOffset, incoming.byteLength);
+    const placeBytes = (bytes: number): Uint8Array<ArrayBuffer> => {
+      const { byteOffset } = place(align16(bytes) / FLOAT_BYTES);
+      return new Uint8Array(buffer, byteOffset, bytes);
+    };
+    this.#narrow = placeBytes(parameters * NARROW_BYTES);
+    this.#widths = placeBytes(packedWidthsBytes(parameters));
+    this.#window = placeBytes(WINDOW_BYTES + MARGIN);
     this.scales = place(blocksOf(parameters));
     this.#scalars = place(SCALARS);
     const lanes = place(LANE_WORDS);
@@ -103,33 +123,24 @@ export class Kernels {
     return this.#memory.buffer.byteLength;
   }
 
-  /** Adds encoded sums of exactly the parameters' size, without a fault in their packing. */
-  add(bytes: Uint8Array, codec: GradientCodec): void {
-    this.#incoming.set(bytes);
-    const [sums, incoming, count] = [this.sums.byteOffset, this.#incoming.byteOffset, this.sums.length];
+  /**
+   * Adds encoded sums of exactly the parameters' size, without a fault in their packing, in pieces cut anywhere. They come into
+   * linear memory by a window that stays in the processor's caches.
+   */
+  add(pieces: readonly Uint8Array[], codec: GradientCodec): void {
     const { frame } = CODECS[codec];
-    switch (frame) {
-      case "fixed32":
-        this.#exports.addFixed32(sums, incoming, count);
-        break;
-      case "fixed16":
-        this.#exports.addFixed16(sums, incoming, count);
-        break;
-      case "packed":
-        this.#exports.addPacked(sums, incoming, incoming + packedWidthsBytes(count), count, this.#lanes);
-        break;
-      default:
-        frame satisfies never;
-    }
+    const reader = new PieceReader(pieces);
+    if (frame === "packed") this.#addPacked(reader);
+    else this.#addFixed(reader, frame);
   }
 
   /** The sums as i16 if all fit, else as they are; valid until anything else is added. */
   narrowed(): { readonly codec: "fixed32" | "fixed16"; readonly sums: Uint8Array } {
     const { sums } = this;
-    if (this.#exports.narrow(sums.byteOffset, this.#incoming.byteOffset, sums.length) === 0) {
+    if (this.#exports.narrow(sums.byteOffset, this.#narrow.byteOffset, sums.length) === 0) {
       return { codec: "fixed32", sums: new Uint8Array(sums.buffer, sums.byteOffset, sums.byteLength) };
     }
-    return { codec: "fixed16", sums: this.#incoming.subarray(0, sums.length * 2) };
+    return { codec: "fixed16", sums: this.#narrow };
   }
 
   /** Σ g² of the gradient that the sums stand for, by `scales`. */
@@ -173,6 +184,35 @@ export class Kernels {
   average(state: string, decay: number, rest: number): void {
     const { weights } = this;
     this.#exports.average(this.states[state].byteOffset, weights.byteOffset, weights.length, decay, rest);
+  }
+
+  #addFixed(reader: PieceReader, frame: "fixed32" | "fixed16"): void {
+    const { sums } = this;
+    const [width, add] = frame === "fixed32" ? [4, this.#exports.addFixed32] : [2, this.#exports.addFixed16];
+    const most = WINDOW_BYTES / width;
+    for (let at = 0; at < sums.length; at += most) {
+      const count = Math.min(most, sums.length - at);
+      reader.fill(this.#window.subarray(0, count * width));
+      add(sums.byteOffset + at * FLOAT_BYTES, this.#window.byteOffset, count);
+    }
+  }
+
+  #addPacked(reader: PieceReader): void {
+    const { sums } = this;
+    const widths = this.#widths;
+    reader.fill(widths);
+    const most = WINDOW_GROUPS * GROUP;
+    for (let at = 0; at < sums.length; at += most) {
+      const count = Math.min(most, sums.length - at);
+      const group = at / GROUP;
+      reader.fill(this.#window.subarray(0, packedWordsBytes(widths.subarray(group), count)));
+      const addresses = [
+        sums.byteOffset + at * FLOAT_BYTES,
+        widths.byteOffset + group,
+        this.#window.byteOffset,
+      ] as const;
+      this.#exports.addPacked(...addresses, count, this.#lanes);
+    }
   }
 }
 

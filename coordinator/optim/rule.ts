@@ -57,11 +57,15 @@ export function updateRule(definition: RuleDefinition): UpdateRule {
 }
 
 /**
- * What the mean gradient is multiplied by, so that its length over all parameters stays within the limit.
+ * What the mean gradient is multiplied by, so that its length over all parameters stays within the limit; 1 without one.
  * https://pytorch.org/docs/stable/generated/torch.nn.utils.clip_grad_norm_.html
  */
-export const clipScale = ({ clipNorm }: UpdateRule, squaredNorm: number): number =>
-  clipNorm === Number.POSITIVE_INFINITY ? 1 : Math.min(1, clipNorm / (Math.sqrt(squaredNorm) + 1e-6));
+export function clipScale({ clipNorm }: UpdateRule, squaredNorm: number | null): number {
+  return squaredNorm === null ? 1 : Math.min(1, clipNorm / (Math.sqrt(squaredNorm) + 1e-6));
+}
+
+/** Whether the norm is needed: it is a pass over all parameters. */
+export const clipsLength = ({ clipNorm }: UpdateRule): boolean => clipNorm !== Number.POSITIVE_INFINITY;
 
 function stateNames({ optimizer, average }: Pick<RuleDefinition, "optimizer" | "average">): readonly string[] {
   const own = statesOf(optimizer).filter((name) => name !== null);

@@ -10,7 +10,7 @@ import type { OptimizerOptions } from "../../shared/session/optimizer.ts";
 import { KERNELS_BUILD } from "./build.ts";
 import { type Kernels, SCALARS } from "./kernels.ts";
 import { kernelOf, scalarsOf, statesOf } from "./optimizers.ts";
-import { AVERAGE, type Kept, kept, type UpdateRule } from "./rule.ts";
+import { AVERAGE, clipsLength, type Kept, kept, type UpdateRule } from "./rule.ts";
 
 /** Scalars of a record that belong to no group: 1/Σweight and the decay of the average. */
 const HEAD = 2;
@@ -52,13 +52,13 @@ export interface ParameterShard {
   readonly step: number;
   /** Opens a step on a grid: sums are zero. */
   begin(announced: Uint8Array): void;
-  /** Adds encoded sums of this shard's size, of micro-batches of this step. Throws RangeError for any other size. */
-  add(sums: Uint8Array): void;
-  /** Fixes what the step adds up to. The norm is that of the mean gradient, before clipping. */
+  /** Adds encoded sums of this shard's size, in pieces cut anywhere, of micro-batches of this step. Throws RangeError for any other size. */
+  add(sums: readonly Uint8Array[]): void;
+  /** Fixes what the step adds up to. The norm is that of the mean gradient, before clipping; null where no length is clipped. */
   prepare(
     step: number,
     totals: { readonly weight: bigint; readonly maxima: Uint8Array },
-  ): Promise<{ squaredNorm: number }>;
+  ): Promise<{ squaredNorm: number | null }>;
   /** Logs, then applies the prepared step; answers the updates done. A step done already is only answered. */
   commit(step: number, update: Update): Promise<number>;
   /** Current weights, [parameters]; valid until the next commit. */
@@ -87,7 +87,8 @@ export class LocalParameterShard implements ParameterShard {
   readonly #kernels: Kernels;
   readonly #rule: UpdateRule;
   readonly #codec: GradientCodec;
-  readonly #bits: number;
+  /** By exponent byte: powers are dear, and every block of every step needs one. */
+  readonly #gridScales: Float64Array;
   readonly #microBatches: number;
   readonly #log: StepLog;
   #announced: Uint8Array;
@@ -98,7 +99,7 @@ export class LocalParameterShard implements ParameterShard {
     this.#kernels = kernels;
     this.#rule = rule;
     this.#codec = codec;
-    this.#bits = bits;
+    this.#gridScales = Float64Array.from({ length: 256 }, (_, exponent) => gridScale(bits, exponent));
     this.#microBatches = microBatches;
     this.#log = log;
     this.#announced = new Uint8Array(blockCount(kernels.weights.length));
@@ -122,21 +123,23 @@ export class LocalParameterShard implements ParameterShard {
     this.#kernels.sums.fill(0);
   }
 
-  add(sums: Uint8Array): void {
+  add(sums: readonly Uint8Array[]): void {
     const { least, most } = CODECS[this.#codec].bytes(this.#kernels.sums.length, this.#microBatches);
-    if (sums.byteLength < least || sums.byteLength > most) {
-      throw new RangeError(`${sums.byteLength} bytes of sums, expected ${least} to ${most}`);
-    }
+    const bytes = sums.reduce((sum, { byteLength }) => sum + byteLength, 0);
+    if (bytes < least || bytes > most) throw new RangeError(`${bytes} bytes of sums, expected ${least} to ${most}`);
     this.#kernels.add(sums, this.#codec);
   }
 
-  prepare(step: number, { weight, maxima }: { weight: bigint; maxima: Uint8Array }): Promise<{ squaredNorm: number }> {
+  prepare(
+    step: number,
+    { weight, maxima }: { weight: bigint; maxima: Uint8Array },
+  ): Promise<{ squaredNorm: number | null }> {
     if (weight <= 0n) throw new RangeError(`a step needs a positive weight, got ${weight}`);
     if (step !== this.#step) throw new RangeError(`step ${step} was prepared, ${this.#step} updates are done`);
     const inverseWeight = Math.fround(1 / (Number(weight) * SCALAR_UNIT));
     this.#prepared = { step, weight, maxima: maxima.slice(), inverseWeight };
     this.#setScales(inverseWeight);
-    return Promise.resolve({ squaredNorm: this.#kernels.squaredNorm() });
+    return Promise.resolve({ squaredNorm: clipsLength(this.#rule) ? this.#kernels.squaredNorm() : null });
   }
 
   commit(step: number, { scale, optimizers }: Update): Promise<number> {
@@ -166,7 +169,7 @@ export class LocalParameterShard implements ParameterShard {
       throw new RangeError(`step ${record.step} was computed by kernels ${record.kernels}, these are ${KERNELS_BUILD}`);
     }
     this.begin(record.announced);
-    this.#kernels.add(record.sums, record.codec);
+    this.#kernels.add([record.sums], record.codec);
     this.#apply(record.scalars);
   }
 
@@ -190,13 +193,12 @@ export class LocalParameterShard implements ParameterShard {
     return this.#kernels.states[AVERAGE] ?? this.#kernels.weights;
   }
 
-  #blockScale(block: number, inverseWeight: number): number {
-    return Math.fround(inverseWeight / gridScale(this.#bits, this.#announced[block]));
-  }
-
   #setScales(inverseWeight: number): void {
-    for (let block = 0; block < this.#announced.length; block++) {
-      this.#kernels.scales[block] = this.#blockScale(block, inverseWeight);
+    const { scales } = this.#kernels;
+    const announced = this.#announced;
+    const gridScales = this.#gridScales;
+    for (let block = 0; block < announced.length; block++) {
+      scales[block] = Math.fround(inverseWeight / gridScales[announced[block]]);
     }
   }
 

@@ -5,13 +5,26 @@
 
 import { blockCount, CODECS, type SumCodec, scalarLimit } from "../../shared/codec/index.ts";
 import { evaluationSums, metricNames, parameterLength } from "../../shared/graph/parameters.ts";
-import { type FrameCodec, type FrameHeader, type FrameKind, upwardLayout } from "../../shared/protocol/frames.ts";
+import {
+  type FrameCodec,
+  type FrameHeader,
+  type FrameKind,
+  MAX_PAYLOAD_BYTES,
+  upwardLayout,
+} from "../../shared/protocol/frames.ts";
 import { ProtocolError } from "../../shared/protocol/messages.ts";
 import type { SessionDefinition } from "../../shared/session/definition.ts";
-import { type RunPlan, type Work, workMicroBatches, workSamples } from "../../shared/session/plan.ts";
+import {
+  microBatchesPerStep,
+  type RunPlan,
+  type Work,
+  workMicroBatches,
+  workSamples,
+} from "../../shared/session/plan.ts";
 import { weightBound } from "../aggregate/index.ts";
 import type { Lease } from "../round/types.ts";
 import type { Admitted } from "./run.ts";
+import type { Delivery } from "./upload.ts";
 
 /** How the result of each kind of work travels. */
 const KINDS = {
@@ -41,6 +54,13 @@ export class Admission {
     const target = graph.inputs.find(({ role }) => role === "target");
     const elements = (target?.shape.slice(1) ?? []).reduce<number>((size, dimension) => size * Number(dimension), 1);
     this.#perSample = graph.outputs.largestWeight ?? elements;
+  }
+
+  /** Most bytes that are kept of a result until it is whole: none of one that comes in one frame. */
+  get largestUpload(): number {
+    const { sums } = upwardLayout("gradient", { ...this.#sizes, metrics: this.#sums.gradient });
+    const total = sums + this.#codec.bytes(this.#sizes.parameters, microBatchesPerStep(this.#plan)).most;
+    return total <= MAX_PAYLOAD_BYTES ? 0 : total;
   }
 
   /** Throws ProtocolError `bad-frame` or `tensor-size` unless a frame can belong to the lease's result. */
@@ -74,10 +94,13 @@ export class Admission {
    * Reads a whole contribution of the right size. Throws ProtocolError `bad-frame` if its weight or another sum is impossible,
    * or its sums are not packed as they say.
    */
-  read(lease: Lease, header: FrameHeader, body: Uint8Array): Admitted {
+  read(lease: Lease, header: FrameHeader, body: Delivery): Admitted {
     const kind = KINDS[lease.work];
     const layout = upwardLayout(kind, { ...this.#sizes, metrics: this.#sums[kind] });
-    const view = new DataView(body.buffer, body.byteOffset, body.byteLength);
+    const { parameters } = this.#sizes;
+    const packing = kind === "gradient" ? this.#codec.headBytes(parameters) : 0;
+    const head = body.head(layout.sums + packing);
+    const view = new DataView(head.buffer, head.byteOffset, head.byteLength);
     const samples = this.samplesOf(lease);
     const bound = weightBound(samples, this.#perSample);
     if (header.weight < 0n || header.weight > bound) {
@@ -96,18 +119,20 @@ export class Admission {
         );
       }
     }
-    const sums = body.subarray(layout.sums);
-    const fault = kind === "gradient" ? this.#codec.fault(sums, this.#sizes.parameters, lease.to - lease.from) : null;
+    const fault =
+      kind === "gradient"
+        ? this.#codec.fault(head.subarray(layout.sums), header.total - layout.sums, parameters, lease.to - lease.from)
+        : null;
     if (fault !== null) throw new ProtocolError("bad-frame", `the sums are badly packed: ${fault}`);
     return {
       loss: header.loss,
       weight: header.weight,
       metrics,
-      maxima: kind === "evaluation" ? null : body.subarray(layout.maxima, layout.maxima + this.#sizes.blocks),
+      maxima: kind === "evaluation" ? null : head.subarray(layout.maxima, layout.maxima + this.#sizes.blocks),
       clamped: header.clamped,
       microBatches: lease.to - lease.from,
       samples,
-      sums,
+      sums: body.after(layout.sums),
     };
   }
 }

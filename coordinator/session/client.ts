@@ -21,6 +21,10 @@ export class Client {
   /** Latest lease that it answered. */
   answered: number | null = null;
   upload: Upload | null = null;
+  /** Bytes of memory that are kept for its result. */
+  granted = 0;
+  /** Version of the weights that its last result which counted was computed at; 0 if none did since this awakening. */
+  contributed = 0;
   /** Samples it added that are durable. */
   samples: number;
   /** It asked to be forgotten: what it added counts in totals alone. */

@@ -1,7 +1,7 @@
 /**
  * The bytes that one session keeps in memory, counted by the code itself (invariant I4): the platform's limit is 128 MB an
  * isolate, and nothing in it says how much one object holds. Whoever is to keep a large buffer takes its bytes here first
- * and gives them back when it lets go; who gets none waits or is refused.
+ * and gives them back when it lets go; who gets none is served later or refused.
  */
 
 /** What a Durable Object may hold; the rest of the isolate's 128 MB is the runtime's and the code's. */
@@ -10,10 +10,8 @@ export const MEMORY_LIMIT = 96_000_000;
 export type Account =
   /** The optimizer's linear memory. */
   | "kernels"
-  /** Contributions of several frames, until they are whole. */
+  /** Contributions of several frames, from the lease until they are added. */
   | "uploads"
-  /** First frames that wait for room. */
-  | "waiting"
   /** Weights sent and not yet acknowledged. */
   | "downlinks"
   /** Weights being read over HTTP. */
@@ -22,11 +20,6 @@ export type Account =
 export class Ledger {
   readonly limit: number;
   readonly #accounts = new Map<Account, number>();
-  readonly #waiting: {
-    readonly bytes: number;
-    readonly account: Account;
-    readonly grant: (granted: boolean) => void;
-  }[] = [];
   #used = 0;
   #peak = 0;
 
@@ -45,32 +38,15 @@ export class Ledger {
     return true;
   }
 
-  /** Takes bytes now or when room is made, in order of asking; false if `cancelWaiting` came first. */
-  whenFree(account: Account, bytes: number): Promise<boolean> {
-    if (this.#waiting.length === 0 && this.take(account, bytes)) return Promise.resolve(true);
-    const { promise, resolve } = Promise.withResolvers<boolean>();
-    this.#waiting.push({ bytes, account, grant: resolve });
-    return promise;
-  }
-
   give(account: Account, bytes: number): void {
     this.#enter(account, -bytes);
-    while (this.#waiting[0] !== undefined && this.take(this.#waiting[0].account, this.#waiting[0].bytes)) {
-      this.#waiting.shift()?.grant(true);
-    }
   }
 
-  /** Tells everyone who waits that there will be nothing: the work they wait for is void. */
-  cancelWaiting(): void {
-    for (const { grant } of this.#waiting.splice(0)) grant(false);
-  }
-
-  report(): { limit: number; used: number; peak: number; waiting: number; accounts: Record<string, number> } {
+  report(): { limit: number; used: number; peak: number; accounts: Record<string, number> } {
     return {
       limit: this.limit,
       used: this.#used,
       peak: this.#peak,
-      waiting: this.#waiting.length,
       accounts: Object.fromEntries(this.#accounts),
     };
   }

@@ -41,7 +41,8 @@ import { storedProgress } from "./report.ts";
 import { isOver } from "./retention.ts";
 import { type Admitted, Run } from "./run.ts";
 import { type Body, cutFrames, framedBytes } from "./sections.ts";
-import { Upload } from "./upload.ts";
+import { Tally } from "./tally.ts";
+import { Delivery, Upload } from "./upload.ts";
 
 /** Waits of up to so many milliseconds use a timer, which keeps the object awake; longer ones an alarm, which does not. */
 const TIMER_LIMIT = 2_000;
@@ -72,6 +73,9 @@ export class Live {
   readonly #round: RoundState;
   readonly #admission: Admission;
   readonly #clients = new Map<WebSocket, Client>();
+  /** Clients that are behind and found no memory free for their weights. */
+  readonly #unserved = new Set<Client>();
+  readonly #tally = new Tally();
   /** What each client added to the open piece. */
   readonly #gains = new Map<Client, { samples: number; shards: number }>();
   /** Bytes of one weights transfer, headers included. */
@@ -98,7 +102,7 @@ export class Live {
     this.#ledger = ledger;
     this.#retention = retention;
     this.#onChange = onChange;
-    this.#run = new Run(definition, store);
+    this.#run = new Run(definition, store, this.#tally);
     if (!ledger.take("kernels", this.#run.bytes)) {
       throw new Error(`the parameters need ${this.#run.bytes} bytes, ${ledger.free} are free`);
     }
@@ -155,6 +159,7 @@ export class Live {
       state: { ...this.#run.state, envelope: undefined },
       clients: this.#clients.size,
       results: this.#results,
+      tally: this.#tally.report(),
     };
   }
 
@@ -179,6 +184,7 @@ export class Live {
   /** Everything that a socket sends. What is wrong with it costs its sender, never the session. */
   async receive(socket: WebSocket, message: string | ArrayBuffer): Promise<void> {
     if (this.#disposed) return;
+    this.#tally.received(typeof message === "string" ? message.length : message.byteLength);
     try {
       await this.#take(socket, message);
     } catch (error) {
@@ -201,6 +207,8 @@ export class Live {
     }
     this.#forget(client);
     this.#advance({ type: "left", time: Date.now(), client: client.id });
+    // What was under way to it is free for others.
+    this.#sendWeights([]);
     this.#announce(false);
   }
 
@@ -235,7 +243,7 @@ export class Live {
       this.#advance({ type: "joined", time, client: id, version, lease });
       if (capacity !== null) this.#advance({ type: "capacity", time, client: id, microBatches: capacity });
     }
-    for (const client of clients) this.#sendWeights(client);
+    this.#sendWeights(clients);
   }
 
   async #take(socket: WebSocket, message: string | ArrayBuffer): Promise<void> {
@@ -250,7 +258,8 @@ export class Live {
           `a frame of ${message.byteLength} bytes, the limit is ${MAX_FRAME_BYTES}`,
         );
       }
-      await this.#takeFrame(client, decodeFrame(message));
+      const since = performance.now();
+      await this.#takeFrame(client, decodeFrame(message), since);
       return;
     }
     const decoded = decodeClientMessage(message);
@@ -270,11 +279,13 @@ export class Live {
         client.capacity = message.microBatches;
         if (message.microBatches === 0) this.#dropUpload(client);
         this.#advance({ type: "capacity", time, client: client.id, microBatches: message.microBatches });
+        this.#sendWeights([client]);
         client.remember();
         this.#announce(false);
         break;
       case "failed":
         client.leases.delete(message.lease);
+        this.#dropUpload(client);
         this.#advance({ type: "failed", time, client: client.id, lease: message.lease });
         client.remember();
         break;
@@ -360,7 +371,7 @@ export class Live {
     if (client.sent !== null && version >= client.sent) this.#acknowledge(client);
     client.version = Math.max(version, client.version ?? 0);
     this.#advance({ type: "ready", time, client: client.id, version: client.version });
-    this.#sendWeights(client);
+    this.#sendWeights([client]);
     client.remember();
   }
 
@@ -370,12 +381,29 @@ export class Live {
     this.#ledger.give("downlinks", this.#transferBytes);
   }
 
-  /** Sends the newest weights, if the client has older ones and nothing unacknowledged under way. */
-  #sendWeights(client: Client): void {
+  /**
+   * Sends the newest weights to those of the clients that have older ones and nothing unacknowledged under way, as far as there is
+   * memory. Who pauses gets none: it would not acknowledge them, and the memory would be missing. Whoever has not contributed for longest comes first: else, where there are more clients than memory serves at a time, the
+   * same ones would go without step after step.
+   */
+  #sendWeights(clients: Iterable<Client>): void {
     const { version, step, stage } = this.#run.state;
-    const isBehind = client.version !== null && client.version < version;
-    if (!isBehind || client.sent !== null || stage === "done") return;
-    if (!this.#ledger.take("downlinks", this.#transferBytes)) return;
+    if (stage === "done") return;
+    const since = performance.now();
+    const waiting = [...new Set([...this.#unserved, ...clients])].filter(
+      (client) => client.version !== null && client.version < version && client.sent === null && client.capacity !== 0,
+    );
+    this.#unserved.clear();
+    // Room for one result stays free: who gets a lease without weights of its own before it needs memory, too.
+    const room = Math.floor((this.#ledger.free - this.#admission.largestUpload) / this.#transferBytes);
+    if (waiting.length > room) waiting.sort((a, b) => a.contributed - b.contributed);
+    const receivers = waiting.slice(0, Math.max(0, room));
+    for (const client of waiting.slice(receivers.length)) this.#unserved.add(client);
+    for (const client of receivers) {
+      this.#ledger.take("downlinks", this.#transferBytes);
+      client.sent = version;
+    }
+    if (receivers.length === 0) return;
     const header = {
       kind: "weights",
       codec: "float32",
@@ -386,12 +414,15 @@ export class Live {
       loss: 0n,
       weight: 0n,
     } as const;
-    for (const frame of cutFrames(header, this.#run.weights())) this.#post(client, frame);
-    client.sent = version;
-    client.remember();
+    // Frame by frame and not client by client: each is made once, and there is one of them at a time.
+    for (const frame of cutFrames(header, this.#run.weights())) {
+      for (const client of receivers) this.#post(client, frame);
+    }
+    for (const client of receivers) client.remember();
+    this.#tally.lap("broadcast", since);
   }
 
-  async #takeFrame(client: Client, frame: Frame): Promise<void> {
+  async #takeFrame(client: Client, frame: Frame, since: number): Promise<void> {
     const lease = client.leases.get(frame.lease);
     const isLast = frame.offset + frame.payload.byteLength === frame.total;
     if (lease === undefined) {
@@ -405,10 +436,14 @@ export class Live {
     }
     this.#admission.checkHeader(lease, frame);
     const body = this.#assemble(client, frame);
-    if (body === null) return;
+    if (body === null) {
+      this.#tally.lap("admit", since);
+      return;
+    }
     client.leases.delete(lease.id);
     client.answered = lease.id;
     const contribution = this.#admission.read(lease, frame, body);
+    this.#tally.lap("admit", since);
     const result = {
       type: "result",
       client: client.id,
@@ -416,9 +451,11 @@ export class Live {
       version: frame.version,
       step: frame.step,
     } as const;
-    await this.#decide(client, { ...result, time: Date.now() }, contribution);
+    // Its frames are added before anything else can happen, and a lease that follows is granted memory of its own.
     this.#dropUpload(client);
+    await this.#decide(client, { ...result, time: Date.now() }, contribution);
     client.remember();
+    if (this.#unserved.size > 0) this.#sendWeights([]);
   }
 
   #whyUnknown(client: Client, frame: Frame): DropReason {
@@ -426,22 +463,28 @@ export class Live {
     return client.answered === frame.lease ? "duplicate" : "foreign";
   }
 
-  /** The whole body once it is there: where it lies if it came in one frame, else staged, at most one a client. */
-  #assemble(client: Client, frame: Frame): Uint8Array | null {
-    if (frame.payload.byteLength === frame.total) return frame.payload;
+  /** The whole body once it is there; at most one that is not is kept a client. */
+  #assemble(client: Client, frame: Frame): Delivery | null {
+    if (frame.payload.byteLength === frame.total) return new Delivery([frame.payload]);
     if (client.upload === null || frame.offset === 0) {
-      this.#dropUpload(client);
-      if (!this.#ledger.take("uploads", frame.total))
-        throw new ProtocolError("too-many-clients", "no memory is free: try again");
+      client.upload = null;
+      if (!this.#grant(client)) throw new ProtocolError("too-many-clients", "no memory is free: try again");
       client.upload = new Upload(frame);
     }
-    return client.upload.add(frame)?.body ?? null;
+    return client.upload.add(frame);
+  }
+
+  /** Memory for a result of several frames, for as long as its client has a lease: frames come without being asked for. */
+  #grant(client: Client): boolean {
+    const { largestUpload } = this.#admission;
+    if (client.granted === 0 && this.#ledger.take("uploads", largestUpload)) client.granted = largestUpload;
+    return client.granted === largestUpload;
   }
 
   #dropUpload(client: Client): void {
-    if (client.upload === null) return;
-    this.#ledger.give("uploads", client.upload.bytes);
     client.upload = null;
+    this.#ledger.give("uploads", client.granted);
+    client.granted = 0;
   }
 
   #receipt(client: Client, lease: number, reason: DropReason | "", samples = 0): void {
@@ -455,6 +498,7 @@ export class Live {
     for (const effect of effects) {
       if (effect.type === "accept") {
         this.#run.add(contribution);
+        client.contributed = event.version;
         const gain = this.#gains.get(client) ?? { samples: 0, shards: 0 };
         this.#gains.set(client, { samples: gain.samples + contribution.samples, shards: gain.shards + 1 });
         this.#receipt(client, effect.lease.id, "", contribution.samples);
@@ -471,6 +515,8 @@ export class Live {
       gains.push({ id, keyHash, engine, device, name, ...gain });
     const { samples } = this.#run;
     await this.#run.complete(work, time, gains);
+    // Whatever is still under way answers the piece that is done.
+    for (const client of this.#clients.values()) this.#dropUpload(client);
     for (const [client, gain] of this.#gains) {
       client.samples += gain.samples;
       // Its samples are in the piece's own figures; of itself nothing is to stay.
@@ -511,12 +557,14 @@ export class Live {
         break;
       case "revoke": {
         const client = this.#byId(effect.client);
-        client?.leases.delete(effect.lease);
-        if (client !== undefined) this.#send(client, { type: "revoke", lease: effect.lease });
+        if (client === undefined) break;
+        client.leases.delete(effect.lease);
+        this.#dropUpload(client);
+        this.#send(client, { type: "revoke", lease: effect.lease });
         break;
       }
       case "broadcast":
-        for (const client of this.#clients.values()) this.#sendWeights(client);
+        this.#sendWeights(this.#clients.values());
         break;
       case "wake":
         this.#wakeLater(effect.time);
@@ -537,6 +585,7 @@ export class Live {
     // Leases of other versions can no longer be answered usefully.
     for (const held of client.leases.values()) if (held.version !== lease.version) client.leases.delete(held.id);
     client.leases.set(lease.id, lease);
+    this.#grant(client);
     client.remember();
     const { id: number, work, step, version, from, to } = lease;
     this.#send(client, { type: "assign", lease: number, work, step, version, from, to });
@@ -629,10 +678,13 @@ export class Live {
 
   /** A socket that closed a moment ago refuses to send; its close event is on the way and does the rest. */
   #post(client: Client, bytes: Uint8Array<ArrayBuffer>): void {
-    if (client.socket.readyState === WebSocket.OPEN) client.socket.send(bytes);
+    if (client.socket.readyState !== WebSocket.OPEN) return;
+    client.socket.send(bytes);
+    this.#tally.sent(bytes.byteLength);
   }
 
   #forget(client: Client): void {
+    this.#unserved.delete(client);
     this.#acknowledge(client);
     this.#dropUpload(client);
     this.#clients.delete(client.socket);

@@ -41,13 +41,14 @@ import type { Stage } from "../round/types.ts";
 import type { Commit, MemberGain, MetricRow, RunState, SessionStore } from "../store/store.ts";
 import { sha256Hex } from "./identity.ts";
 import { type Body, weightsBody } from "./sections.ts";
+import type { Tally } from "./tally.ts";
 
 /** Steps between two checkpoints: a recovery replays at most so many. */
 const CHECKPOINT_INTERVAL = 16;
 
-/** A contribution whose sizes were checked, with its integers: empty for all but training steps. */
+/** A contribution whose sizes were checked, with its integers in pieces: none for all but training steps. */
 export interface Admitted extends Contribution {
-  readonly sums: Uint8Array;
+  readonly sums: readonly Uint8Array[];
 }
 
 /** Exponents of the weights body: those of the next step's grid, zero before the calibration pass. */
@@ -63,6 +64,7 @@ export class Run {
   readonly plan: RunPlan;
   readonly #definition: SessionDefinition;
   readonly #store: SessionStore;
+  readonly #tally: Tally;
   readonly #kernels: Kernels;
   readonly #rule: UpdateRule;
   readonly #shard: LocalParameterShard;
@@ -75,6 +77,8 @@ export class Run {
   #reductions = 0;
   /** What lands in the same transaction as the record that the shard logs. */
   #landing: Omit<Commit, "record"> | null = null;
+  /** When the shard's last record was stored: what follows is its update. */
+  #loggedAt = 0;
 
   /** Whether the stored checkpoint is the current weights, so that they can be served without waking the run. */
   static isStored(store: SessionStore): boolean {
@@ -83,9 +87,10 @@ export class Run {
   }
 
   /** Restores the run: the checkpoint, then every logged step through the same kernels. */
-  constructor(definition: SessionDefinition, store: SessionStore) {
+  constructor(definition: SessionDefinition, store: SessionStore, tally: Tally) {
     this.#definition = definition;
     this.#store = store;
+    this.#tally = tally;
     this.plan = planRun(definition);
     const parameters = parameterLength(definition.graph);
     this.#metricNames = metricNames(definition.graph);
@@ -142,8 +147,10 @@ export class Run {
 
   /** Adds a contribution that the round accepted. */
   add(contribution: Admitted): void {
+    const since = performance.now();
     this.#aggregate.add(contribution);
     if (this.#state.stage === "train") this.#shard.add(contribution.sums);
+    this.#tally.lap("add", since);
   }
 
   /** Changes the status, durably. */
@@ -200,7 +207,9 @@ export class Run {
   /** Called by the shard before it changes anything. */
   #append(record: StepRecord): void {
     if (this.#landing === null) throw new Error("a step was applied outside of a completed piece");
+    const since = performance.now();
     this.#store.commit({ ...this.#landing, record });
+    this.#loggedAt = this.#tally.lap("log", since);
   }
 
   #calibrated(time: number, gains: readonly MemberGain[]): void {
@@ -226,14 +235,18 @@ export class Run {
       this.#shard.skipTo(step + 1);
     } else {
       this.#landing = landing;
+      const since = performance.now();
       const { squaredNorm } = await this.#shard.prepare(step, { weight, maxima });
+      this.#tally.lap("prepare", since);
       await this.#shard.commit(step, {
         scale: clipScale(this.#rule, squaredNorm),
         optimizers: this.#optimizersAt(step),
       });
+      this.#tally.lap("update", this.#loggedAt);
       this.#landing = null;
     }
     this.#state = ended;
+    this.#tally.stepped();
     if (ended.step === this.plan.totalSteps) await this.#hashWeights(time);
     if (ended.step - ended.checkpointStep >= CHECKPOINT_INTERVAL) this.#checkpoint();
   }
@@ -311,8 +324,10 @@ export class Run {
   }
 
   #checkpoint(): void {
+    const since = performance.now();
     this.#state = { ...this.#state, checkpointStep: this.#state.step };
     this.#store.checkpoint(this.#state, this.#shard.snapshot());
+    this.#tally.lap("checkpoint", since);
   }
 
   #land(state: RunState, time: number, gains: readonly MemberGain[], metric: MetricRow | null): void {

@@ -4,11 +4,11 @@
  */
 
 import {
-  encodeFrame,
   type FrameHeader,
   HEADER_BYTES,
   MAX_PAYLOAD_BYTES,
   weightsLayout,
+  writeHeader,
 } from "../../shared/protocol/frames.ts";
 
 export interface Section {
@@ -37,9 +37,8 @@ export function weightsBody(announced: Uint8Array, weights: Float32Array): Body 
   };
 }
 
-/** Copies the part of the body from `offset` on into `target`; what no section covers is zero. */
+/** Copies the part of the body from `offset` on into `target`, which is zero where no section comes. */
 export function copyBody(body: Body, offset: number, target: Uint8Array): void {
-  target.fill(0);
   const end = offset + target.byteLength;
   for (const section of body.sections) {
     const from = Math.max(offset, section.offset);
@@ -53,11 +52,12 @@ export function* cutFrames(
   header: Omit<FrameHeader, "offset" | "total">,
   body: Body,
 ): Generator<Uint8Array<ArrayBuffer>> {
-  const payload = new Uint8Array(Math.min(MAX_PAYLOAD_BYTES, body.total));
   for (let offset = 0; offset < body.total; offset += MAX_PAYLOAD_BYTES) {
-    const part = payload.subarray(0, Math.min(MAX_PAYLOAD_BYTES, body.total - offset));
-    copyBody(body, offset, part);
-    yield encodeFrame({ ...header, offset, total: body.total }, part);
+    const bytes = Math.min(MAX_PAYLOAD_BYTES, body.total - offset);
+    const frame = new Uint8Array(HEADER_BYTES + bytes);
+    writeHeader(new DataView(frame.buffer), { ...header, offset, total: body.total }, bytes);
+    copyBody(body, offset, frame.subarray(HEADER_BYTES));
+    yield frame;
   }
 }
 

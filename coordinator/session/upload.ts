@@ -1,15 +1,50 @@
 /**
- * One client's contribution on its way in. Nothing of it reaches a sum before it is whole: a contribution of one frame is
- * used where it lies, a larger one is staged, and at most one a client.
+ * One client's contribution on its way in. Nothing of it reaches a sum before it is whole; until then its frames stay as
+ * the socket delivered them, and nothing is copied before the optimizer's memory is.
  */
 
 import type { Frame, FrameHeader } from "../../shared/protocol/frames.ts";
 import { ProtocolError } from "../../shared/protocol/messages.ts";
 
-/** A whole contribution. */
-export interface Delivery {
-  readonly header: FrameHeader;
-  readonly body: Uint8Array;
+/**
+ * Least bytes of a frame that others follow: each one that is kept costs something besides its payload, which must stay little
+ * beside it.
+ */
+export const LEAST_PART_BYTES = 65_536;
+
+/** The payloads of a whole contribution, in order. */
+export class Delivery {
+  readonly #parts: readonly Uint8Array[];
+
+  constructor(parts: readonly Uint8Array[]) {
+    this.#parts = parts;
+  }
+
+  /** The first `bytes` bytes: a view if one frame has them all, which is how clients cut. */
+  head(bytes: number): Uint8Array {
+    const [first] = this.#parts;
+    if (first !== undefined && first.byteLength >= bytes) return first.subarray(0, bytes);
+    const joined = new Uint8Array(bytes);
+    let end = 0;
+    for (const part of this.#parts) {
+      const wanted = part.subarray(0, bytes - end);
+      joined.set(wanted, end);
+      end += wanted.byteLength;
+    }
+    return joined;
+  }
+
+  /** Views of what follows the first `bytes` bytes. */
+  after(bytes: number): Uint8Array[] {
+    const rest: Uint8Array[] = [];
+    let skipped = 0;
+    for (const part of this.#parts) {
+      const skip = Math.min(part.byteLength, bytes - skipped);
+      skipped += skip;
+      if (skip < part.byteLength) rest.push(part.subarray(skip));
+    }
+    return rest;
+  }
 }
 
 /** Fields that every frame of one contribution repeats. */
@@ -17,18 +52,12 @@ const REPEATED = ["kind", "codec", "version", "step", "lease", "clamped", "loss"
 
 export class Upload {
   readonly header: FrameHeader;
-  readonly #body: Uint8Array;
+  readonly #parts: Uint8Array[] = [];
   #received = 0;
 
   constructor(first: Frame) {
-    // Without the payload, which would keep the whole frame alive.
     const { payload: _, ...header } = first;
     this.header = header;
-    this.#body = new Uint8Array(first.total);
-  }
-
-  get bytes(): number {
-    return this.#body.byteLength;
   }
 
   /** Adds the next frame; returns the contribution once it is whole. Throws ProtocolError `bad-frame`. */
@@ -44,9 +73,16 @@ export class Upload {
     if (frame.offset !== this.#received) {
       throw new ProtocolError("bad-frame", `frame at ${frame.offset}, expected the one at ${this.#received}`);
     }
-    if (frame.payload.byteLength === 0) throw new ProtocolError("bad-frame", "an empty frame in a larger contribution");
-    this.#body.set(frame.payload, frame.offset);
-    this.#received += frame.payload.byteLength;
-    return this.#received === this.#body.byteLength ? { header: this.header, body: this.#body } : null;
+    const { byteLength } = frame.payload;
+    this.#received += byteLength;
+    const isLast = this.#received === frame.total;
+    if (!isLast && byteLength < LEAST_PART_BYTES) {
+      throw new ProtocolError(
+        "bad-frame",
+        `a frame of ${byteLength} bytes that is not the last, expected ${LEAST_PART_BYTES} or more`,
+      );
+    }
+    this.#parts.push(frame.payload);
+    return isLast ? new Delivery(this.#parts) : null;
   }
 }

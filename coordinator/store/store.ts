@@ -11,7 +11,7 @@ import { MeteredSql } from "./metered-sql.ts";
 import type { MetricRow } from "./metric.ts";
 import { cutPieces } from "./pieces.ts";
 import { decodeRecord, encodeRecordHead } from "./record.ts";
-import { hasSession, migrate } from "./schema.ts";
+import { hasSession, LOG_PIECES, migrate } from "./schema.ts";
 import { Shelf } from "./shelf.ts";
 
 export type { MetricRow };
@@ -301,10 +301,16 @@ export class SessionStore {
 
   /** The log in order, one record at a time. */
   *records(): Generator<StepRecord> {
-    const steps = this.#sql.exec<{ step: number }>("SELECT DISTINCT step FROM log ORDER BY step").toArray();
+    const steps = this.#sql
+      .exec<{ step: number }>(`SELECT DISTINCT place / ${LOG_PIECES} AS step FROM log ORDER BY step`)
+      .toArray();
     for (const { step } of steps) {
       const pieces = this.#sql
-        .exec<{ data: ArrayBuffer }>("SELECT data FROM log WHERE step = ? ORDER BY piece", step)
+        .exec<{ data: ArrayBuffer }>(
+          "SELECT data FROM log WHERE place BETWEEN ? AND ? ORDER BY place",
+          step * LOG_PIECES,
+          (step + 1) * LOG_PIECES - 1,
+        )
         .toArray()
         .map(({ data }) => data);
       yield decodeRecord(pieces);
@@ -315,7 +321,7 @@ export class SessionStore {
   logSize(): { steps: number; bytes: number } {
     return this.#sql
       .exec<{ steps: number; bytes: number }>(
-        "SELECT COUNT(DISTINCT step) AS steps, COALESCE(SUM(LENGTH(data)), 0) AS bytes FROM log",
+        `SELECT COUNT(DISTINCT place / ${LOG_PIECES}) AS steps, COALESCE(SUM(LENGTH(data)), 0) AS bytes FROM log`,
       )
       .one();
   }
@@ -484,16 +490,12 @@ export class SessionStore {
   }
 
   #append(record: StepRecord): void {
-    let piece = 0;
-    this.#sql.exec(
-      "INSERT INTO log (step, piece, data) VALUES (?, ?, ?)",
-      record.step,
-      piece++,
-      encodeRecordHead(record),
-    );
-    for (const data of cutPieces(record.sums)) {
-      this.#sql.exec("INSERT INTO log (step, piece, data) VALUES (?, ?, ?)", record.step, piece++, data);
-    }
+    let place = record.step * LOG_PIECES;
+    const insert = (data: Uint8Array): void => {
+      this.#sql.exec("INSERT INTO log (place, data) VALUES (?, ?)", place++, data);
+    };
+    insert(encodeRecordHead(record));
+    for (const data of cutPieces(record.sums)) insert(data);
   }
 
   #writeState(state: RunState): void {

@@ -6,7 +6,7 @@
  * one micro-batch's value is, sign included: sums are packed into the bits they need.
  */
 
-import { findPackingFault, pack, packedBytes } from "./packed.ts";
+import { findPackingFault, pack, packedBytes, packedWidthsBytes } from "./packed.ts";
 
 export interface SumCodec {
   /** Its name in a frame's header (shared/protocol/frames.ts). */
@@ -16,8 +16,10 @@ export interface SumCodec {
   /** Least and most bytes that `parameters` sums of so many micro-batches take. */
   readonly bytes: (parameters: number, microBatches: number) => { readonly least: number; readonly most: number };
   readonly encode: (sums: Int32Array) => Uint8Array;
-  /** What is wrong with bytes between the least and the most, or null. */
-  readonly fault: (bytes: Uint8Array, parameters: number, microBatches: number) => string | null;
+  /** Bytes at the beginning that say how the others are to be read. */
+  readonly headBytes: (parameters: number) => number;
+  /** What is wrong with so many bytes, between the least and the most, that begin with this head; or null. */
+  readonly fault: (head: Uint8Array, byteLength: number, parameters: number, microBatches: number) => string | null;
 }
 
 /** ⌈log₂ m⌉: bits that a sum of m values has more than one of them. */
@@ -33,6 +35,7 @@ function plain(frame: "fixed32" | "fixed16", width: number, encode: SumCodec["en
     magnitudeBits: (microBatches) => width - 1 - bitsMore(microBatches),
     bytes: (parameters) => ({ least: (parameters * width) / 8, most: (parameters * width) / 8 }),
     encode,
+    headBytes: () => 0,
     fault: () => null,
   };
 }
@@ -46,7 +49,9 @@ function packed(width: number): SumCodec {
       most: packedBytes(parameters, width + bitsMore(microBatches)),
     }),
     encode: pack,
-    fault: (bytes, parameters, microBatches) => findPackingFault(bytes, parameters, width + bitsMore(microBatches)),
+    headBytes: packedWidthsBytes,
+    fault: (head, byteLength, parameters, microBatches) =>
+      findPackingFault(head, byteLength, parameters, width + bitsMore(microBatches)),
   };
 }
 

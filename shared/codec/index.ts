@@ -9,5 +9,14 @@ export {
 export { advanceEnvelope, announce, createEnvelope } from "./envelope.ts";
 export { BLOCK, blockCount, firstNonFinite, measureExponents, NON_FINITE } from "./exponents.ts";
 export { accumulateFixed, gridScale } from "./fixed.ts";
-export { findPackingFault, GROUP, MOST_BITS, pack, packedBytes, packedWidthsBytes, unpack } from "./packed.ts";
+export {
+  findPackingFault,
+  GROUP,
+  MOST_BITS,
+  pack,
+  packedBytes,
+  packedWidthsBytes,
+  packedWordsBytes,
+  unpack,
+} from "./packed.ts";
 export { roundScalar, SCALAR_UNIT, scalarLimit, scalarValue } from "./scalar.ts";

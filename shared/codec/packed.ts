@@ -77,22 +77,27 @@ export function pack(values: Int32Array): Uint8Array<ArrayBuffer> {
   return bytes;
 }
 
+/** Bytes of the words of `count` values, whose groups have these widths. */
+export function packedWordsBytes(widths: Uint8Array, count: number): number {
+  let words = 0;
+  for (let group = 0, left = count; left > 0; group++, left -= GROUP)
+    words += wordsOf(Math.min(GROUP, left), widths[group]);
+  return words * WORD_BYTES;
+}
+
 /**
  * What is wrong with the packing of `count` values of at most `bits` bits, or null: widths in range, and exactly as many
  * bytes as they ask for. What passes can be unpacked without looking at any length again.
+ * @param head the first bytes, the widths at least
+ * @param byteLength of all of it
  */
-export function findPackingFault(bytes: Uint8Array, count: number, bits: number): string | null {
-  const groups = Math.ceil(count / GROUP);
+export function findPackingFault(head: Uint8Array, byteLength: number, count: number, bits: number): string | null {
   const start = packedWidthsBytes(count);
-  if (bytes.byteLength < start) return `${bytes.byteLength} bytes, the widths alone are ${start}`;
-  let words = 0;
-  for (let group = 0; group < groups; group++) {
-    const width = bytes[group];
-    if (width > bits) return `group ${group} is ${width} bits wide, at most ${bits}`;
-    words += wordsOf(Math.min(GROUP, count - group * GROUP), width);
-  }
-  const expected = start + words * WORD_BYTES;
-  return bytes.byteLength === expected ? null : `${bytes.byteLength} bytes, the widths ask for ${expected}`;
+  if (head.byteLength < start) return `${byteLength} bytes, the widths alone are ${start}`;
+  const wide = head.subarray(0, Math.ceil(count / GROUP)).findIndex((width) => width > bits);
+  if (wide >= 0) return `group ${wide} is ${head[wide]} bits wide, at most ${bits}`;
+  const expected = start + packedWordsBytes(head, count);
+  return byteLength === expected ? null : `${byteLength} bytes, the widths ask for ${expected}`;
 }
 
 /** Unpacks into `values`. The bytes have no fault (`findPackingFault`) and are aligned to 4. */

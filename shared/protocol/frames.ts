@@ -62,13 +62,11 @@ function nameOf<Table extends Record<string, number>>(table: Table, value: numbe
   throw new FrameError("frame-kind", `unknown frame ${what} ${value}`);
 }
 
-/** Encodes one frame. Throws RangeError if the payload is over the limit: callers cut bodies with `cutBody`. */
-export function encodeFrame(header: FrameHeader, payload: Uint8Array): Uint8Array<ArrayBuffer> {
-  if (payload.byteLength > MAX_PAYLOAD_BYTES) {
-    throw new RangeError(`payload of ${payload.byteLength} bytes exceeds ${MAX_PAYLOAD_BYTES}`);
+/** Writes a header for a payload of so many bytes. Throws RangeError if they are over the limit: callers cut bodies. */
+export function writeHeader(view: DataView, header: FrameHeader, payloadBytes: number): void {
+  if (payloadBytes > MAX_PAYLOAD_BYTES) {
+    throw new RangeError(`payload of ${payloadBytes} bytes exceeds ${MAX_PAYLOAD_BYTES}`);
   }
-  const bytes = new Uint8Array(HEADER_BYTES + payload.byteLength);
-  const view = new DataView(bytes.buffer);
   view.setUint32(0, FRAME_MAGIC, true);
   view.setUint16(4, PROTOCOL_VERSION, true);
   view.setUint8(6, FRAME_KINDS[header.kind]);
@@ -81,7 +79,13 @@ export function encodeFrame(header: FrameHeader, payload: Uint8Array): Uint8Arra
   view.setBigInt64(32, header.weight, true);
   view.setUint32(40, header.offset, true);
   view.setUint32(44, header.total, true);
-  view.setUint32(48, payload.byteLength, true);
+  view.setUint32(48, payloadBytes, true);
+}
+
+/** Encodes one frame. Throws RangeError if the payload is over the limit: callers cut bodies with `cutBody`. */
+export function encodeFrame(header: FrameHeader, payload: Uint8Array): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(HEADER_BYTES + payload.byteLength);
+  writeHeader(new DataView(bytes.buffer), header, payload.byteLength);
   bytes.set(payload, HEADER_BYTES);
   return bytes;
 }

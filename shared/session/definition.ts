@@ -111,7 +111,7 @@ export interface SessionDefinition {
 /** Largest values a coordinator accepts; a refusal states the figure. */
 export const SESSION_LIMITS = {
   parameters: 3_000_000,
-  /** Memory of weights, optimizer state and sums: what Adam takes for the most parameters. */
+  /** Memory of weights, optimizer state and sums; Adam takes 54.4 MB for the most parameters. */
   optimizerBytes: 60_200_000,
   /** Parameter groups. */
   groups: 32,

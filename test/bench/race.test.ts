@@ -84,6 +84,19 @@ describe("a race", () => {
     expect(higher.gains[0].gain.median).toBeCloseTo(1 / 3);
   });
 
+  it("finds claims on the figure itself by what is better", async () => {
+    const claims: Race["claims"] = [1, 3].map((bound) => ({ kind: "figure", ours: "own", bound }));
+    const contestants = [runner("own", true, [2])];
+    const lower = await runRace(raceOf(contestants, { claims }), 1);
+    expect(lower.verdicts.map(({ found, holds }) => [found, holds])).toEqual([
+      [2, false],
+      [2, true],
+    ]);
+    const higher = await runRace(raceOf([runner("own", true, [2])], { claims, better: "higher", unit: "MB/s" }), 1);
+    expect(higher.verdicts.map(({ holds }) => holds)).toEqual([true, false]);
+    expect(formatRace(higher).join("\n")).toContain("FAILS  own ≥ 3 MB/s: 2");
+  });
+
   it("finds claims true, false, or not measured", async () => {
     const claims: Race["claims"] = [
       { kind: "gain", ours: "own", rival: "rival", atLeast: 2 },

@@ -51,6 +51,64 @@ describe("npm run bench", () => {
   });
 });
 
+/** What a quick run of a section says; its standard output is one JSON object. */
+async function runSection(...args: readonly string[]): Promise<RaceResult[]> {
+  const command = ["bench/run.ts", "--quick", "--rounds", "1", "--no-rivals", "--json", ...args];
+  const { stdout } = await run(process.execPath, command, { cwd: packageRoot, timeout: TIMEOUT });
+  const { sections } = JSON.parse(stdout) as { sections: Record<string, RaceResult[]> };
+  return Object.values(sections).flat();
+}
+
+function measuredIn(races: readonly RaceResult[]) {
+  const entries = races.flatMap((race) => race.entries);
+  return entries.map((entry) => {
+    if (!("summary" in entry)) throw new Error(`${entry.name} was not measured: ${entry.problem}`);
+    return entry;
+  });
+}
+
+describe("npm run bench -- coordinator", () => {
+  it("runs the coordinator's passes in workerd, right before fast, and fills a Durable Object's sockets", async () => {
+    const races = await runSection("coordinator");
+    expect(races.map(({ name }) => name)).toEqual([
+      "add-fixed32-10k",
+      "add-fixed16-10k",
+      "decode-10k",
+      "norm-10k",
+      "step-10k",
+      "adam-10k",
+      "ingest",
+    ]);
+    for (const { summary } of measuredIn(races)) expect(summary.median).toBeGreaterThan(0);
+  });
+});
+
+describe("npm run bench -- scaling", () => {
+  it("trains with made-up clients to the last step, within memory", async () => {
+    const races = await runSection("scaling");
+    const points = measuredIn(races);
+    expect(points.map(({ name }) => name)).toEqual(["2 clients, 10k", "4 clients, 10k"]);
+    for (const { facts } of points) {
+      expect(facts["steps lost"]).toBe(0);
+      expect(facts["starved clients"]).toBe(0);
+      expect(facts["object MB"]).toBeLessThan(1);
+      expect(facts["CPU ms a step"]).toBeGreaterThan(0);
+    }
+    // A client more moves weights of 40 KB and sums of 20 more.
+    expect(points[1].facts["MB a step"] / points[0].facts["MB a step"]).toBeCloseTo(2, 1);
+  });
+});
+
+describe("npm run bench -- timeline", () => {
+  it("accounts for every millisecond of a step", async () => {
+    const [turn, coordinator] = await runSection("timeline");
+    const figures = measuredIn([turn]).map(({ summary }) => summary.median);
+    const whole = figures.pop() ?? 0;
+    expect(figures.reduce((sum, figure) => sum + figure, 0)).toBeCloseTo(whole, 6);
+    expect(measuredIn([coordinator]).map(({ name }) => name)).toContain("broadcast");
+  });
+});
+
 describe("the page /bench", () => {
   let coordinator: TestCoordinator;
   let browser: Browser;

@@ -3,6 +3,7 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { findDescendants } from "../../bench/harness/processes.ts";
 import { CoordinatorApi } from "../../cli/api.ts";
 import { cutDataset, readImageSet } from "../../cli/dataset.ts";
 import type { Tab } from "../../cli/devtools.ts";
@@ -12,7 +13,6 @@ import { mnistFiles } from "../fixtures/mnist.ts";
 import { mnistSession, untilDone } from "./coordinator.ts";
 import { schedule } from "./exactness.ts";
 import { ChromiumFleet } from "./fleets.ts";
-import { findDescendants } from "./processes.ts";
 
 /** The page's own element, as an expression. */
 const PAGE = `document.querySelector("commonweight-page")`;

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { findDescendants } from "../../bench/harness/processes.ts";
 import type { Tab } from "../../cli/devtools.ts";
 import { parseAddress } from "../../client/core/address.ts";
 import { Volunteer } from "../../client/core/volunteer.ts";
@@ -9,7 +10,6 @@ import { mnistSession, startTestCoordinator, type TestCoordinator, untilDone } f
 import { trainSteadily } from "./exactness.ts";
 import { ChromiumFleet, nodeFleet } from "./fleets.ts";
 import { startLine } from "./line.ts";
-import { findDescendants } from "./processes.ts";
 
 const STEPS = 100;
 const SEED = 0;

@@ -99,7 +99,7 @@ export async function trainInProcess(program: Program): Promise<number[]> {
         if (work === "train") {
           const sums = encodeSums(result.sums, codec);
           sent?.(effect.lease, sums);
-          shard.add(sums);
+          shard.add([sums]);
         }
       } else if (effect.type === "complete") {
         version += 1;

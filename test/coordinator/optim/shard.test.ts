@@ -41,7 +41,7 @@ const weight = 2n ** 24n * 128n;
 
 async function doStep(shard: LocalParameterShard, step: number, optimizer: OptimizerOptions = adam): Promise<void> {
   shard.begin(announced);
-  shard.add(bytesOf(sumsOf(step)));
+  shard.add([bytesOf(sumsOf(step))]);
   await shard.prepare(step, { weight, maxima: announced });
   await shard.commit(step, { scale: 1, optimizers: [optimizer] });
 }
@@ -82,12 +82,32 @@ describe("a parameter shard", () => {
     }
   });
 
+  it.each(["fixed32", "fixed16", "packed15"] as const)(
+    "adds %s sums wherever the pieces that they come in were cut",
+    (codec) => {
+      // More than one window of the kernels' memory, however they travel; the last group of 64 is not full.
+      const count = 140_020;
+      const values = Int32Array.from({ length: count }, (_, at) => ((at * 37) % 30_011) - 15_000);
+      const bytes = encodeSums(values, codec);
+      for (const cuts of [[], [1], [3, 262_143, 262_144, 262_145], [130_001, 130_001]]) {
+        const places = [0, ...cuts.filter((cut) => cut < bytes.length), bytes.length];
+        const kernels = createKernels(module, count, []);
+        kernels.sums.fill(5);
+        kernels.add(
+          places.slice(1).map((end, index) => bytes.subarray(places[index], end)),
+          codec,
+        );
+        expect(kernels.sums.findIndex((sum, at) => sum !== values[at] + 5)).toBe(-1);
+      }
+    },
+  );
+
   it("adds contributions in any number of parts, of either width", () => {
     const shard = shardOf({ append: () => {} }, optim.adam(), "fixed16");
     shard.begin(announced);
     const part = Int16Array.from({ length: PARAMETERS }, (_, at) => (at % 2 === 0 ? at : -at));
-    for (let count = 0; count < 3; count++) shard.add(bytesOf(part));
-    expect(() => shard.add(new Uint8Array(8))).toThrow(RangeError);
+    for (let count = 0; count < 3; count++) shard.add([bytesOf(part)]);
+    expect(() => shard.add([new Uint8Array(8)])).toThrow(RangeError);
   });
 
   it("adds packed sums of every width, also negative ones, as the integers that they are", async () => {
@@ -104,7 +124,7 @@ describe("a parameter shard", () => {
       const part = Int32Array.from({ length: PARAMETERS }, (_, at) =>
         at >= 128 && at < 192 ? 0 : at % 5 === 0 ? low : at % 3 === 0 ? -1 - low : ((at * 2654435761) % -low) | 0,
       );
-      for (let count = 0; count < 3; count++) shard.add(encodeSums(part, "packed15"));
+      for (let count = 0; count < 3; count++) shard.add([encodeSums(part, "packed15")]);
       await shard.prepare(0, { weight, maxima: announced });
       await shard.commit(0, once);
       const { codec, sums } = records.at(-1)!;
@@ -119,7 +139,7 @@ describe("a parameter shard", () => {
     const log = { append: (record: StepRecord) => records.push({ ...record, sums: record.sums.slice() }) };
     const shard = shardOf(log, adam, "fixed16");
     shard.begin(announced);
-    for (let count = 0; count < 2; count++) shard.add(encodeSums(new Int32Array(PARAMETERS).fill(32_767), "fixed16"));
+    for (let count = 0; count < 2; count++) shard.add([encodeSums(new Int32Array(PARAMETERS).fill(32_767), "fixed16")]);
     await shard.prepare(0, { weight, maxima: announced });
     await shard.commit(0, once);
     const again = shardOf({ append: () => {} }, adam, "fixed16");
@@ -151,7 +171,7 @@ describe("a parameter shard", () => {
     });
     const before = bits(shard.snapshot());
     shard.begin(announced);
-    shard.add(bytesOf(sumsOf(0)));
+    shard.add([bytesOf(sumsOf(0))]);
     await shard.prepare(0, { weight, maxima: announced });
     expect(() => shard.commit(0, once)).toThrow("disk full");
     expect(bits(shard.snapshot())).toEqual(before);
@@ -167,12 +187,19 @@ describe("a parameter shard", () => {
     expect(() => shard.commit(5, once)).toThrow(RangeError);
   });
 
-  it("knows the squared norm of the mean gradient before it applies it", async () => {
-    const shard = shardOf({ append: () => {} });
+  it("knows the squared norm of the mean gradient before it applies it, where lengths are clipped", async () => {
+    const rule = updateRule({ graph: { parameters }, optimizer: adam, clipping: { norm: 1 } });
+    const kernels = createKernels(module, PARAMETERS, rule.states);
+    const log = { append: () => {} };
+    const common = { kernels, codec: "fixed32", bits: BITS, microBatches: MICRO_BATCHES, log } as const;
+    const shard = new LocalParameterShard({ ...common, rule });
     shard.begin(announced);
-    shard.add(bytesOf(sumsOf(0)));
+    shard.add([bytesOf(sumsOf(0))]);
     const { squaredNorm } = await shard.prepare(0, { weight, maxima: announced });
     const expected = sumsOf(0).reduce((sum, value) => sum + (value / gridScale(BITS, EXPONENT) / 128) ** 2, 0);
-    expect(squaredNorm / expected).toBeCloseTo(1, 5);
+    expect(squaredNorm! / expected).toBeCloseTo(1, 5);
+    const unclipped = new LocalParameterShard({ ...common, rule: { ...rule, clipNorm: Number.POSITIVE_INFINITY } });
+    unclipped.begin(announced);
+    expect(await unclipped.prepare(0, { weight, maxima: announced })).toEqual({ squaredNorm: null });
   });
 });

@@ -90,7 +90,8 @@ describe("fixed-point sums (I1)", () => {
         expect(clamped).toBe(2 * microBatches);
         expect(sums[0]).toBe(microBatches * (2 ** bits - 1));
         expect(encodeSums(sums, codec).byteLength).toBeLessThanOrEqual(CODECS[codec].bytes(4, microBatches).most);
-        expect(CODECS[codec].fault(encodeSums(sums, codec), 4, microBatches)).toBeNull();
+        const encoded = encodeSums(sums, codec);
+        expect(CODECS[codec].fault(encoded, encoded.byteLength, 4, microBatches)).toBeNull();
         expect(sums[0]).toBeLessThan(2 ** (codec === "fixed16" ? 15 : 31));
         expect(sums[1]).toBe(-sums[0]);
       }

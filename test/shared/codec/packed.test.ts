@@ -21,7 +21,7 @@ describe("packed integers", () => {
     fc.assert(
       fc.property(values, (original) => {
         const bytes = pack(original);
-        expect(findPackingFault(bytes, original.length, MOST_BITS)).toBeNull();
+        expect(findPackingFault(bytes, bytes.byteLength, original.length, MOST_BITS)).toBeNull();
         const found = new Int32Array(original.length).fill(7);
         unpack(bytes, found);
         expect(found).toEqual(original);
@@ -65,13 +65,13 @@ describe("packed integers", () => {
   it("have a fault where a width is too large, or the bytes are not what the widths ask for; never anything else", () => {
     const original = Int32Array.from({ length: 200 }, (_, at) => at - 100);
     const bytes = pack(original);
-    expect(findPackingFault(bytes, 200, 7)).toContain("8 bits wide, at most 7");
-    expect(findPackingFault(bytes.subarray(0, -4), 200, 8)).toContain("the widths ask for");
-    expect(findPackingFault(bytes.subarray(0, 8), 200, 8)).toContain("the widths alone are 16");
+    expect(findPackingFault(bytes, bytes.byteLength, 200, 7)).toContain("8 bits wide, at most 7");
+    expect(findPackingFault(bytes, bytes.byteLength - 4, 200, 8)).toContain("the widths ask for");
+    expect(findPackingFault(bytes.subarray(0, 8), 8, 200, 8)).toContain("the widths alone are 16");
     fc.assert(
       fc.property(fc.uint8Array({ minLength: 0, maxLength: 80 }), (any) => {
         const aligned = any.slice();
-        if (findPackingFault(aligned, 128, MOST_BITS) !== null) return;
+        if (findPackingFault(aligned, aligned.byteLength, 128, MOST_BITS) !== null) return;
         unpack(aligned, new Int32Array(128));
       }),
     );

@@ -1,0 +1,28 @@
+/** Bytes that came in pieces cut anywhere, read in order as if they were one: each is copied once, to where it is wanted. */
+
+export class PieceReader {
+  readonly #pieces: readonly Uint8Array[];
+  #piece = 0;
+  #offset = 0;
+
+  constructor(pieces: readonly Uint8Array[]) {
+    this.#pieces = pieces;
+  }
+
+  /** Fills the whole target. Throws RangeError if less is left. */
+  fill(target: Uint8Array): void {
+    for (let filled = 0; filled < target.byteLength; ) {
+      if (this.#piece === this.#pieces.length) {
+        throw new RangeError(`${target.byteLength - filled} bytes more than there are were to be read`);
+      }
+      const piece = this.#pieces[this.#piece];
+      const part = piece.subarray(this.#offset, this.#offset + target.byteLength - filled);
+      target.set(part, filled);
+      filled += part.byteLength;
+      this.#offset += part.byteLength;
+      if (this.#offset < piece.byteLength) continue;
+      this.#piece += 1;
+      this.#offset = 0;
+    }
+  }
+}
