@@ -383,8 +383,9 @@ export class Live {
 
   /**
    * Sends the newest weights to those of the clients that have older ones and nothing unacknowledged under way, as far as there is
-   * memory. Who pauses gets none: it would not acknowledge them, and the memory would be missing. Whoever has not contributed for longest comes first: else, where there are more clients than memory serves at a time, the
-   * same ones would go without step after step.
+   * memory. Who pauses gets none: it would not acknowledge them, and the memory would be missing. Whoever has not contributed
+   * for longest comes first: else, where there are more clients than memory serves at a time, the same ones would go without
+   * step after step.
    */
   #sendWeights(clients: Iterable<Client>): void {
     const { version, step, stage } = this.#run.state;
