@@ -6,7 +6,7 @@
  * Everything that arrives from the coordinator only changes what the loop finds to do next.
  */
 
-import { blockCount, magnitudeBits } from "../../shared/codec/index.ts";
+import { blockCount, CODECS, largestSparse } from "../../shared/codec/index.ts";
 import { evaluationSums, metricNames } from "../../shared/graph/parameters.ts";
 import type { Frame } from "../../shared/protocol/frames.ts";
 import { cutBody } from "../../shared/protocol/frames.ts";
@@ -39,6 +39,7 @@ import type {
 } from "./events.ts";
 import type { PredictionInputs } from "./features.ts";
 import { readFeatures } from "./features.ts";
+import { ErrorFeedback } from "./feedback.ts";
 import type { Conditions, Policies } from "./governor.ts";
 import { Governor } from "./governor.ts";
 import { Heartbeat } from "./heartbeat.ts";
@@ -111,7 +112,10 @@ interface Workshop {
   readonly connection: Connection;
   readonly assembler: WeightsAssembler;
   readonly slots: readonly Slot[];
-  readonly magnitudeBits: number;
+  /** Bits of magnitude of one rounded value, as the engine sums them up. */
+  readonly roundingBits: number;
+  /** Null where results leave nothing out. */
+  readonly feedback: ErrorFeedback | null;
 }
 
 /** How it ended: decided once, told when everything is disposed of. */
@@ -327,6 +331,7 @@ export class Volunteer {
     const engine = await this.#buildEngine(session, choice);
     const { plan, graph, parameters, definition } = session;
     const sizes = { blocks: blockCount(parameters), parameters };
+    const { part, roundingBits } = CODECS[definition.codec];
     const connection = new Connection(
       socketUrl(address),
       this.#platform,
@@ -348,7 +353,8 @@ export class Volunteer {
       connection,
       assembler: new WeightsAssembler(sizes),
       slots: Array.from({ length: 2 }, () => createSlot(graph, plan.microBatch)),
-      magnitudeBits: magnitudeBits(definition.codec, microBatchesPerStep(plan)),
+      roundingBits: roundingBits(microBatchesPerStep(plan)),
+      feedback: part === null ? null : new ErrorFeedback(parameters, part),
     };
     this.#update();
     return this.#workshop;
@@ -427,9 +433,9 @@ export class Volunteer {
     this.#governor.beginLease(lease.to - lease.from, started);
     const { definition, graph, parameters, plan } = session;
     try {
-      const bits = workshop.magnitudeBits;
+      const { roundingBits } = workshop;
       const pacer = this.#pacer;
-      const context = { engine, data, slots, plan, magnitudeBits: bits, held, pacer };
+      const context = { engine, data, slots, plan, magnitudeBits: roundingBits, held, pacer };
       const contribution = await computeShard(context, lease, running.abort.signal);
       this.#failures = 0;
       if (contribution === null || running.abort.signal.aborted) return;
@@ -437,6 +443,7 @@ export class Volunteer {
       const metrics = isEvaluation ? evaluationSums(graph) : metricNames(graph).length;
       const sizes = { metrics, parameters, codec: definition.codec };
       // Read anew: a reconnect may have given the work another lease.
+      if (lease.work === "train") this.#leaveOut(workshop, running.lease, contribution.sums, held);
       this.#deliver(workshop, encodeResult(running.lease, contribution, sizes));
       this.#governor.endLease(this.#platform.now());
       this.#say("result", {
@@ -464,6 +471,14 @@ export class Volunteer {
     if (minimumSamples === undefined || definition.data.source !== "local") return false;
     const range = workSamples(plan, work, step);
     return Math.min(range.to - range.from, to * plan.microBatch) - from * plan.microBatch < minimumSamples;
+  }
+
+  /** Where a session wants only the largest sums, the others wait for the next result. */
+  #leaveOut({ session, feedback, roundingBits }: Workshop, lease: Lease, sums: Int32Array, held: WeightsBody): void {
+    const { definition, plan } = session;
+    const magnitudeBits = CODECS[definition.codec].magnitudeBits(microBatchesPerStep(plan));
+    const largest = largestSparse(lease.to - lease.from);
+    feedback?.select(lease.lease, sums, { exponents: held.exponents, roundingBits, magnitudeBits, largest });
   }
 
   #deliver(workshop: Workshop, result: EncodedResult): void {
@@ -614,7 +629,7 @@ export class Volunteer {
 
   #onFrame(frame: Frame): void {
     this.#see(frame.version);
-    const body = this.#workshop?.assembler.add(frame) ?? null;
+    const body = this.#workshop?.assembler.add(frame, this.#arrived ?? this.#held) ?? null;
     if (body !== null && this.#workshop !== null) this.#arrive(this.#workshop, body);
   }
 
@@ -678,6 +693,7 @@ export class Volunteer {
 
   #onReceipt(message: Extract<CoordinatorMessage, { type: "receipt" }>): void {
     const { lease, accepted, reason, samples } = message;
+    this.#workshop?.feedback?.settle(lease, accepted);
     if (this.#unanswered?.header.lease === lease) this.#unanswered = null;
     this.#stall?.abort();
     this.#workshop?.connection.settle();
@@ -703,6 +719,7 @@ export class Volunteer {
     this.#ready = false;
     this.#stall?.abort();
     this.#workshop?.assembler.reset();
+    this.#workshop?.feedback?.lose();
     this.#leases.length = 0;
     if (this.#running !== null) this.#running.orphan = true;
     if (this.#ending !== null) return;

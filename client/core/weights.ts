@@ -1,10 +1,12 @@
 /**
  * The body of one version of the weights: announced exponents, then the flat float32 weights (see
- * shared/protocol/frames.ts), fetched whole over HTTP or assembled from frames.
+ * shared/protocol/frames.ts), fetched whole over HTTP or assembled from frames, which may say only what changed since the
+ * version before.
  */
 
+import { SparseReader, sparseBytes } from "../../shared/codec/index.ts";
 import type { Frame } from "../../shared/protocol/frames.ts";
-import { weightsLayout } from "../../shared/protocol/frames.ts";
+import { changeLayout, weightsLayout } from "../../shared/protocol/frames.ts";
 import type { SessionAddress } from "./address.ts";
 import { sessionUrl } from "./address.ts";
 import { backoffDelay } from "./backoff.ts";
@@ -51,54 +53,105 @@ export function viewWeights(
   };
 }
 
+/** Units that a change may have at most, in either direction. */
+const LARGEST_UNITS = 127;
+
 /** Puts frames of kind `weights` together. Buffers that were handed back with `recycle` are used again. */
 export class WeightsAssembler {
   readonly #sizes: WeightsSizes;
   readonly #total: number;
+  /** Most bytes of a change. */
+  readonly #mostChange: number;
   readonly #free: Uint8Array<ArrayBuffer>[] = [];
+  /** What the frames of the present transfer fill: weights, or what changed. */
   #bytes: Uint8Array<ArrayBuffer> | null = null;
+  #codec: Frame["codec"] = "none";
   #received = 0;
   #version = 0;
   #step = 0;
 
   constructor(sizes: WeightsSizes) {
     this.#sizes = sizes;
-    this.#total = weightsLayout(sizes.blocks, sizes.parameters).total;
+    const { blocks, parameters } = sizes;
+    this.#total = weightsLayout(blocks, parameters).total;
+    this.#mostChange = changeLayout(blocks).units + sparseBytes(parameters, parameters, LARGEST_UNITS).most;
   }
 
-  /** Takes the next frame; returns the body once it is whole. Throws TrainingError `protocol` on a gap or a wrong size. */
-  add(frame: Frame): WeightsBody | null {
-    if (frame.kind !== "weights" || frame.codec !== "float32") {
-      throw new TrainingError("protocol", `unexpected frame ${frame.kind}/${frame.codec} from the coordinator`);
+  /**
+   * Takes the next frame; returns the body once it is whole. Throws TrainingError `protocol` on a gap or a wrong size.
+   * @param latest the newest weights that are here, which a change changes
+   */
+  add(frame: Frame, latest: WeightsBody | null): WeightsBody | null {
+    const { kind, codec, total } = frame;
+    if (kind !== "weights" || (codec !== "float32" && codec !== "sparse")) {
+      throw new TrainingError("protocol", `unexpected frame ${kind}/${codec} from the coordinator`);
     }
-    if (frame.total !== this.#total) {
-      throw new TrainingError("protocol", `weights of ${frame.total} bytes announced, expected ${this.#total}`);
+    if (codec === "float32" ? total !== this.#total : total > this.#mostChange) {
+      const expected = codec === "float32" ? this.#total : `at most ${this.#mostChange}`;
+      throw new TrainingError("protocol", `weights of ${total} bytes announced, expected ${expected}`);
     }
     if (frame.offset === 0) {
-      this.#received = 0;
+      this.#forget();
+      this.#codec = codec;
       this.#version = frame.version;
       this.#step = frame.step;
+      this.#bytes = codec === "float32" ? this.#buffer() : new Uint8Array(total);
     }
-    if (frame.offset !== this.#received || frame.version !== this.#version || frame.step !== this.#step) {
+    const isNext = frame.offset === this.#received && codec === this.#codec && total === this.#bytes?.byteLength;
+    if (!isNext || frame.version !== this.#version || frame.step !== this.#step) {
       const at = `offset ${frame.offset} of version ${frame.version}`;
       throw new TrainingError(
         "protocol",
         `weights frame at ${at}, expected ${this.#received} of version ${this.#version}`,
       );
     }
-    this.#bytes ??= this.#free.pop() ?? new Uint8Array(this.#total);
-    this.#bytes.set(frame.payload, frame.offset);
+    this.#bytes?.set(frame.payload, frame.offset);
     this.#received += frame.payload.byteLength;
-    if (this.#received < this.#total) return null;
+    if (this.#bytes === null || this.#received < total) return null;
     const bytes = this.#bytes;
     this.#bytes = null;
     this.#received = 0;
+    if (codec === "sparse") return this.#changed(frame, bytes, latest);
     return viewWeights(this.#sizes, frame.version, frame.step, bytes);
   }
 
   /** Forgets a transfer that will not go on: its socket is gone. */
   reset(): void {
+    this.#forget();
+  }
+
+  #forget(): void {
+    if (this.#bytes?.byteLength === this.#total && this.#free.length < 2) this.#free.push(this.#bytes);
+    this.#bytes = null;
     this.#received = 0;
+  }
+
+  #buffer(): Uint8Array<ArrayBuffer> {
+    return this.#free.pop() ?? new Uint8Array(this.#total);
+  }
+
+  /** The version after the latest one: a copy of it, changed. */
+  #changed({ version, step }: Frame, change: Uint8Array<ArrayBuffer>, latest: WeightsBody | null): WeightsBody {
+    if (latest?.version !== version - 1) {
+      const had = latest === null ? "there are none" : `version ${latest.version} is here`;
+      throw new TrainingError("protocol", `what changed in version ${version - 1} of the weights came, ${had}`);
+    }
+    const { blocks, parameters } = this.#sizes;
+    const layout = changeLayout(blocks);
+    if (change.byteLength < layout.units) {
+      throw new TrainingError("protocol", `a change of ${change.byteLength} bytes, expected ${layout.units} or more`);
+    }
+    const unit = new DataView(change.buffer).getFloat32(layout.unit, true);
+    if (!(unit > 0 && Number.isFinite(unit))) throw new TrainingError("protocol", `changes in units of ${unit}`);
+    const body = viewWeights(this.#sizes, version, step, this.#buffer());
+    const { weights } = body;
+    weights.set(latest.weights);
+    body.exponents.set(change.subarray(layout.exponents, layout.exponents + blocks));
+    const reader = new SparseReader(change.subarray(layout.units), parameters);
+    // One rounding to float32, as in the coordinator: a product of at most 7 bits with a power of two is exact.
+    while (reader.next()) weights[reader.index] += reader.value * unit;
+    if (reader.fault !== null) throw new TrainingError("protocol", `what changed in the weights: ${reader.fault}`);
+    return body;
   }
 
   /** Gives a body's buffer back; its views must not be used any more. */

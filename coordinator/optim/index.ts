@@ -5,8 +5,9 @@ export {
   clipScale,
   initialStates,
   type Kept,
-  keptNames,
+  keptSizes,
   ruleBytes,
+  SHARED,
   type UpdateRule,
   updateRule,
 } from "./rule.ts";
@@ -18,3 +19,4 @@ export {
   type StepRecord,
   type Update,
 } from "./shard.ts";
+export type { Change } from "./shared.ts";

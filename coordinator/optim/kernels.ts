@@ -3,7 +3,7 @@
  * the module: workerd imports `.wasm` as a module, Node compiles it from bytes.
  */
 
-import { blockCount, CODECS, GROUP, packedWidthsBytes, packedWordsBytes } from "../../shared/codec/index.ts";
+import { addSparse, blockCount, CODECS, GROUP, packedWidthsBytes, packedWordsBytes } from "../../shared/codec/index.ts";
 import type { GradientCodec } from "../../shared/session/definition.ts";
 import { LANE_WORDS, laneTable } from "./lanes.ts";
 import { PieceReader } from "./pieces.ts";
@@ -38,6 +38,7 @@ interface KernelExports extends Record<UpdateName, UpdateKernel> {
   squaredNorm(sums: number, scales: number, count: number): number;
   adjust(gradients: number, weights: number, count: number, scalars: number): void;
   average(averages: number, weights: number, count: number, decay: number, rest: number): void;
+  share(shared: number, weights: number, target: number, count: number, unit: number, inverse: number): number;
 }
 
 /** What a vector that begins in the last packed byte reads past it. */
@@ -124,14 +125,22 @@ export class Kernels {
   }
 
   /**
-   * Adds encoded sums of exactly the parameters' size, without a fault in their packing, in pieces cut anywhere. They come into
-   * linear memory by a window that stays in the processor's caches.
+   * Adds encoded sums of exactly the parameters' size, without a fault in their packing, in pieces cut anywhere. Dense ones come
+   * into linear memory by a window that stays in the processor's caches; of sparse ones only few are there to be added.
    */
   add(pieces: readonly Uint8Array[], codec: GradientCodec): void {
     const { frame } = CODECS[codec];
     const reader = new PieceReader(pieces);
-    if (frame === "packed") this.#addPacked(reader);
-    else this.#addFixed(reader, frame);
+    switch (frame) {
+      case "packed":
+        this.#addPacked(reader);
+        break;
+      case "sparse":
+        addSparse(reader.rest(), this.sums);
+        break;
+      default:
+        this.#addFixed(reader, frame);
+    }
   }
 
   /** The sums as i16 if all fit, else as they are; valid until anything else is added. */
@@ -184,6 +193,20 @@ export class Kernels {
   average(state: string, decay: number, rest: number): void {
     const { weights } = this;
     this.#exports.average(this.states[state].byteOffset, weights.byteOffset, weights.length, decay, rest);
+  }
+
+  /**
+   * Moves the state towards the weights by whole units, a power of two, over all parameters.
+   * @returns the units by parameter, at most ±127 and valid until sums are narrowed, and how many are not zero; null if a weight is
+   * not finite
+   */
+  share(state: string, unit: number): { readonly units: Int8Array; readonly changed: number } | null {
+    const { weights } = this;
+    const shared = this.states[state].byteOffset;
+    const target = this.#narrow;
+    const changed = this.#exports.share(shared, weights.byteOffset, target.byteOffset, weights.length, unit, 1 / unit);
+    if (changed < 0) return null;
+    return { units: new Int8Array(target.buffer, target.byteOffset, weights.length), changed };
   }
 
   #addFixed(reader: PieceReader, frame: "fixed32" | "fixed16"): void {

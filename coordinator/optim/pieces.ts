@@ -9,6 +9,17 @@ export class PieceReader {
     this.#pieces = pieces;
   }
 
+  /** All that was not read yet, aligned to 16 bytes; a view where one piece has it so. */
+  rest(): Uint8Array {
+    const rest = this.#pieces.slice(this.#piece);
+    const bytes = rest.reduce((sum, { byteLength }) => sum + byteLength, 0) - this.#offset;
+    const only = rest.length === 1 ? rest[0].subarray(this.#offset) : null;
+    if (only !== null && only.byteOffset % 16 === 0) return only;
+    const joined = new Uint8Array(bytes);
+    this.fill(joined);
+    return joined;
+  }
+
   /** Fills the whole target. Throws RangeError if less is left. */
   fill(target: Uint8Array): void {
     for (let filled = 0; filled < target.byteLength; ) {

@@ -11,7 +11,11 @@ import { initialOf, statesOf } from "./optimizers.ts";
 /** The state array of averaged weights. */
 export const AVERAGE = "average";
 
-export type RuleDefinition = Pick<SessionDefinition, "optimizer" | "groups" | "clipping" | "average"> & {
+/** What clients hold where they are sent changes (downlink.ts), and the grid of the changes. */
+export const SHARED = "shared";
+export const SHARED_UNIT = "sharedUnit";
+
+export type RuleDefinition = Pick<SessionDefinition, "optimizer" | "groups" | "clipping" | "average" | "downlink"> & {
   readonly graph: Pick<Graph, "parameters">;
 };
 
@@ -31,6 +35,8 @@ export interface UpdateRule {
   readonly clipValue: number;
   /** Of the average of weights, null where none is kept. */
   readonly decay: number | null;
+  /** Whether clients are sent changes, so that what they hold is kept besides the weights. */
+  readonly shares: boolean;
 }
 
 /** Trainable parameters only: a buffer has no gradient, and no penalty may touch it. */
@@ -46,13 +52,14 @@ export function updateRule(definition: RuleDefinition): UpdateRule {
       held[held.length - 1] = { offset: last.offset, count: last.count + count };
     } else held.push({ offset, count });
   }
-  const { clipping, average } = definition;
+  const { clipping, average, downlink } = definition;
   return {
     groups: [...spans].map(([name, held]) => ({ name, options: optimizerOf(definition, name), spans: held })),
     states: stateNames(definition),
     clipNorm: clipping?.norm ?? Number.POSITIVE_INFINITY,
     clipValue: clipping?.value ?? Number.POSITIVE_INFINITY,
     decay: average?.decay ?? null,
+    shares: downlink === "delta",
   };
 }
 
@@ -67,31 +74,39 @@ export function clipScale({ clipNorm }: UpdateRule, squaredNorm: number | null):
 /** Whether the norm is needed: it is a pass over all parameters. */
 export const clipsLength = ({ clipNorm }: UpdateRule): boolean => clipNorm !== Number.POSITIVE_INFINITY;
 
-function stateNames({ optimizer, average }: Pick<RuleDefinition, "optimizer" | "average">): readonly string[] {
+type KeptDefinition = Pick<RuleDefinition, "optimizer" | "average" | "downlink">;
+
+function stateNames({ optimizer, average, downlink }: KeptDefinition): readonly string[] {
   const own = statesOf(optimizer).filter((name) => name !== null);
-  return average === undefined ? own : [...own, AVERAGE];
+  return [...own, ...(average === undefined ? [] : [AVERAGE]), ...(downlink === "delta" ? [SHARED] : [])];
 }
 
 /** Bytes of memory that a definition's update takes for so many parameters. */
 export const ruleBytes = (definition: RuleDefinition, parameters: number): number =>
   kernelBytes(parameters, stateNames(definition).length);
 
-/** First values of everything that is kept, by name; the average begins as the weights. */
+/** First values of everything that is kept, by name; the average, and what clients hold, begin as the weights. */
 export function initialStates(
   definition: RuleDefinition,
   weights: Float32Array<ArrayBuffer>,
 ): Readonly<Record<string, Float32Array<ArrayBuffer>>> {
   const first = new Float32Array(weights.length).fill(initialOf(definition.optimizer));
-  return Object.fromEntries(stateNames(definition).map((name) => [name, name === AVERAGE ? weights : first]));
+  const isCopy = (name: string): boolean => name === AVERAGE || name === SHARED;
+  const states = stateNames(definition).map((name): [string, Float32Array<ArrayBuffer>] => [
+    name,
+    isCopy(name) ? weights : first,
+  ]);
+  return Object.fromEntries(definition.downlink === "delta" ? [...states, [SHARED_UNIT, new Float32Array(1)]] : states);
 }
 
-/** Names of everything that is kept per parameter, weights first. */
-export const keptNames = (definition: Pick<RuleDefinition, "optimizer" | "average">): readonly string[] => [
-  "weights",
-  ...stateNames(definition),
-];
+/** Floats of everything that is kept between two steps, by name, weights first. */
+export function keptSizes(definition: KeptDefinition, parameters: number): ReadonlyMap<string, number> {
+  const sizes = new Map(["weights", ...stateNames(definition)].map((name) => [name, parameters]));
+  if (definition.downlink === "delta") sizes.set(SHARED_UNIT, 1);
+  return sizes;
+}
 
-/** Flat views [parameters], by name. */
+/** Flat views, by name. */
 export interface Kept extends Readonly<Record<string, Float32Array<ArrayBuffer>>> {
   readonly weights: Float32Array<ArrayBuffer>;
 }

@@ -10,7 +10,8 @@ import type { OptimizerOptions } from "../../shared/session/optimizer.ts";
 import { KERNELS_BUILD } from "./build.ts";
 import { type Kernels, SCALARS } from "./kernels.ts";
 import { kernelOf, scalarsOf, statesOf } from "./optimizers.ts";
-import { AVERAGE, clipsLength, type Kept, kept, type UpdateRule } from "./rule.ts";
+import { AVERAGE, clipsLength, type Kept, kept, SHARED_UNIT, type UpdateRule } from "./rule.ts";
+import { type Change, SharedWeights } from "./shared.ts";
 
 /** Scalars of a record that belong to no group: 1/Σweight and the decay of the average. */
 const HEAD = 2;
@@ -61,7 +62,7 @@ export interface ParameterShard {
   ): Promise<{ squaredNorm: number | null }>;
   /** Logs, then applies the prepared step; answers the updates done. A step done already is only answered. */
   commit(step: number, update: Update): Promise<number>;
-  /** Current weights, [parameters]; valid until the next commit. */
+  /** What gradients are to be taken at, [parameters]; valid until the next commit. */
   weights(): Float32Array;
 }
 
@@ -91,6 +92,8 @@ export class LocalParameterShard implements ParameterShard {
   readonly #gridScales: Float64Array;
   readonly #microBatches: number;
   readonly #log: StepLog;
+  /** Null where clients are given the weights themselves. */
+  readonly #shared: SharedWeights | null;
   #announced: Uint8Array;
   #prepared: Prepared | null = null;
   #step = 0;
@@ -102,6 +105,8 @@ export class LocalParameterShard implements ParameterShard {
     this.#gridScales = Float64Array.from({ length: 256 }, (_, exponent) => gridScale(bits, exponent));
     this.#microBatches = microBatches;
     this.#log = log;
+    const trainable = rule.groups.flatMap(({ spans }) => spans).reduce((sum, { count }) => sum + count, 0);
+    this.#shared = rule.shares ? new SharedWeights(kernels, trainable) : null;
     this.#announced = new Uint8Array(blockCount(kernels.weights.length));
   }
 
@@ -180,17 +185,28 @@ export class LocalParameterShard implements ParameterShard {
   }
 
   weights(): Float32Array<ArrayBuffer> {
-    return this.#kernels.weights;
+    return this.#shared?.weights ?? this.#kernels.weights;
   }
 
-  /** Views of everything kept, by name: `weights` and the rule's states; copy what must outlive the next step. */
+  /** What the last update changed in `weights`, valid until the next commit; null where that is not known in whole units. */
+  change(): Change | null {
+    return this.#shared?.change ?? null;
+  }
+
+  /** Whether all weights are numbers, where that is looked at. */
+  get isFinite(): boolean {
+    return this.#shared?.isFinite ?? true;
+  }
+
+  /** Views of everything kept, by name: the optimizer's weights and the rule's states; copy what must outlive the next step. */
   snapshot(): Kept {
-    return kept(this.#kernels);
+    const all = kept(this.#kernels);
+    return this.#shared === null ? all : { ...all, [SHARED_UNIT]: this.#shared.unit };
   }
 
   /** Weights that are measured and that the session ends with: their average where one is kept. */
   measured(): Float32Array<ArrayBuffer> {
-    return this.#kernels.states[AVERAGE] ?? this.#kernels.weights;
+    return this.#kernels.states[AVERAGE] ?? this.weights();
   }
 
   #setScales(inverseWeight: number): void {
@@ -211,6 +227,7 @@ export class LocalParameterShard implements ParameterShard {
       for (const span of spans) this.#kernels.update(kernelOf(options), statesOf(options), span, own);
     }
     if (this.#rule.decay !== null) this.#kernels.average(AVERAGE, decay, 1 - decay);
+    this.#shared?.follow();
     this.#step += 1;
     this.#prepared = null;
   }

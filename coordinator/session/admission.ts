@@ -98,7 +98,7 @@ export class Admission {
     const kind = KINDS[lease.work];
     const layout = upwardLayout(kind, { ...this.#sizes, metrics: this.#sums[kind] });
     const { parameters } = this.#sizes;
-    const packing = kind === "gradient" ? this.#codec.headBytes(parameters) : 0;
+    const packing = kind === "gradient" ? this.#codec.headBytes(parameters, header.total - layout.sums) : 0;
     const head = body.head(layout.sums + packing);
     const view = new DataView(head.buffer, head.byteOffset, head.byteLength);
     const samples = this.samplesOf(lease);

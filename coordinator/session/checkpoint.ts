@@ -16,7 +16,7 @@ import { blockCount } from "../../shared/codec/index.ts";
 import { parameterLength } from "../../shared/graph/parameters.ts";
 import { LENGTH_BYTES } from "../../shared/safetensors.ts";
 import type { SessionDefinition } from "../../shared/session/definition.ts";
-import { AVERAGE, keptNames } from "../optim/index.ts";
+import { AVERAGE, keptSizes, SHARED } from "../optim/index.ts";
 import { encodeHistory, HistoryReader } from "../store/history.ts";
 import { PIECE_BYTES } from "../store/pieces.ts";
 import type { ShelvedPart } from "../store/shelf.ts";
@@ -41,14 +41,18 @@ export function refuseCheckpoint(error: unknown): Refusal {
 const HISTORY = "history";
 const ENVELOPE = "envelope";
 const BYTES = 4;
+/** Parts that clients may be given. */
+const SERVED: readonly string[] = ["weights", AVERAGE, SHARED];
 
-/** Parts of flat float32 values [parameters], and how many bytes each other part has; null where that is open. */
+/** The parts of a session, and how many bytes each has; null where that is open. */
 export function expectedParts(definition: SessionDefinition, { stage, best }: CheckpointHead["state"]) {
   const parameters = parameterLength(definition.graph);
-  const flat = keptNames(definition).map((part) => `latest.${part}`);
-  if (best !== null) flat.push("best.weights");
   const sizes = new Map<string, { dtype: CheckpointPart["dtype"]; bytes: number | null }>();
-  for (const name of flat) sizes.set(name, { dtype: "F32", bytes: parameters * BYTES });
+  const expect = (name: string, floats: number): void => {
+    sizes.set(name, { dtype: "F32", bytes: floats * BYTES });
+  };
+  for (const [part, floats] of keptSizes(definition, parameters)) expect(`latest.${part}`, floats);
+  if (best !== null) expect("best.weights", parameters);
   if (stage !== "calibrate") sizes.set(ENVELOPE, { dtype: "U8", bytes: blockCount(parameters) });
   sizes.set(HISTORY, { dtype: "U8", bytes: null });
   return sizes;
@@ -197,7 +201,7 @@ export async function receiveParts(
         else if (name === ENVELOPE) envelope = data;
         else {
           // What clients are given; a state that is not finite makes the next weights so, and the session then says it.
-          if (part === "weights" || part === AVERAGE) requireFinite(data, name);
+          if (SERVED.includes(part)) requireFinite(data, name);
           store.putPiece(slot, part, piece, data);
         }
       }

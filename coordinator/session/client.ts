@@ -15,6 +15,8 @@ export class Client {
   version: number | null;
   /** Weights sent and not acknowledged; at most one transfer is under way. */
   sent: number | null;
+  /** Bytes of that transfer. */
+  sentBytes = 0;
   capacity: number | null;
   /** Leases it may still answer, by number: the current one, and expired ones whose late result would still count. */
   readonly leases = new Map<number, Lease>();

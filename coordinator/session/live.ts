@@ -235,6 +235,7 @@ export class Live {
       const client = new Client(socket, attachment);
       // What was sent before the sleep is still under way to its socket.
       if (client.sent !== null && !this.#ledger.take("downlinks", this.#transferBytes)) client.sent = null;
+      if (client.sent !== null) client.sentBytes = this.#transferBytes;
       this.#clients.set(socket, client);
     }
     const time = Date.now();
@@ -378,12 +379,12 @@ export class Live {
   #acknowledge(client: Client): void {
     if (client.sent === null) return;
     client.sent = null;
-    this.#ledger.give("downlinks", this.#transferBytes);
+    this.#ledger.give("downlinks", client.sentBytes);
   }
 
   /**
    * Sends the newest weights to those of the clients that have older ones and nothing unacknowledged under way, as far as there is
-   * memory. Who pauses gets none: it would not acknowledge them, and the memory would be missing. Whoever has not contributed
+   * memory: what changed to those that have the version before, all to others. Who pauses gets none: it would not acknowledge them, and the memory would be missing. Whoever has not contributed
    * for longest comes first: else, where there are more clients than memory serves at a time, the same ones would go without
    * step after step.
    */
@@ -395,32 +396,38 @@ export class Live {
       (client) => client.version !== null && client.version < version && client.sent === null && client.capacity !== 0,
     );
     this.#unserved.clear();
+    if (waiting.length === 0) return;
+    const change = this.#run.change();
+    const changeBytes = change === null ? 0 : framedBytes(change.total);
     // Room for one result stays free: who gets a lease without weights of its own before it needs memory, too.
-    const room = Math.floor((this.#ledger.free - this.#admission.largestUpload) / this.#transferBytes);
-    if (waiting.length > room) waiting.sort((a, b) => a.contributed - b.contributed);
-    const receivers = waiting.slice(0, Math.max(0, room));
-    for (const client of waiting.slice(receivers.length)) this.#unserved.add(client);
-    for (const client of receivers) {
-      this.#ledger.take("downlinks", this.#transferBytes);
+    let room = this.#ledger.free - this.#admission.largestUpload;
+    if (waiting.length * this.#transferBytes > room) waiting.sort((a, b) => a.contributed - b.contributed);
+    const whole: Client[] = [];
+    const changed: Client[] = [];
+    for (const client of waiting) {
+      const hasBefore = change !== null && client.version === version - 1;
+      const bytes = hasBefore ? changeBytes : this.#transferBytes;
+      if (bytes > room) {
+        this.#unserved.add(client);
+        continue;
+      }
+      room -= bytes;
+      this.#ledger.take("downlinks", bytes);
       client.sent = version;
+      client.sentBytes = bytes;
+      (hasBefore ? changed : whole).push(client);
     }
-    if (receivers.length === 0) return;
-    const header = {
-      kind: "weights",
-      codec: "float32",
-      version,
-      step,
-      lease: 0,
-      clamped: 0,
-      loss: 0n,
-      weight: 0n,
-    } as const;
-    // Frame by frame and not client by client: each is made once, and there is one of them at a time.
-    for (const frame of cutFrames(header, this.#run.weights())) {
-      for (const client of receivers) this.#post(client, frame);
-    }
-    for (const client of receivers) client.remember();
+    const header = { kind: "weights", version, step, lease: 0, clamped: 0, loss: 0n, weight: 0n } as const;
+    if (change !== null) this.#broadcast(changed, cutFrames({ ...header, codec: "sparse" }, change));
+    this.#broadcast(whole, cutFrames({ ...header, codec: "float32" }, this.#run.weights()));
     this.#tally.lap("broadcast", since);
+  }
+
+  /** Frame by frame and not client by client: each is made once, and there is one of them at a time. */
+  #broadcast(receivers: readonly Client[], frames: Iterable<Uint8Array<ArrayBuffer>>): void {
+    if (receivers.length === 0) return;
+    for (const frame of frames) for (const client of receivers) this.#post(client, frame);
+    for (const client of receivers) client.remember();
   }
 
   async #takeFrame(client: Client, frame: Frame, since: number): Promise<void> {

@@ -32,6 +32,7 @@ import {
   createKernels,
   type Kernels,
   LocalParameterShard,
+  SHARED,
   type StepRecord,
   type UpdateRule,
   updateRule,
@@ -40,7 +41,7 @@ import kernelsModule from "../optim/kernels.wasm";
 import type { Stage } from "../round/types.ts";
 import type { Commit, MemberGain, MetricRow, RunState, SessionStore } from "../store/store.ts";
 import { sha256Hex } from "./identity.ts";
-import { type Body, weightsBody } from "./sections.ts";
+import { type Body, changeBody, weightsBody } from "./sections.ts";
 import type { Tally } from "./tally.ts";
 
 /** Steps between two checkpoints: a recovery replays at most so many. */
@@ -57,8 +58,14 @@ export function announcedOf(state: RunState, parameters: number): Uint8Array {
 }
 
 /** Whether clients are given, and a download is, the average of weights: while it is measured, and in the end. */
-export const servesAverage = ({ average }: SessionDefinition, { stage }: RunState): boolean =>
+const servesAverage = ({ average }: SessionDefinition, { stage }: RunState): boolean =>
   average !== undefined && stage !== "calibrate" && stage !== "train";
+
+/** Name of the kept part that clients are given, and that a download is. */
+export function servedPart(definition: SessionDefinition, state: RunState): string {
+  if (servesAverage(definition, state)) return AVERAGE;
+  return definition.downlink === "delta" ? SHARED : "weights";
+}
 
 export class Run {
   readonly plan: RunPlan;
@@ -79,6 +86,8 @@ export class Run {
   #landing: Omit<Commit, "record"> | null = null;
   /** When the shard's last record was stored: what follows is its update. */
   #loggedAt = 0;
+  /** What made the present version of the one before, once it was asked for. */
+  #change: { readonly version: number; body: Body | null } | null = null;
 
   /** Whether the stored checkpoint is the current weights, so that they can be served without waking the run. */
   static isStored(store: SessionStore): boolean {
@@ -116,9 +125,9 @@ export class Run {
     return this.#state;
   }
 
-  /** Bytes of the linear memory. */
+  /** Bytes of the linear memory, and of a change that is held. */
   get bytes(): number {
-    return this.#shard.bytes;
+    return this.#shard.bytes + this.#mostChange;
   }
 
   get samples(): number {
@@ -131,6 +140,26 @@ export class Run {
       this.#announced,
       servesAverage(this.#definition, this.#state) ? this.#shard.measured() : this.#shard.weights(),
     );
+  }
+
+  /**
+   * What changed between the version before and this one, for clients that have that one; null where it is not known, or saves
+   * nothing. Encoded once, and held until the next step.
+   */
+  change(): Body | null {
+    const { version } = this.#state;
+    if (this.#change?.version !== version || servesAverage(this.#definition, this.#state)) return null;
+    const change = this.#shard.change();
+    if (this.#change.body === null && change !== null) {
+      const body = changeBody(this.#announced, change);
+      this.#change = body.total > this.#mostChange ? null : { version, body };
+    }
+    return this.#change?.body ?? null;
+  }
+
+  /** Bytes that are set aside for a change; a larger one is not worth sending. */
+  get #mostChange(): number {
+    return this.#definition.downlink === "delta" ? this.#kernels.weights.byteLength / 4 : 0;
   }
 
   /** Copies of the parameters, for diagnostics and tests. */
@@ -244,8 +273,13 @@ export class Run {
       });
       this.#tally.lap("update", this.#loggedAt);
       this.#landing = null;
+      this.#change = { version: ended.version, body: null };
     }
     this.#state = ended;
+    if (!this.#shard.isFinite) {
+      this.#fail(`a weight is not finite after step ${ended.step}: try a smaller learning rate`, time);
+      return;
+    }
     this.#tally.stepped();
     if (ended.step === this.plan.totalSteps) await this.#hashWeights(time);
     if (ended.step - ended.checkpointStep >= CHECKPOINT_INTERVAL) this.#checkpoint();
@@ -305,7 +339,8 @@ export class Run {
 
   /** Name of the part that is measured. */
   get #measuredPart(): string {
-    return this.#rule.decay === null ? "weights" : AVERAGE;
+    if (this.#rule.decay !== null) return AVERAGE;
+    return this.#rule.shares ? SHARED : "weights";
   }
 
   #scheduledAt(step: number, options: OptimizerOptions): OptimizerOptions {

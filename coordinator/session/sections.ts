@@ -3,13 +3,16 @@
  * stay where the optimizer keeps them, and at most one frame exists at a time.
  */
 
+import { encodeSparse } from "../../shared/codec/index.ts";
 import {
+  changeLayout,
   type FrameHeader,
   HEADER_BYTES,
   MAX_PAYLOAD_BYTES,
   weightsLayout,
   writeHeader,
 } from "../../shared/protocol/frames.ts";
+import type { Change } from "../optim/index.ts";
 
 export interface Section {
   /** Offset in the body. */
@@ -34,6 +37,20 @@ export function weightsBody(announced: Uint8Array, weights: Float32Array): Body 
       { offset: layout.weights, bytes: bytesOf(weights) },
     ],
     total: layout.total,
+  };
+}
+
+/** Announced exponents [blocks] and what changed since the version before, as a weights body. */
+export function changeBody(announced: Uint8Array, { unit, units }: Change): Body {
+  const layout = changeLayout(announced.length);
+  const encoded = encodeSparse(units);
+  return {
+    sections: [
+      { offset: layout.exponents, bytes: announced.slice() },
+      { offset: layout.unit, bytes: bytesOf(Float32Array.of(unit)) },
+      { offset: layout.units, bytes: encoded },
+    ],
+    total: layout.units + encoded.byteLength,
   };
 }
 

@@ -14,7 +14,7 @@ import { SUBPROTOCOL } from "../../shared/protocol/messages.ts";
 import { costOf, type SessionCost } from "../../shared/session/cost.ts";
 import { SESSION_LIMITS, type SessionDefinition } from "../../shared/session/definition.ts";
 import { planRun } from "../../shared/session/plan.ts";
-import { AVERAGE, initialStates, ruleBytes } from "../optim/index.ts";
+import { initialStates, ruleBytes } from "../optim/index.ts";
 import { listSession, unlistSession } from "../store/listing.ts";
 import { type RunState, type SessionRecord, SessionStore } from "../store/store.ts";
 import { type Answer, answer, type Refusal, refuse, UNKNOWN_SESSION } from "./answer.ts";
@@ -28,7 +28,7 @@ import { Ledger } from "./ledger.ts";
 import { Live } from "./live.ts";
 import { describeResult, idleProgress } from "./report.ts";
 import { isOver, retentionOf } from "./retention.ts";
-import { announcedOf, Run, servesAverage } from "./run.ts";
+import { announcedOf, Run, servedPart } from "./run.ts";
 import { type Body, weightsBody } from "./sections.ts";
 
 /** Training steps in one answer of the metrics route; the reader asks again from the last one on. */
@@ -387,8 +387,7 @@ export class TrainingSession extends DurableObject<SessionEnv> {
     const total = weightsLayout(announced.length, parameters).total;
     const stored = (slot: "latest" | "best"): Body => {
       const weights = new Float32Array(parameters);
-      const part = slot === "latest" && servesAverage(definition, state) ? AVERAGE : "weights";
-      this.#store.readPart(slot, part, weights);
+      this.#store.readPart(slot, slot === "latest" ? servedPart(definition, state) : "weights", weights);
       return weightsBody(announced, weights);
     };
     const current = (): Body =>

@@ -1,23 +1,32 @@
 /**
- * How gradient sums travel, as a table. All are integers on the announced grid, so every one keeps invariant I1 bit for bit;
- * they differ in how fine the grid is and in how many bytes a sum takes.
+ * How gradient sums travel, as a table. All are integers on the announced grid; they differ in how fine the grid is and in how
+ * many bytes a sum takes.
  *
  * `fixed…` says how wide the wire's integer is: a value gets what the sum of a whole step leaves of it. `packed…` says how wide
- * one micro-batch's value is, sign included: sums are packed into the bits they need.
+ * one micro-batch's value is, sign included: sums are packed into the bits they need. Both keep invariant I1 bit for bit.
+ *
+ * `top…` sends so many percent of the sums, the largest ones, and what is left over is added to what the same client sends
+ * next (error feedback; Lin et al., "Deep Gradient Compression", ICLR 2018). What a step comes to then depends on who computed
+ * what: these give up I1.
  */
 
 import { findPackingFault, pack, packedBytes, packedWidthsBytes } from "./packed.ts";
+import { encodeSparse, findSparseFault, sparseBytes } from "./sparse.ts";
 
 export interface SumCodec {
   /** Its name in a frame's header (shared/protocol/frames.ts). */
-  readonly frame: "fixed32" | "fixed16" | "packed";
+  readonly frame: "fixed32" | "fixed16" | "packed" | "sparse";
+  /** Part of the sums that travels, the largest; null where all do. What stays behind is fed back (client/core/feedback.ts). */
+  readonly part: number | null;
   /** Bits of magnitude q of one rounded value, so that `microBatches` of them cannot overflow. */
   readonly magnitudeBits: (microBatches: number) => number;
+  /** The same for the sums that a client keeps, which are finer where something is fed back. */
+  readonly roundingBits: (microBatches: number) => number;
   /** Least and most bytes that `parameters` sums of so many micro-batches take. */
   readonly bytes: (parameters: number, microBatches: number) => { readonly least: number; readonly most: number };
   readonly encode: (sums: Int32Array) => Uint8Array;
-  /** Bytes at the beginning that say how the others are to be read. */
-  readonly headBytes: (parameters: number) => number;
+  /** Bytes at the beginning that have to be looked at before any is used: all of `byteLength`, or those that say how to read the others. */
+  readonly headBytes: (parameters: number, byteLength: number) => number;
   /** What is wrong with so many bytes, between the least and the most, that begin with this head; or null. */
   readonly fault: (head: Uint8Array, byteLength: number, parameters: number, microBatches: number) => string | null;
 }
@@ -30,9 +39,12 @@ const bytesOf = ({ buffer, byteOffset, byteLength }: Int32Array | Int16Array): U
 
 /** Integers of one width, whatever they hold. */
 function plain(frame: "fixed32" | "fixed16", width: number, encode: SumCodec["encode"]): SumCodec {
+  const bits = (microBatches: number): number => width - 1 - bitsMore(microBatches);
   return {
     frame,
-    magnitudeBits: (microBatches) => width - 1 - bitsMore(microBatches),
+    part: null,
+    magnitudeBits: bits,
+    roundingBits: bits,
     bytes: (parameters) => ({ least: (parameters * width) / 8, most: (parameters * width) / 8 }),
     encode,
     headBytes: () => 0,
@@ -43,7 +55,9 @@ function plain(frame: "fixed32" | "fixed16", width: number, encode: SumCodec["en
 function packed(width: number): SumCodec {
   return {
     frame: "packed",
+    part: null,
     magnitudeBits: () => width - 1,
+    roundingBits: () => width - 1,
     bytes: (parameters, microBatches) => ({
       least: packedBytes(parameters, 0),
       most: packedBytes(parameters, width + bitsMore(microBatches)),
@@ -52,6 +66,31 @@ function packed(width: number): SumCodec {
     headBytes: packedWidthsBytes,
     fault: (head, byteLength, parameters, microBatches) =>
       findPackingFault(head, byteLength, parameters, width + bitsMore(microBatches)),
+  };
+}
+
+/** Bits of magnitude of one micro-batch's share in a value that is sent while others stay behind. */
+const SPARSE_BITS = 7;
+
+/** Largest value of such a sum. */
+export const largestSparse = (microBatches: number): number => (2 ** SPARSE_BITS - 1) * microBatches;
+
+/** Most values that travel. */
+export const largestPart = (parameters: number, part: number): number => Math.ceil(parameters * part);
+
+function top(percent: number): SumCodec {
+  const part = percent / 100;
+  return {
+    frame: "sparse",
+    part,
+    magnitudeBits: () => SPARSE_BITS,
+    roundingBits: (microBatches) => 31 - bitsMore(microBatches),
+    bytes: (parameters, microBatches) =>
+      sparseBytes(parameters, largestPart(parameters, part), largestSparse(microBatches)),
+    encode: encodeSparse,
+    headBytes: (_, byteLength) => byteLength,
+    fault: (body, _, parameters, microBatches) =>
+      findSparseFault(body, parameters, largestPart(parameters, part), largestSparse(microBatches)),
   };
 }
 
@@ -70,6 +109,9 @@ export const CODECS = {
   packed6: packed(6),
   packed5: packed(5),
   packed4: packed(4),
+  top20: top(20),
+  top10: top(10),
+  top5: top(5),
 } as const satisfies Record<string, SumCodec>;
 
 export type GradientCodec = keyof typeof CODECS;
@@ -79,6 +121,9 @@ export const codecNames = Object.keys(CODECS) as readonly GradientCodec[];
 /** Bits of magnitude q of one rounded value. @param microBatches of the largest step */
 export const magnitudeBits = (codec: GradientCodec, microBatches: number): number =>
   CODECS[codec].magnitudeBits(microBatches);
+
+/** Whether a step's sum is the same whoever computed which of its micro-batches (invariant I1). */
+export const isExact = (codec: GradientCodec): boolean => CODECS[codec].part === null;
 
 /** The sums as they travel. */
 export const encodeSums = (sums: Int32Array, codec: GradientCodec): Uint8Array => CODECS[codec].encode(sums);

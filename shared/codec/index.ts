@@ -3,6 +3,9 @@ export {
   codecNames,
   encodeSums,
   type GradientCodec,
+  isExact,
+  largestPart,
+  largestSparse,
   magnitudeBits,
   type SumCodec,
 } from "./codecs.ts";
@@ -20,3 +23,4 @@ export {
   unpack,
 } from "./packed.ts";
 export { roundScalar, SCALAR_UNIT, scalarLimit, scalarValue } from "./scalar.ts";
+export { addSparse, encodeSparse, findSparseFault, SparseReader, type SparseValues, sparseBytes } from "./sparse.ts";

@@ -148,6 +148,8 @@ export interface SessionOptions extends ModelDescription {
   /** First values by name instead of the seed's, such as a `state_dict`: exactly the model's parameters. */
   readonly weights?: NamedTensors;
   readonly codec?: GradientCodec;
+  /** How weights come after each step: whole, or what changed of them in units of a grid. `float32` if absent. */
+  readonly downlink?: "float32" | "delta";
   readonly visibility?: "public" | "private";
 }
 
@@ -198,6 +200,7 @@ export function defineSession(options: SessionOptions): SessionDefinition {
     ...(earlyStopping === undefined ? {} : { earlyStopping: { ...PATIENT, ...earlyStopping } }),
     seed,
     codec,
+    ...(options.downlink === "delta" ? { downlink: "delta" } : {}),
     visibility,
   };
 }

@@ -4,7 +4,8 @@
  * A transfer's body may be larger than a frame: it is cut into chunks sent in order, each frame carrying its offset and
  * the body's length. Bodies (sections padded to 16 bytes, so that every section is aligned):
  *
- *   weights      down  [announced exponents: u8 × blocks][weights: f32 × parameters]
+ *   weights      down  [announced exponents: u8 × blocks][weights: f32 × parameters], codec float32
+ *   weights      down  [announced exponents][unit: f32][units by which the version before changes, sparse], codec sparse
  *   gradient     up    [metrics: i64 × count][largest exponents: u8 × blocks][sums as their codec has them]
  *   calibration  up    [metrics][largest exponents]
  *   evaluation   up    [metrics]
@@ -17,7 +18,7 @@ export const MAX_FRAME_BYTES = 1 << 20;
 export const MAX_PAYLOAD_BYTES = MAX_FRAME_BYTES - HEADER_BYTES;
 
 export const FRAME_KINDS = { weights: 1, gradient: 2, calibration: 3, evaluation: 4 } as const;
-export const FRAME_CODECS = { none: 0, float32: 1, fixed32: 2, fixed16: 3, packed: 4 } as const;
+export const FRAME_CODECS = { none: 0, float32: 1, fixed32: 2, fixed16: 3, packed: 4, sparse: 5 } as const;
 
 export type FrameKind = keyof typeof FRAME_KINDS;
 export type FrameCodec = keyof typeof FRAME_CODECS;
@@ -152,6 +153,12 @@ export function upwardLayout(
 ): { readonly metrics: number; readonly maxima: number; readonly sums: number } {
   const maxima = align16(sizes.metrics * 8);
   return { metrics: 0, maxima, sums: maxima + (kind === "evaluation" ? 0 : align16(sizes.blocks)) };
+}
+
+/** Byte offsets of the sections of a weights body that says what changed; the units go on to its end. */
+export function changeLayout(blocks: number): { exponents: number; unit: number; units: number } {
+  const unit = align16(blocks);
+  return { exponents: 0, unit, units: unit + 16 };
 }
 
 /** Byte offsets of the sections of a weights body, and its length. */

@@ -104,6 +104,8 @@ export interface SessionDefinition {
    */
   readonly initialWeights?: string;
   readonly codec: GradientCodec;
+  /** How weights come after each step: `delta` sends what changed, in units of a grid; absent where they come whole. */
+  readonly downlink?: "delta";
   /** Sessions are listed only if `public`; a private one is served with `private` caching. */
   readonly visibility: "public" | "private";
 }

@@ -83,6 +83,7 @@ const definitionSchema = v.strictObject({
   seed: uint32,
   initialWeights: v.exactOptional(v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/, "not a hex SHA-256"))),
   codec: v.picklist(codecNames),
+  downlink: v.exactOptional(v.literal("delta")),
   visibility: v.picklist(["public", "private"]),
 });
 

@@ -1,0 +1,83 @@
+/**
+ * What clients hold where a session sends them changes instead of weights. After each update it is moved towards the weights by
+ * whole units of one grid, and those units are what is sent: so all clients hold the same bits, gradients are taken there, and what
+ * a change leaves out is in the next difference (error feedback, in the coordinator).
+ *
+ * The unit is a power of two a few times as large as an update, so that most parameters do not change in most steps. It
+ * follows the part of them that does, whatever the optimizer: counts and powers of two, so that a replay finds the same units.
+ */
+
+import type { Kernels } from "./kernels.ts";
+import { SHARED } from "./rule.ts";
+
+/** The first unit, in root mean squares of the first update, is the next lower power of two. */
+const FIRST = 4;
+/** Part of the trainable parameters that changes: below, the unit is halved, above, it is doubled. */
+const CHANGED = { least: 0.03, most: 0.16 } as const;
+/** A unit and its inverse stay ordinary float32 values. */
+const UNIT_RANGE = { least: 2 ** -100, most: 2 ** 100 } as const;
+
+/** One update as clients are told of it: what they hold grows by `units` times `unit`. */
+export interface Change {
+  readonly unit: number;
+  /** [parameters], valid until the next update. */
+  readonly units: Int8Array;
+}
+
+/** The largest power of two that is not above a positive float32; 0 for one below all ordinary ones. */
+function powerBelow(value: number): number {
+  const bits = new Uint32Array(Float32Array.of(value).buffer);
+  bits[0] &= 0x7f800000;
+  return new Float32Array(bits.buffer)[0];
+}
+
+const isUnit = (value: number): boolean =>
+  value >= UNIT_RANGE.least && value <= UNIT_RANGE.most && powerBelow(value) === value;
+
+export class SharedWeights {
+  readonly #kernels: Kernels;
+  /** Parameters that an update may change. */
+  readonly #trainable: number;
+  /** Of the next change, one float; 0 until there was an update. */
+  readonly unit = new Float32Array(1);
+  /** What the last update came to; null before any, and where nothing has a unit yet. */
+  change: Change | null = null;
+  /** Whether all weights are numbers. */
+  isFinite = true;
+
+  constructor(kernels: Kernels, trainable: number) {
+    this.#kernels = kernels;
+    this.#trainable = trainable;
+  }
+
+  get weights(): Float32Array<ArrayBuffer> {
+    return this.#kernels.states[SHARED];
+  }
+
+  /** Follows an update of the weights. */
+  follow(): void {
+    this.change = null;
+    // A checkpoint from elsewhere may say anything.
+    if (!isUnit(this.unit[0])) this.unit[0] = this.#firstUnit();
+    const [unit] = this.unit;
+    if (unit === 0) return;
+    const moved = this.#kernels.share(SHARED, unit);
+    this.isFinite = moved !== null;
+    if (moved === null) return;
+    this.change = { unit, units: moved.units };
+    const part = moved.changed / this.#trainable;
+    // Where nothing changes at all, nothing is known of how fine it ought to be.
+    if (part > CHANGED.most) this.unit[0] = Math.min(unit * 2, UNIT_RANGE.most);
+    else if (part > 0 && part < CHANGED.least) this.unit[0] = Math.max(unit / 2, UNIT_RANGE.least);
+  }
+
+  #firstUnit(): number {
+    const { weights } = this.#kernels;
+    const shared = this.weights;
+    let squares = 0;
+    for (let at = 0; at < weights.length; at++) squares += (weights[at] - shared[at]) ** 2;
+    const typical = FIRST * Math.sqrt(squares / this.#trainable);
+    if (!Number.isFinite(typical)) return 1;
+    return typical === 0 ? 0 : Math.min(Math.max(powerBelow(typical), UNIT_RANGE.least), UNIT_RANGE.most);
+  }
+}

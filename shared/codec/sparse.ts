@@ -1,0 +1,205 @@
+/**
+ * Integers of which most are zero: how far each other one lies behind the one before, and the value itself, both in Rice codes
+ * of a length that the whole message shares. Where one value in n differs from zero, a message takes about log₂ n + 3 bits for each
+ * of those, a few hundredths above their entropy, and nothing for the others.
+ *
+ *   [count: u32][gap's shift: u8][magnitude's shift: u8][0: u16][values, lowest bits first, padded to 32-bit words]
+ *   a value: Rice(zeros before it), sign, Rice(|value| − 1);  Rice(n) with shift k: ⌊n / 2ᵏ⌋ ones, a zero, the k low bits of n
+ *
+ * Rice and Plaunt, "Adaptive Variable-Length Coding for Efficient Compression of Spacecraft Television Data", 1971.
+ */
+
+const HEAD_BYTES = 8;
+const WORD_BITS = 32;
+const WORD_BYTES = 4;
+const LARGEST_SHIFT = 24;
+/** Ones that are written at a time. */
+const RUN_BITS = 24;
+
+export type SparseValues = Int8Array | Int32Array;
+
+interface Code {
+  readonly shift: number;
+  /** At most. */
+  readonly bits: number;
+}
+
+/** Shift for `count` numbers that add up to `sum`, which is the shortest by the bound on its bits. */
+function codeFor(count: number, sum: number): Code {
+  let best: Code = { shift: 0, bits: count + sum };
+  for (let shift = 1; shift <= LARGEST_SHIFT; shift++) {
+    const bits = count * (1 + shift) + Math.floor(sum / 2 ** shift);
+    if (bits >= best.bits) return best;
+    best = { shift, bits };
+  }
+  return best;
+}
+
+const bytesOfBits = (bits: number): number => HEAD_BYTES + Math.ceil(bits / WORD_BITS) * WORD_BYTES;
+
+/** Most bytes that `length` values take of which at most `count` differ from zero, none by more than `largest`. */
+export function sparseBytes(length: number, count: number, largest: number): { least: number; most: number } {
+  const bits = codeFor(count, length).bits + count + codeFor(count, count * (largest - 1)).bits;
+  return { least: HEAD_BYTES, most: bytesOfBits(bits) };
+}
+
+class BitWriter {
+  readonly words: Uint32Array<ArrayBuffer>;
+  #word = 0;
+  #bits = 0;
+
+  constructor(words: Uint32Array<ArrayBuffer>) {
+    this.words = words;
+  }
+
+  /** Bytes written so far, whole words. */
+  get byteLength(): number {
+    return (this.#word + (this.#bits > 0 ? 1 : 0)) * WORD_BYTES;
+  }
+
+  /** @param bits at most 31, of which `value` has no more */
+  write(value: number, bits: number): void {
+    this.words[this.#word] |= value << this.#bits;
+    this.#bits += bits;
+    if (this.#bits < WORD_BITS) return;
+    this.#word += 1;
+    this.#bits -= WORD_BITS;
+    if (this.#bits > 0) this.words[this.#word] = value >>> (bits - this.#bits);
+  }
+
+  rice(value: number, shift: number): void {
+    let ones = value >>> shift;
+    for (; ones > RUN_BITS; ones -= RUN_BITS) this.write(2 ** RUN_BITS - 1, RUN_BITS);
+    this.write(2 ** ones - 1, ones + 1);
+    if (shift > 0) this.write(value & (2 ** shift - 1), shift);
+  }
+}
+
+export function encodeSparse(values: SparseValues): Uint8Array<ArrayBuffer> {
+  let count = 0;
+  let magnitudes = 0;
+  let last = -1;
+  for (let index = 0; index < values.length; index++) {
+    const value = values[index];
+    if (value === 0) continue;
+    count += 1;
+    magnitudes += Math.abs(value) - 1;
+    last = index;
+  }
+  const gap = codeFor(count, last + 1 - count);
+  const magnitude = codeFor(count, magnitudes);
+  const bytes = new Uint8Array(bytesOfBits(gap.bits + count + magnitude.bits));
+  const view = new DataView(bytes.buffer);
+  view.setUint32(0, count, true);
+  view.setUint8(4, gap.shift);
+  view.setUint8(5, magnitude.shift);
+  const writer = new BitWriter(new Uint32Array(bytes.buffer, HEAD_BYTES));
+  let before = -1;
+  for (let index = 0; index <= last; index++) {
+    const value = values[index];
+    if (value === 0) continue;
+    writer.rice(index - before - 1, gap.shift);
+    writer.write(value < 0 ? 1 : 0, 1);
+    writer.rice(Math.abs(value) - 1, magnitude.shift);
+    before = index;
+  }
+  return bytes.subarray(0, HEAD_BYTES + writer.byteLength);
+}
+
+/** Reads the values that differ from zero, in order. What is wrong with a message ends it and is said by `fault`. */
+export class SparseReader {
+  /** Of the value that `next` read. */
+  index = -1;
+  value = 0;
+  /** Why `next` stopped before the end, or what follows the end; null where all is well. */
+  fault: string | null = null;
+  /** Values of the whole message that differ from zero, as it says. */
+  readonly count: number;
+  readonly #length: number;
+  readonly #words: Uint32Array;
+  readonly #gapShift: number;
+  readonly #magnitudeShift: number;
+  /** In bits. */
+  readonly #end: number;
+  #at = 0;
+  #left = 0;
+
+  /** @param bytes aligned to 4 @param length of the array that was encoded */
+  constructor(bytes: Uint8Array, length: number) {
+    this.#length = length;
+    const isCut = bytes.byteLength < HEAD_BYTES || bytes.byteLength % WORD_BYTES !== 0;
+    const { buffer, byteOffset, byteLength } = isCut ? new Uint8Array(HEAD_BYTES) : bytes;
+    const view = new DataView(buffer, byteOffset, HEAD_BYTES);
+    this.count = view.getUint32(0, true);
+    this.#gapShift = view.getUint8(4);
+    this.#magnitudeShift = view.getUint8(5);
+    this.#words = new Uint32Array(buffer, byteOffset + HEAD_BYTES, (byteLength - HEAD_BYTES) / WORD_BYTES);
+    this.#end = this.#words.length * WORD_BITS;
+    this.#left = this.count;
+    if (isCut) this.fault = `${bytes.byteLength} bytes are no whole message`;
+    else if (this.count > length) this.fault = `${this.count} values differ from zero, there are ${length}`;
+    else if (this.#gapShift > LARGEST_SHIFT || this.#magnitudeShift > LARGEST_SHIFT || view.getUint16(6, true) !== 0) {
+      this.fault = `shifts ${this.#gapShift} and ${this.#magnitudeShift}, at most ${LARGEST_SHIFT}`;
+    }
+  }
+
+  /** Goes to the next value that differs from zero; false after the last one, and at a fault. */
+  next(): boolean {
+    if (this.fault !== null) return false;
+    if (this.#left === 0) {
+      if (Math.ceil(this.#at / WORD_BITS) !== this.#words.length) this.fault = "more follows the last value";
+      return false;
+    }
+    this.#left -= 1;
+    this.index += this.#rice(this.#gapShift) + 1;
+    const isNegative = (this.#window() & 1) === 1;
+    this.#at += 1;
+    const magnitude = this.#rice(this.#magnitudeShift) + 1;
+    this.value = isNegative ? -magnitude : magnitude;
+    if (this.#at > this.#end) this.fault = "the message ends within a value";
+    else if (this.index >= this.#length) this.fault = `value ${this.index} of ${this.#length}`;
+    return this.fault === null;
+  }
+
+  /** The 32 bits from here on; zeros behind the end, so that every run of ones ends. */
+  #window(): number {
+    const word = this.#at >>> 5;
+    const shift = this.#at & 31;
+    if (word >= this.#words.length) return 0;
+    const low = this.#words[word] >>> shift;
+    return shift === 0 || word + 1 === this.#words.length ? low : low | (this.#words[word + 1] << (WORD_BITS - shift));
+  }
+
+  #rice(shift: number): number {
+    let ones = 0;
+    for (;;) {
+      // The lowest zero of the window is the lowest one of its complement.
+      const zeros = ~this.#window();
+      const run = zeros === 0 ? WORD_BITS : 31 - Math.clz32(zeros & -zeros);
+      ones += run;
+      this.#at += run;
+      if (run < WORD_BITS) break;
+    }
+    this.#at += 1;
+    if (shift === 0) return ones;
+    const low = this.#window() & (2 ** shift - 1);
+    this.#at += shift;
+    return ones * 2 ** shift + low;
+  }
+}
+
+/** What is wrong with a message of `length` values, of which at most `count` may differ from zero and none by more than `largest`. */
+export function findSparseFault(bytes: Uint8Array, length: number, count: number, largest: number): string | null {
+  const reader = new SparseReader(bytes, length);
+  if (reader.count > count) return `${reader.count} values differ from zero, at most ${count} may`;
+  while (reader.next()) {
+    if (Math.abs(reader.value) > largest) return `value ${reader.index} is ${reader.value}, at most ±${largest}`;
+  }
+  return reader.fault;
+}
+
+/** Adds the values of a message without a fault. */
+export function addSparse(bytes: Uint8Array, sums: Int32Array): void {
+  const reader = new SparseReader(bytes, sums.length);
+  while (reader.next()) sums[reader.index] += reader.value;
+}
