@@ -30,6 +30,8 @@ export class ErrorFeedback {
   #owed: Float32Array;
   /** The same before the last result. */
   #before: Float32Array;
+  /** Values by the upper half of their magnitude. */
+  readonly #counts = new Uint32Array(BINS);
   /** Lease of the last result, until its receipt. */
   #pending: number | null = null;
 
@@ -53,13 +55,19 @@ export class ErrorFeedback {
     const owed = this.#owed;
     const before = this.#before;
     const { exponents, roundingBits, magnitudeBits, largest } = grids;
+    const bits = new Uint32Array(owed.buffer);
+    const counts = this.#counts.fill(0);
     for (let block = 0, start = 0; start < owed.length; block++, start += BLOCK) {
       const unit = 1 / gridScale(roundingBits, exponents[block]);
+      const half = 0.5 / gridScale(magnitudeBits, exponents[block]);
       const end = Math.min(start + BLOCK, owed.length);
-      for (let at = start; at < end; at++) owed[at] = before[at] + sums[at] * unit;
+      for (let at = start; at < end; at++) {
+        owed[at] = before[at] + sums[at] * unit;
+        // What the grid rounds to zero does not compete.
+        if (owed[at] >= half || owed[at] <= -half) counts[(bits[at] & 0x7fffffff) >>> 16] += 1;
+      }
     }
     const least = this.#leastSent();
-    const bits = new Uint32Array(owed.buffer);
     for (let block = 0, start = 0; start < owed.length; block++, start += BLOCK) {
       const scale = gridScale(magnitudeBits, exponents[block]);
       const end = Math.min(start + BLOCK, owed.length);
@@ -91,12 +99,10 @@ export class ErrorFeedback {
 
   /** The lowest bin from which on no more values lie than may be sent. */
   #leastSent(): number {
-    const counts = new Uint32Array(BINS);
-    for (const bits of new Uint32Array(this.#owed.buffer)) counts[(bits & 0x7fffffff) >>> 16] += 1;
     let sent = 0;
     // Bin 0 holds zeros.
     for (let bin = BINS - 1; bin > 0; bin--) {
-      sent += counts[bin];
+      sent += this.#counts[bin];
       if (sent > this.#most) return bin + 1;
     }
     return 1;

@@ -11,9 +11,10 @@ import { initialOf, statesOf } from "./optimizers.ts";
 /** The state array of averaged weights. */
 export const AVERAGE = "average";
 
-/** What clients hold where they are sent changes (downlink.ts), and the grid of the changes. */
+/** What clients hold where they are sent changes (shared.ts), and the grid of the changes. */
 export const SHARED = "shared";
-export const SHARED_UNIT = "sharedUnit";
+export const SHARED_GRID = "sharedGrid";
+export const GRID_FLOATS = 3;
 
 export type RuleDefinition = Pick<SessionDefinition, "optimizer" | "groups" | "clipping" | "average" | "downlink"> & {
   readonly graph: Pick<Graph, "parameters">;
@@ -96,13 +97,15 @@ export function initialStates(
     name,
     isCopy(name) ? weights : first,
   ]);
-  return Object.fromEntries(definition.downlink === "delta" ? [...states, [SHARED_UNIT, new Float32Array(1)]] : states);
+  return Object.fromEntries(
+    definition.downlink === "delta" ? [...states, [SHARED_GRID, new Float32Array(GRID_FLOATS)]] : states,
+  );
 }
 
 /** Floats of everything that is kept between two steps, by name, weights first. */
 export function keptSizes(definition: KeptDefinition, parameters: number): ReadonlyMap<string, number> {
   const sizes = new Map(["weights", ...stateNames(definition)].map((name) => [name, parameters]));
-  if (definition.downlink === "delta") sizes.set(SHARED_UNIT, 1);
+  if (definition.downlink === "delta") sizes.set(SHARED_GRID, GRID_FLOATS);
   return sizes;
 }
 

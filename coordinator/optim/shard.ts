@@ -10,7 +10,7 @@ import type { OptimizerOptions } from "../../shared/session/optimizer.ts";
 import { KERNELS_BUILD } from "./build.ts";
 import { type Kernels, SCALARS } from "./kernels.ts";
 import { kernelOf, scalarsOf, statesOf } from "./optimizers.ts";
-import { AVERAGE, clipsLength, type Kept, kept, SHARED_UNIT, type UpdateRule } from "./rule.ts";
+import { AVERAGE, clipsLength, type Kept, kept, SHARED_GRID, type UpdateRule } from "./rule.ts";
 import { type Change, SharedWeights } from "./shared.ts";
 
 /** Scalars of a record that belong to no group: 1/Σweight and the decay of the average. */
@@ -201,7 +201,7 @@ export class LocalParameterShard implements ParameterShard {
   /** Views of everything kept, by name: the optimizer's weights and the rule's states; copy what must outlive the next step. */
   snapshot(): Kept {
     const all = kept(this.#kernels);
-    return this.#shared === null ? all : { ...all, [SHARED_UNIT]: this.#shared.unit };
+    return this.#shared === null ? all : { ...all, [SHARED_GRID]: this.#shared.grid };
   }
 
   /** Weights that are measured and that the session ends with: their average where one is kept. */

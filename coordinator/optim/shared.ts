@@ -4,18 +4,23 @@
  * a change leaves out is in the next difference (error feedback, in the coordinator).
  *
  * The unit is a power of two a few times as large as an update, so that most parameters do not change in most steps. It
- * follows the part of them that does, whatever the optimizer: counts and powers of two, so that a replay finds the same units.
+ * follows the part of them that does, by the mean of the last steps, whatever the optimizer: counts, powers of two and one
+ * float32, so that a replay finds the same units.
  */
 
 import type { Kernels } from "./kernels.ts";
-import { SHARED } from "./rule.ts";
+import { GRID_FLOATS, SHARED } from "./rule.ts";
 
 /** The first unit, in root mean squares of the first update, is the next lower power of two. */
 const FIRST = 4;
-/** Part of the trainable parameters that changes: below, the unit is halved, above, it is doubled. */
-const CHANGED = { least: 0.03, most: 0.16 } as const;
+/** Part of the trainable parameters that changes, on the mean: below, the unit is halved, above, it is doubled. */
+const CHANGED = { least: 0.03, expected: 0.07, most: 0.16 } as const;
+/** What the newest step counts in that mean. */
+const NEWEST = 1 / 16;
 /** A unit and its inverse stay ordinary float32 values. */
 const UNIT_RANGE = { least: 2 ** -100, most: 2 ** 100 } as const;
+/** Where updates die away, the unit stays so near to what it was first: they may come back. */
+const LEAST_OF_FIRST = 2 ** -16;
 
 /** One update as clients are told of it: what they hold grows by `units` times `unit`. */
 export interface Change {
@@ -38,8 +43,8 @@ export class SharedWeights {
   readonly #kernels: Kernels;
   /** Parameters that an update may change. */
   readonly #trainable: number;
-  /** Of the next change, one float; 0 until there was an update. */
-  readonly unit = new Float32Array(1);
+  /** What is kept besides: the unit of the next change, 0 until there was an update; the mean part that changes; the least unit. */
+  readonly grid = new Float32Array(GRID_FLOATS);
   /** What the last update came to; null before any, and where nothing has a unit yet. */
   change: Change | null = null;
   /** Whether all weights are numbers. */
@@ -58,17 +63,21 @@ export class SharedWeights {
   follow(): void {
     this.change = null;
     // A checkpoint from elsewhere may say anything.
-    if (!isUnit(this.unit[0])) this.unit[0] = this.#firstUnit();
-    const [unit] = this.unit;
+    if (!isUnit(this.grid[0])) {
+      const first = this.#firstUnit();
+      this.grid.set([first, CHANGED.expected, Math.max(first * LEAST_OF_FIRST, UNIT_RANGE.least)]);
+    }
+    const [unit, mean, least] = this.grid;
     if (unit === 0) return;
     const moved = this.#kernels.share(SHARED, unit);
     this.isFinite = moved !== null;
     if (moved === null) return;
     this.change = { unit, units: moved.units };
-    const part = moved.changed / this.#trainable;
-    // Where nothing changes at all, nothing is known of how fine it ought to be.
-    if (part > CHANGED.most) this.unit[0] = Math.min(unit * 2, UNIT_RANGE.most);
-    else if (part > 0 && part < CHANGED.least) this.unit[0] = Math.max(unit / 2, UNIT_RANGE.least);
+    const next = Math.fround(mean + (moved.changed / this.#trainable - mean) * NEWEST);
+    // A unit of another size is expected to change another part.
+    if (next > CHANGED.most && unit < UNIT_RANGE.most) this.grid.set([unit * 2, next / 2]);
+    else if (next < CHANGED.least && unit > least) this.grid.set([unit / 2, next * 2]);
+    else this.grid[1] = next;
   }
 
   #firstUnit(): number {

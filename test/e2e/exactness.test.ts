@@ -32,8 +32,9 @@ describe("training over sockets into workerd is bit-identical (I1)", () => {
     expect(churned.late).toBeGreaterThan(0);
   });
 
-  it("with packed sums, where leases of every size take other widths", async () => {
-    const run: Run = { coordinator, fleet: nodeFleet, seed: SEED, steps: STEPS, lateResults: 1, codec: "packed8" };
+  it("with packed sums, where leases of every size take other widths, and changes that come down", async () => {
+    const wire = { codec: "packed8", downlink: "delta" } as const;
+    const run: Run = { coordinator, fleet: nodeFleet, seed: SEED, steps: STEPS, lateResults: 1, ...wire };
     const one = await trainSteadily(run, 1);
     expect((await trainSteadily(run, 3)).weightsHash).toBe(one.weightsHash);
     const churned = await trainWithChurn(run, one.took, (line) => console.log(line));

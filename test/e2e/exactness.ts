@@ -20,6 +20,7 @@ export interface Run {
   readonly lateResults: number;
   /** How gradients travel; `fixed32` if absent. */
   readonly codec?: GradientCodec;
+  readonly downlink?: "float32" | "delta";
 }
 
 /** Milliseconds of a calm training of 60 steps by one volunteer in Node, its start included, on an idle machine. */
@@ -41,8 +42,9 @@ async function create({
   seed,
   steps,
   codec = "fixed32",
+  downlink = "float32",
 }: Omit<Run, "lateResults">): Promise<string> {
-  const definition = mnistSession({ seed, maxSteps: steps, epochs: Math.ceil(steps / 215), codec });
+  const definition = mnistSession({ seed, maxSteps: steps, epochs: Math.ceil(steps / 215), codec, downlink });
   return (await api.createSession(definition)).id;
 }
 

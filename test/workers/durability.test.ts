@@ -4,8 +4,11 @@ import type { SessionDefinition } from "../../shared/session/definition.ts";
 import { createSession, FakeClient, fakeResult, stubOf, tinySession } from "./fleet.ts";
 
 const CLIENTS = 3;
-/** One that travels and is logged as it is, and one that is packed on the way and narrowed in the log. */
-const DEFINITIONS = { fixed32: tinySession(), packed8: tinySession({ codec: "packed8" }) };
+/**
+ * One where everything travels and is logged as it is; and one whose sums are packed on the way up and narrowed in the log, and
+ * whose weights come down as changes.
+ */
+const DEFINITIONS = { fixed32: tinySession(), packed8: tinySession({ codec: "packed8", downlink: "delta" }) };
 
 interface Snapshot {
   readonly state: {

@@ -43,7 +43,9 @@ export const asAdmin = (init: RequestInit = {}): RequestInit => ({
 });
 
 /** A tiny session of 10 steps, each of 6 micro-batches. */
-export function tinySession(options: { steps?: number; loss?: Loss; codec?: GradientCodec } = {}): SessionDefinition {
+export function tinySession(
+  options: { steps?: number; loss?: Loss; codec?: GradientCodec; downlink?: "delta" } = {},
+): SessionDefinition {
   return defineSession({
     title: "Tiny",
     model: nn.sequential(nn.linear(30, 12), nn.relu(), nn.linear(12, 3)),
@@ -64,6 +66,7 @@ export function tinySession(options: { steps?: number; loss?: Loss; codec?: Grad
     epochs: 20,
     maxSteps: options.steps ?? 10,
     codec: options.codec ?? "fixed32",
+    downlink: options.downlink ?? "float32",
   });
 }
 
@@ -90,7 +93,8 @@ function fakeSums(
   for (let microBatch = from; microBatch < to; microBatch++) {
     for (let at = 0; at < sums.length; at++) sums[at] += fakeValue(step, microBatch, at) % limit;
   }
-  return sums;
+  const { part } = CODECS[codec];
+  return part === null ? sums : sums.map((value, at) => (at % Math.ceil(1 / part) === step % 3 ? value : 0));
 }
 
 export type Assign = Extract<CoordinatorMessage, { type: "assign" }>;

@@ -10,7 +10,10 @@ export const STEPS_PER_EPOCH = TRAIN / BATCH;
 /** Held-out loss after each epoch: better twice, then a plateau. */
 export const LOSSES = [3, 2, 2, 2, 2, 2, 2, 2, 2, 2];
 
-export type Rule = Pick<SessionOptions, "optimizer" | "groups" | "clipping" | "schedule" | "average" | "codec">;
+export type Rule = Pick<
+  SessionOptions,
+  "optimizer" | "groups" | "clipping" | "schedule" | "average" | "codec" | "downlink"
+>;
 
 /** Ten epochs of two steps, validated after each. */
 export const sessionWith = (rule: Rule): SessionDefinition =>
@@ -55,5 +58,7 @@ export const RULES: Readonly<Record<string, Rule>> = {
     schedule: schedule.warmRestarts({ t0: 7 }),
   },
   "adam, packed sums": { optimizer: optim.adam({ lr: 0.02 }), codec: "packed6" },
+  "adam, the largest sums, changes down": { optimizer: optim.adam({ lr: 0.02 }), codec: "top20", downlink: "delta" },
+  "sgd, averaged, changes down": { optimizer: optim.sgd({ lr: 0.1 }), average: { decay: 0.9 }, downlink: "delta" },
   "sgd, exponential": { optimizer: optim.sgd({ lr: 0.1 }), schedule: schedule.exponential({ gamma: 0.9 }) },
 };

@@ -11,6 +11,7 @@ import {
   encodeSums,
   firstNonFinite,
   gridScale,
+  isExact,
   magnitudeBits,
   measureExponents,
   roundScalar,
@@ -78,7 +79,7 @@ describe("fixed-point sums (I1)", () => {
   });
 
   it("clamp what is off the grid, count it, and cannot overflow whatever comes", () => {
-    for (const codec of codecNames) {
+    for (const codec of codecNames.filter(isExact)) {
       for (const microBatches of [1, 2, 3, 16, 100, 1024]) {
         const bits = magnitudeBits(codec, microBatches);
         const sums = new Int32Array(4);
