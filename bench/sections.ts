@@ -21,6 +21,10 @@ export const SECTIONS = {
     about: "steps a second, CPU, memory and bytes by the number of clients and of parameters",
     load: () => import("./scaling/section.ts"),
   },
+  wire: {
+    about: "bytes of each codec on the socket, and what each does to a training",
+    load: () => import("./wire/section.ts"),
+  },
   timeline: {
     about: "where the milliseconds of one step go, from lease to new weights",
     load: () => import("./timeline/section.ts"),

@@ -28,6 +28,7 @@ import { figuresOfTables } from "../../shared/session/tables.ts";
 import { type Contribution, StepAggregate } from "../aggregate/index.ts";
 import {
   AVERAGE,
+  type Change,
   clipScale,
   createKernels,
   type Kernels,
@@ -46,6 +47,9 @@ import type { Tally } from "./tally.ts";
 
 /** Steps between two checkpoints: a recovery replays at most so many. */
 const CHECKPOINT_INTERVAL = 16;
+
+/** A new version with the weights of the one before. */
+const UNCHANGED: Change = { unit: 1, units: new Int8Array(0) };
 
 /** A contribution whose sizes were checked, with its integers in pieces: none for all but training steps. */
 export interface Admitted extends Contribution {
@@ -87,7 +91,7 @@ export class Run {
   /** When the shard's last record was stored: what follows is its update. */
   #loggedAt = 0;
   /** What made the present version of the one before, once it was asked for. */
-  #change: { readonly version: number; body: Body | null } | null = null;
+  #change: { readonly version: number; readonly units: Change | null; readonly body: Body | null } | null = null;
 
   /** Whether the stored checkpoint is the current weights, so that they can be served without waking the run. */
   static isStored(store: SessionStore): boolean {
@@ -149,12 +153,17 @@ export class Run {
   change(): Body | null {
     const { version } = this.#state;
     if (this.#change?.version !== version || servesAverage(this.#definition, this.#state)) return null;
-    const change = this.#shard.change();
-    if (this.#change.body === null && change !== null) {
-      const body = changeBody(this.#announced, change);
-      this.#change = body.total > this.#mostChange ? null : { version, body };
+    const { units } = this.#change;
+    if (this.#change.body === null && units !== null) {
+      const body = changeBody(this.#announced, units);
+      this.#change = body.total > this.#mostChange ? null : { version, units, body };
     }
     return this.#change?.body ?? null;
+  }
+
+  /** The new version's weights are the ones before, changed so; null where that is not known. */
+  #changed(version: number, units: Change | null): void {
+    this.#change = this.#rule.shares ? { version, units, body: null } : null;
   }
 
   /** Bytes that are set aside for a change; a larger one is not worth sending. */
@@ -243,7 +252,9 @@ export class Run {
 
   #calibrated(time: number, gains: readonly MemberGain[]): void {
     const envelope = createEnvelope(this.#aggregate.maxima);
-    this.#land({ ...this.#state, stage: "train", version: this.#state.version + 1, envelope }, time, gains, null);
+    const version = this.#state.version + 1;
+    this.#land({ ...this.#state, stage: "train", version, envelope }, time, gains, null);
+    this.#changed(version, UNCHANGED);
   }
 
   async #trained(time: number, gains: readonly MemberGain[]): Promise<void> {
@@ -262,6 +273,7 @@ export class Run {
       // Nothing to divide by: the step is counted and changes nothing.
       this.#store.commit({ ...landing, record: null });
       this.#shard.skipTo(step + 1);
+      this.#changed(ended.version, UNCHANGED);
     } else {
       this.#landing = landing;
       const since = performance.now();
@@ -273,7 +285,7 @@ export class Run {
       });
       this.#tally.lap("update", this.#loggedAt);
       this.#landing = null;
-      this.#change = { version: ended.version, body: null };
+      this.#changed(ended.version, this.#shard.change());
     }
     this.#state = ended;
     if (!this.#shard.isFinite) {

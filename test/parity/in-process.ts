@@ -4,19 +4,27 @@
  */
 
 import { readFileSync } from "node:fs";
+import { ErrorFeedback } from "../../client/core/feedback.ts";
 import type { Contribution, MicroBatch } from "../../client/engine/engine.ts";
 import { createWasmEngine } from "../../client/engine/node/engine.ts";
 import { StepAggregate } from "../../coordinator/aggregate/index.ts";
-import { createKernels, LocalParameterShard, updateRule } from "../../coordinator/optim/index.ts";
+import {
+  type Change,
+  createKernels,
+  initialStates,
+  LocalParameterShard,
+  updateRule,
+} from "../../coordinator/optim/index.ts";
 import { advance, createRound, type Lease, type RoundEvent } from "../../coordinator/round/index.ts";
 import {
   advanceEnvelope,
   announce,
   blockCount,
+  CODECS,
   createEnvelope,
   encodeSums,
   type GradientCodec,
-  magnitudeBits,
+  largestSparse,
 } from "../../shared/codec/index.ts";
 import { differentiate, type Graph, givenWeights, initialize, parameterLength } from "../../shared/graph/index.ts";
 import type { OptimizerOptions } from "../../shared/session/optimizer.ts";
@@ -32,21 +40,39 @@ export interface Program {
   readonly seed?: number;
   /** How gradients travel; `fixed32` if absent. */
   readonly codec?: GradientCodec;
-  /** Is told of every lease's sums as they would travel. */
+  /** How weights travel; whole if absent. */
+  readonly downlink?: "float32" | "delta";
+  /** Who computes; 1 if absent. They share one engine, and each has what it owes to itself. */
+  readonly clients?: number;
+  /** Is told of every training lease's sums as they would travel. */
   readonly sent?: (lease: Lease, sums: Uint8Array) => void;
+  /** Is told after every update what changed, where that is what would travel. */
+  readonly changed?: (change: Change | null) => void;
   /** Is given the last weights. */
   readonly finished?: (weights: Float32Array) => void;
 }
 
 /** The loss of every step, as the coordinator would record it. */
 export async function trainInProcess(program: Program): Promise<number[]> {
-  const { graph, optimizer, plan, microBatch, seed = 0, codec = "fixed32", sent, finished } = program;
+  const {
+    graph,
+    optimizer,
+    plan,
+    microBatch,
+    seed = 0,
+    codec = "fixed32",
+    downlink = "float32",
+    clients = 1,
+  } = program;
   const parameters = parameterLength(graph);
   const blocks = blockCount(parameters);
   const microBatches = Math.ceil(plan.batchSize / plan.microBatch);
-  const bits = magnitudeBits(codec, microBatches);
+  const { part } = CODECS[codec];
+  const bits = CODECS[codec].magnitudeBits(microBatches);
+  const roundingBits = CODECS[codec].roundingBits(microBatches);
   const module = new WebAssembly.Module(readFileSync(new URL("../../coordinator/optim/kernels.wasm", import.meta.url)));
-  const rule = updateRule({ graph, optimizer });
+  const wire = downlink === "delta" ? { downlink } : {};
+  const rule = updateRule({ graph, optimizer, ...wire });
   const kernels = createKernels(module, parameters, rule.states);
   const shard = new LocalParameterShard({
     kernels,
@@ -56,7 +82,9 @@ export async function trainInProcess(program: Program): Promise<number[]> {
     microBatches,
     log: { append: () => {} },
   });
-  shard.weights().set(initialize(graph, seed, givenWeights(graph)));
+  const weights = initialize(graph, seed, givenWeights(graph));
+  const first = { weights, ...initialStates({ graph, optimizer, ...wire }, weights) };
+  for (const [name, values] of Object.entries(first)) shard.snapshot()[name].set(values);
   const aggregate = new StepAggregate({ blocks, metrics: Object.keys(graph.outputs.metrics).length });
   const options = { graph: differentiate(graph, plan.microBatch), microBatch: plan.microBatch, seed };
   const engine = await createWasmEngine(options, 1);
@@ -66,9 +94,12 @@ export async function trainInProcess(program: Program): Promise<number[]> {
   let envelope = new Uint8Array(blocks);
   let version = 1;
   let time = 0;
+  const names = Array.from({ length: clients }, (_, at) => `client ${at}`);
+  const feedbacks = new Map(names.map((name) => [name, part === null ? null : new ErrorFeedback(parameters, part)]));
+  const readies = (): RoundEvent[] => names.map((client) => ({ type: "ready", time, client, version }));
   const events: RoundEvent[] = [
-    { type: "joined", time, client: "only", version: null, lease: null },
-    { type: "ready", time, client: "only", version },
+    ...names.map((client): RoundEvent => ({ type: "joined", time, client, version: null, lease: null })),
+    ...readies(),
   ];
 
   const compute = async (lease: Lease): Promise<Contribution> => {
@@ -77,28 +108,44 @@ export async function trainInProcess(program: Program): Promise<number[]> {
       work: lease.work === "calibrate" ? "calibrate" : "gradient",
       step: lease.step,
       microBatches: workMicroBatches(plan, lease.work, lease.step),
-      magnitudeBits: lease.work === "calibrate" ? 0 : bits,
+      magnitudeBits: lease.work === "calibrate" ? 0 : roundingBits,
       exponents: lease.work === "calibrate" ? new Uint8Array(0) : announce(envelope),
     });
     for (let index = lease.from; index < lease.to; index++) await engine.accumulate(microBatch(lease.step, index));
     return engine.take();
   };
+  const leaveOut = (client: string, { id, from, to }: Lease, sums: Int32Array): void => {
+    const grids = {
+      exponents: announce(envelope),
+      roundingBits,
+      magnitudeBits: bits,
+      largest: largestSparse(to - from),
+    };
+    const feedback = feedbacks.get(client);
+    feedback?.select(id, sums, grids);
+    feedback?.settle(id, true);
+  };
 
-  let result: Contribution | null = null;
+  const results = new Map<number, Contribution>();
   for (let event = events.shift(); event !== undefined; event = events.shift()) {
     for (const effect of advance(round, event)) {
       time += 1;
       if (effect.type === "assign") {
-        const { id, step } = effect.lease;
-        result = await compute(effect.lease);
-        events.push({ type: "result", time, client: "only", lease: id, version: effect.lease.version, step });
-      } else if (effect.type === "accept" && result !== null) {
-        const { from, to, work } = effect.lease;
+        const { client, lease } = effect;
+        const result = await compute(lease);
+        if (lease.work === "train") leaveOut(client, lease, result.sums);
+        results.set(lease.id, result);
+        events.push({ type: "result", time, client, lease: lease.id, version: lease.version, step: lease.step });
+      } else if (effect.type === "accept") {
+        const { id, from, to, work } = effect.lease;
+        const result = results.get(id);
+        if (result === undefined) throw new Error(`lease ${id} was accepted and never computed`);
+        results.delete(id);
         const samples = (to - from) * plan.microBatch;
         aggregate.add({ ...result, microBatches: to - from, samples });
         if (work === "train") {
           const sums = encodeSums(result.sums, codec);
-          sent?.(effect.lease, sums);
+          program.sent?.(effect.lease, sums);
           shard.add([sums]);
         }
       } else if (effect.type === "complete") {
@@ -109,16 +156,17 @@ export async function trainInProcess(program: Program): Promise<number[]> {
           losses.push(aggregate.means()?.loss ?? Number.NaN);
           await shard.prepare(effect.step, { weight: aggregate.weight, maxima: aggregate.maxima });
           done = await shard.commit(effect.step, { scale: 1, optimizers: [optimizer] });
+          program.changed?.(shard.change());
           envelope = advanceEnvelope(envelope, aggregate.maxima, done) as Uint8Array<ArrayBuffer>;
         }
         aggregate.reset();
         shard.begin(announce(envelope));
         const stage = done === plan.totalSteps ? "done" : "train";
         events.push({ type: "committed", time, stage, step: done, version });
-      } else if (effect.type === "broadcast") events.push({ type: "ready", time, client: "only", version });
+      } else if (effect.type === "broadcast") events.push(...readies());
     }
   }
   await engine.dispose();
-  finished?.(shard.weights());
+  program.finished?.(shard.measured());
   return losses;
 }

@@ -1,0 +1,199 @@
+/**
+ * What a step really carries: one volunteer trains MNIST by a real coordinator, and a proxy counts the bytes of its socket. Beside
+ * it stands what they ought to be, from the formats alone: the same training in one process, whose sums and changes are encoded and
+ * go nowhere. Both must end with the same weights, or the figures are of two trainings.
+ */
+
+import { createHash } from "node:crypto";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { CoordinatorApi } from "../../cli/api.ts";
+import { startCoordinator } from "../../cli/coordinator.ts";
+import { cutDataset, readImageSet } from "../../cli/dataset.ts";
+import { openState } from "../../cli/state.ts";
+import { joinTraining } from "../../client/node/index.ts";
+import { blockCount, encodeSparse } from "../../shared/codec/index.ts";
+import { metricNames, parameterLength } from "../../shared/graph/parameters.ts";
+import { dataset, defineSession, loss, nn, optim } from "../../shared/nn/index.ts";
+import {
+  changeLayout,
+  HEADER_BYTES,
+  MAX_PAYLOAD_BYTES,
+  upwardLayout,
+  weightsLayout,
+} from "../../shared/protocol/frames.ts";
+import { type ClientMessage, type CoordinatorMessage, encodeMessage } from "../../shared/protocol/messages.ts";
+import type { SessionDefinition } from "../../shared/session/definition.ts";
+import { planRun } from "../../shared/session/plan.ts";
+import { mnistFiles, readMnistTest } from "../../test/fixtures/mnist.ts";
+import { trainInProcess } from "../../test/parity/in-process.ts";
+import { type Claim, type Contestant, type Race, Refusal } from "../harness/race.ts";
+import { startCountingLine } from "./counting-line.ts";
+import { pictureBatches } from "./programs.ts";
+import { LEAST_TRAFFIC, nameOf, PLAIN, type Way } from "./ways.ts";
+
+const STEPS = 200;
+const QUICK_STEPS = 12;
+const BATCH = 256;
+const MICRO = 32;
+const SAMPLES = 39 * BATCH;
+/** Per cent that measured bytes may be off. */
+const MOST_OFF = 2;
+
+const sessionOf = ({ codec, downlink }: Way, steps: number): SessionDefinition =>
+  defineSession({
+    title: "MNIST",
+    model: nn.sequential(nn.linear(784, 256), nn.relu(), nn.linear(256, 128), nn.relu(), nn.linear(128, 10)),
+    input: [784],
+    loss: loss.crossEntropy(),
+    optimizer: optim.adam({ lr: 1e-3 }),
+    data: dataset("mnist", { x: { column: "image", scale: 1 / 255 }, y: "label", train: [0, SAMPLES] }),
+    batchSize: BATCH,
+    microBatch: MICRO,
+    epochs: 1000,
+    maxSteps: steps,
+    codec,
+    downlink,
+  });
+
+interface Traffic {
+  readonly up: number;
+  readonly down: number;
+  readonly weightsHash: string;
+}
+
+/** Bytes of a message on the line (RFC 6455): a client's is masked. */
+function lineBytes(payload: number, from: keyof Traffic & ("up" | "down")): number {
+  const head = payload < 126 ? 2 : payload < 65_536 ? 4 : 10;
+  return payload + head + (from === "up" ? 4 : 0);
+}
+
+/** Bytes of a body's frames on the line. */
+function framesBytes(body: number, from: "up" | "down"): number {
+  let bytes = 0;
+  for (let left = body; left > 0; left -= MAX_PAYLOAD_BYTES) {
+    bytes += lineBytes(HEADER_BYTES + Math.min(left, MAX_PAYLOAD_BYTES), from);
+  }
+  return bytes;
+}
+
+const messageBytes = (message: ClientMessage | CoordinatorMessage, from: "up" | "down"): number =>
+  lineBytes(encodeMessage(message).byteLength, from);
+
+/** What all of the training ought to carry: its results, weights, and the messages that go with each. */
+async function expectedTraffic(definition: SessionDefinition): Promise<Traffic> {
+  const { graph, optimizer, codec, downlink = "float32", seed } = definition;
+  const parameters = parameterLength(graph);
+  const blocks = blockCount(parameters);
+  const plan = planRun(definition);
+  const layout = upwardLayout("gradient", { metrics: metricNames(graph).length, blocks });
+  const whole = framesBytes(weightsLayout(blocks, parameters).total, "down");
+  const assign = { type: "assign", lease: 300_000, work: "train", step: 100, version: 100, from: 0, to: 8 } as const;
+  const receipt = { type: "receipt", lease: 300_000, accepted: true, reason: "", samples: BATCH } as const;
+  let up = 0;
+  // The calibration's version: nothing but the exponents is new.
+  let down = downlink === "delta" ? framesBytes(changeLayout(blocks).units + 8, "down") : whole;
+  let weightsHash = "";
+  let updates = 0;
+  await trainInProcess({
+    graph,
+    optimizer,
+    plan,
+    seed,
+    codec,
+    downlink,
+    microBatch: pictureBatches(readMnistTest(), { samples: SAMPLES, batch: BATCH, micro: MICRO }, seed),
+    sent: (_, sums) => {
+      up += framesBytes(layout.sums + sums.byteLength, "up");
+      down += messageBytes(assign, "down") + messageBytes(receipt, "down");
+    },
+    changed: (change) => {
+      updates += 1;
+      // The last weights are there to be fetched, nobody is sent them.
+      if (updates === plan.totalSteps) return;
+      up += messageBytes({ type: "ready", version: 100 }, "up");
+      const units = change === null ? null : changeLayout(blocks).units + encodeSparse(change.units).byteLength;
+      down += units === null ? whole : framesBytes(units, "down");
+    },
+    finished: (weights) => {
+      weightsHash = createHash("sha256").update(new Uint8Array(weights.slice().buffer)).digest("hex");
+    },
+  });
+  return { up, down, weightsHash };
+}
+
+async function measuredTraffic(definition: SessionDefinition): Promise<Traffic> {
+  const folder = mkdtempSync(join(tmpdir(), "commonweight-bench-"));
+  const state = openState(join(folder, "state"));
+  const coordinator = await startCoordinator({ state, port: 0, say: () => {} });
+  const line = await startCountingLine(coordinator.url);
+  try {
+    const api = new CoordinatorApi(coordinator.url, state.secret);
+    const content = readImageSet({ images: mnistFiles.testImages, labels: mnistFiles.testLabels });
+    const { manifest, chunks } = cutDataset("mnist", content);
+    await api.pushDataset(manifest, chunks, () => {});
+    const { id } = await api.createSession(definition);
+    const handle = await joinTraining(`${line.url}/s/${id}`, { engine: "wasm", workers: 1 });
+    const { outcome } = await handle.finished;
+    if (outcome !== "finished") throw new Refusal("failed", `the session ended as ${outcome}`);
+    const { result } = await api.readMetrics(id, 0);
+    return { ...line.counted, weightsHash: result?.weightsHash ?? "" };
+  } finally {
+    await line.stop();
+    await coordinator.stop();
+    state.release();
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+const off = (measured: number, expected: number): number => (measured / expected - 1) * 100;
+
+function contestant(way: Way, steps: number): Contestant {
+  const definition = sessionOf(way, steps);
+  let expected: Traffic = { up: 0, down: 0, weightsHash: "" };
+  let last: Traffic = expected;
+  return {
+    name: nameOf(way),
+    ours: way !== PLAIN,
+    async prepare() {
+      expected = await expectedTraffic(definition);
+      return {};
+    },
+    async measure() {
+      last = await measuredTraffic(definition);
+      if (last.weightsHash !== expected.weightsHash) {
+        throw new Refusal(
+          "wrong",
+          `it ended with weights ${last.weightsHash}, in one process with ${expected.weightsHash}`,
+        );
+      }
+      return (last.up + last.down) / steps / 1000;
+    },
+    finish: async () => ({
+      "kB up": last.up / steps / 1000,
+      "kB down": last.down / steps / 1000,
+      "% off, up": off(last.up, expected.up),
+      "% off, down": off(last.down, expected.down),
+      "% off at most": Math.max(Math.abs(off(last.up, expected.up)), Math.abs(off(last.down, expected.down))),
+    }),
+  };
+}
+
+export function trafficRace(ways: readonly Way[], quick: boolean): Race {
+  const steps = quick ? QUICK_STEPS : STEPS;
+  const claims = ways.map(
+    (way): Claim => ({ kind: "fact", ours: nameOf(way), fact: "% off at most", atMost: MOST_OFF }),
+  );
+  const { way, times } = LEAST_TRAFFIC;
+  claims.push({ kind: "gain", ours: nameOf(way), rival: nameOf(PLAIN), atLeast: times });
+  const work = `784-256-128-10 on MNIST, batch ${BATCH}, ${steps} steps of one volunteer by a real socket`;
+  return {
+    name: "traffic",
+    work,
+    unit: "kB a step",
+    better: "lower",
+    contestants: ways.map((each) => contestant(each, steps)),
+    claims: quick ? [] : claims,
+  };
+}
