@@ -1,9 +1,9 @@
 /** What taking part costs, in figures, from the session's definition alone. */
 
-import { blockCount, CODECS } from "../../shared/codec/index.ts";
+import { blockCount, CODECS, sparseBytes } from "../../shared/codec/index.ts";
 import { estimateCost } from "../../shared/graph/cost.ts";
 import { GraphError } from "../../shared/graph/error.ts";
-import { upwardLayout, weightsLayout } from "../../shared/protocol/frames.ts";
+import { changeLayout, upwardLayout, weightsLayout } from "../../shared/protocol/frames.ts";
 import { datasetBytes } from "../../shared/session/manifest.ts";
 import { microBatchesPerStep, planRun } from "../../shared/session/plan.ts";
 import type { SessionInfo } from "./api.ts";
@@ -11,12 +11,20 @@ import type { SessionInfo } from "./api.ts";
 export interface Cost {
   /** Training data, once; only what this machine's shares need of it. */
   readonly dataBytes: number;
-  /** Weights after every step. */
+  /** Weights after every step, at most; or about what changed of them where that is what comes. */
   readonly bytesPerStep: number;
   /** Gradients for each share of a step, at most. */
   readonly bytesPerShare: number;
   /** Roughly: weights, sums and transfers, values of a micro-batch, the data. Null where the graph cannot be read. */
   readonly memoryBytes: number | null;
+}
+
+/** Part of the parameters that changes in a step where changes are sent, about the most; most of these by one unit. */
+const CHANGED = 0.16;
+
+function downloadOf(blocks: number, parameters: number, downlink: SessionInfo["definition"]["downlink"]): number {
+  if (downlink === undefined) return weightsLayout(blocks, parameters).total;
+  return changeLayout(blocks).units + sparseBytes(parameters, Math.ceil(parameters * CHANGED), 1).most;
 }
 
 /** Bytes of onnxruntime's `.wasm`, fetched once by who computes on the processor. */
@@ -38,7 +46,7 @@ export function costOf({
   const dataBytes = manifest === null ? 0 : datasetBytes(manifest);
   return {
     dataBytes,
-    bytesPerStep: weightsLayout(blocks, parameters).total,
+    bytesPerStep: downloadOf(blocks, parameters, definition.downlink),
     bytesPerShare: upwardLayout("gradient", { metrics, blocks }).sums + sums.most,
     memoryBytes: memoryOf(definition, dataBytes),
   };

@@ -1,8 +1,9 @@
 import { beforeEach, describe, expect, it } from "vitest";
-import { blockCount } from "../../shared/codec/index.ts";
+import { blockCount, encodeSparse } from "../../shared/codec/index.ts";
 import { metricNames, parameterLength } from "../../shared/graph/index.ts";
 import { encodeFrame, HEADER_BYTES, MAX_FRAME_BYTES, upwardLayout } from "../../shared/protocol/frames.ts";
 import { type CoordinatorMessage, PROTOCOL_ERRORS, type ProtocolErrorCode } from "../../shared/protocol/messages.ts";
+import type { SessionDefinition } from "../../shared/session/definition.ts";
 import { createSession, FakeClient, fakeResult, request, takePart, tinySession } from "./fleet.ts";
 
 type Assign = Extract<CoordinatorMessage, { type: "assign" }>;
@@ -135,13 +136,16 @@ describe("what is wrong costs its sender, and everyone else goes on (I5)", () =>
     await expectRefusal(id, client, "tensor-size");
   });
 
-  describe("of packed sums", () => {
+  describe("of encoded sums", () => {
     const packed = tinySession({ steps: 3, codec: "packed8" });
+    const sparse = tinySession({ steps: 3, codec: "top20" });
 
     /** The first training lease, its calibration done, and the one frame of its honest result. */
-    async function training(): Promise<{ id: string; client: FakeClient; frame: Uint8Array<ArrayBuffer> }> {
-      const id = await createSession(packed);
-      const client = new FakeClient(id, packed);
+    async function training(
+      definition: SessionDefinition,
+    ): Promise<{ id: string; client: FakeClient; frame: Uint8Array<ArrayBuffer> }> {
+      const id = await createSession(definition);
+      const client = new FakeClient(id, definition);
       await client.connect();
       client.hello();
       client.version = (await client.ofType("welcome")).version;
@@ -152,7 +156,7 @@ describe("what is wrong costs its sender, and everyone else goes on (I5)", () =>
         );
         if (message.type === "weights") client.send({ type: "ready", version: message.version });
         else {
-          const [frame] = fakeResult(packed, message);
+          const [frame] = fakeResult(definition, message);
           if (message.work === "train") return { id, client, frame };
           client.sendBytes(frame);
         }
@@ -160,24 +164,53 @@ describe("what is wrong costs its sender, and everyone else goes on (I5)", () =>
     }
 
     const sizes = { metrics: metricNames(packed.graph).length, blocks: blockCount(parameterLength(packed.graph)) };
-    /** Offset of the widths in a frame. */
-    const WIDTHS = HEADER_BYTES + upwardLayout("gradient", sizes).sums;
+    /** Offset of the sums in a frame: packed ones begin with their widths, sparse ones with their count. */
+    const SUMS = HEADER_BYTES + upwardLayout("gradient", sizes).sums;
 
     const MALFORMED: Record<
       string,
-      { code: ProtocolErrorCode; spoil: (frame: Uint8Array<ArrayBuffer>) => Uint8Array<ArrayBuffer> }
+      {
+        code: ProtocolErrorCode;
+        definition?: SessionDefinition;
+        spoil: (frame: Uint8Array<ArrayBuffer>) => Uint8Array<ArrayBuffer>;
+      }
     > = {
       "a width that no sum of the lease needs": {
         code: "bad-frame",
-        spoil: (frame) => frame.fill(16, WIDTHS, WIDTHS + 1),
+        spoil: (frame) => frame.fill(16, SUMS, SUMS + 1),
       },
       "widths that ask for other bytes than came": {
         code: "bad-frame",
-        spoil: (frame) => frame.fill(1, WIDTHS, WIDTHS + 1),
+        spoil: (frame) => frame.fill(1, SUMS, SUMS + 1),
       },
       "more than the lease can fill": { code: "tensor-size", spoil: (frame) => resized(frame, 4_000) },
-      "less than the widths": { code: "tensor-size", spoil: (frame) => resized(frame, -(frame.byteLength - WIDTHS)) },
+      "less than the widths": { code: "tensor-size", spoil: (frame) => resized(frame, -(frame.byteLength - SUMS)) },
+      "more values than may travel": {
+        code: "bad-frame",
+        definition: sparse,
+        spoil: (frame) => withSums(frame, (at) => (at % 4 === 0 ? 1 : 0)),
+      },
+      "a value that no sum of the lease is": {
+        code: "bad-frame",
+        definition: sparse,
+        spoil: (frame) => withSums(frame, (at) => (at === 7 ? 127 * 6 + 1 : 0)),
+      },
+      "values that end too early": { code: "bad-frame", definition: sparse, spoil: (frame) => resized(frame, -4) },
+      "values that go on": { code: "bad-frame", definition: sparse, spoil: (frame) => resized(frame, 4) },
+      "any bits for values": {
+        code: "bad-frame",
+        definition: sparse,
+        spoil: (frame) => frame.fill(0xa5, SUMS + 8),
+      },
     };
+
+    /** The frame with other sparse sums. */
+    function withSums(frame: Uint8Array<ArrayBuffer>, valueAt: (at: number) => number): Uint8Array<ArrayBuffer> {
+      const encoded = encodeSparse(Int32Array.from({ length: parameterLength(sparse.graph) }, (_, at) => valueAt(at)));
+      const other = resized(frame, SUMS + encoded.byteLength - frame.byteLength);
+      other.set(encoded, SUMS);
+      return other;
+    }
 
     function resized(frame: Uint8Array<ArrayBuffer>, by: number): Uint8Array<ArrayBuffer> {
       const other = new Uint8Array(frame.byteLength + by);
@@ -187,12 +220,12 @@ describe("what is wrong costs its sender, and everyone else goes on (I5)", () =>
       return other;
     }
 
-    for (const [name, { code, spoil }] of Object.entries(MALFORMED)) {
+    for (const [name, { code, definition = packed, spoil }] of Object.entries(MALFORMED)) {
       it(name, async () => {
-        const { id, client, frame } = await training();
+        const { id, client, frame } = await training(definition);
         client.sendBytes(spoil(frame));
         expect((await client.ofType("error")).code).toBe(code);
-        const honest = new FakeClient(id, packed);
+        const honest = new FakeClient(id, definition);
         await takePart(honest);
         expect(honest.error).toBe("finished");
         const { steps } = (await (await request(`/api/sessions/${id}/metrics`)).json()) as {
