@@ -18,14 +18,14 @@ export const WAYS: readonly Way[] = [
   { codec: "packed8", downlink: "float32", recommended: true },
   { codec: "packed8", downlink: "delta", recommended: true },
   { codec: "top20", downlink: "delta", recommended: true },
-  { codec: "top10", downlink: "delta", recommended: false },
+  { codec: "top10", downlink: "delta", recommended: true },
   { codec: "top5", downlink: "delta", recommended: false },
 ];
 
-export const QUICK_WAYS: readonly Way[] = [PLAIN, { codec: "top20", downlink: "delta", recommended: true }];
+export const QUICK_WAYS: readonly Way[] = [PLAIN, { codec: "top10", downlink: "delta", recommended: true }];
 
 /** The one whose traffic is claimed to be so many times less. */
-export const LEAST_TRAFFIC = { way: { codec: "top20", downlink: "delta" } as Way, times: 30 } as const;
+export const LEAST_TRAFFIC = { way: { codec: "top10", downlink: "delta" } as Way, times: 30 } as const;
 
 export const nameOf = ({ codec, downlink }: Pick<Way, "codec" | "downlink">): string =>
   `${codec} up, ${downlink === "delta" ? "changes" : "float32"} down`;

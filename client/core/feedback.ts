@@ -67,16 +67,17 @@ export class ErrorFeedback {
         if (owed[at] >= half || owed[at] <= -half) counts[(bits[at] & 0x7fffffff) >>> 16] += 1;
       }
     }
-    const least = this.#leastSent();
+    const { bin: least, spare } = this.#leastSent();
+    let left = spare;
     for (let block = 0, start = 0; start < owed.length; block++, start += BLOCK) {
       const scale = gridScale(magnitudeBits, exponents[block]);
       const end = Math.min(start + BLOCK, owed.length);
       for (let at = start; at < end; at++) {
-        if ((bits[at] & 0x7fffffff) >>> 16 < least) {
-          sums[at] = 0;
-          continue;
-        }
-        const value = Math.max(-largest, Math.min(largest, Math.round(owed[at] * scale)));
+        const bin = (bits[at] & 0x7fffffff) >>> 16;
+        const rounded = bin < least ? 0 : Math.round(owed[at] * scale);
+        const isSent = rounded !== 0 && (bin > least || left > 0);
+        const value = isSent ? Math.max(-largest, Math.min(largest, rounded)) : 0;
+        if (isSent && bin === least) left -= 1;
         sums[at] = value;
         owed[at] -= value / scale;
       }
@@ -97,14 +98,15 @@ export class ErrorFeedback {
     this.#owed.fill(0);
   }
 
-  /** The lowest bin from which on no more values lie than may be sent. */
-  #leastSent(): number {
-    let sent = 0;
+  /** The lowest bin of which values are sent, and how many of its own: of those above it, all. */
+  #leastSent(): { readonly bin: number; readonly spare: number } {
+    let spare = this.#most;
     // Bin 0 holds zeros.
     for (let bin = BINS - 1; bin > 0; bin--) {
-      sent += this.#counts[bin];
-      if (sent > this.#most) return bin + 1;
+      const count = this.#counts[bin];
+      if (count >= spare) return { bin, spare };
+      spare -= count;
     }
-    return 1;
+    return { bin: 1, spare };
   }
 }

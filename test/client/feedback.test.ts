@@ -89,6 +89,18 @@ describe("error feedback", () => {
     expect(largestLeft).toBeLessThanOrEqual(least * (1 + 1 / 64));
   });
 
+  it("sends as many as it may of equal ones, and the others next", () => {
+    const feedback = new ErrorFeedback(PARAMETERS, 0.1);
+    const sums = sumsOf(new Float64Array(PARAMETERS).fill(2 ** -6));
+    const sent = new Set<number>();
+    for (let step = 0; step < 10; step++) {
+      const next = step === 0 ? sums : new Int32Array(PARAMETERS);
+      feedback.select(step, next, grids);
+      for (const [at, value] of next.entries()) if (value !== 0) sent.add(at);
+      expect(sent.size).toBe(60 * (step + 1));
+    }
+  });
+
   it("sends later what it left out, to half a unit of the grid", () => {
     const feedback = new ErrorFeedback(PARAMETERS, 0.1);
     const { computed, arrived } = send(feedback, 40);

@@ -157,6 +157,8 @@ export class FakeEngine implements GradientEngine {
   fed: { readonly inputs: Record<string, Tensor>; readonly position: number }[][] = [];
   disposed = false;
   failWith: Error | null = null;
+  /** What a sample of weight 1 adds to a sum. */
+  perSample = 1;
   #gate: Promise<void> = Promise.resolve();
   #open: () => void = () => {};
 
@@ -204,7 +206,8 @@ export class FakeEngine implements GradientEngine {
     const weight = fed.reduce((sum, { inputs }) => sum + total(inputs.weight), 0);
     const loss = fed.reduce((sum, { inputs }) => sum + total(inputs.x), 0);
     return {
-      sums: task?.work === "gradient" ? new Int32Array(this.#parameters).fill(weight) : new Int32Array(0),
+      sums:
+        task?.work === "gradient" ? new Int32Array(this.#parameters).fill(weight * this.perSample) : new Int32Array(0),
       maxima: task?.work === "evaluate" ? new Uint8Array(0) : new Uint8Array(blockCount(this.#parameters)).fill(120),
       clamped: 0,
       loss: BigInt(Math.round(loss)) << 24n,

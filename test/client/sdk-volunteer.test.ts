@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, it } from "vitest";
-import { encodeSums } from "../../shared/codec/index.ts";
+import { addSparse, encodeSums } from "../../shared/codec/index.ts";
 import { upwardLayout } from "../../shared/protocol/frames.ts";
 import { CLIENT, PROGRESS, RESUME_KEY, Scene, SESSION_ID, settle, until, weightsBody } from "./sdk-fake.ts";
 import { GRAPH, HOSTED, hostedDataset, LOCAL, PARAMETERS, VALUES } from "./sdk-session.ts";
@@ -50,6 +50,65 @@ describe("a volunteer", () => {
       exponents: Uint8Array.of(127),
     });
     expect(scene.engine.fed[0]?.map(({ position }) => position)).toEqual([0, 4, 8]);
+  });
+
+  describe("of a session that wants the largest sums alone", () => {
+    const join = async (): Promise<void> => {
+      const definition = { ...HOSTED, codec: "top20" } as const;
+      scene = new Scene({ definition, parameters: PARAMETERS, ...(await hostedDataset()) });
+      await scene.join();
+      // A sample adds one unit of the grid that results are on, which is coarser by 22 bits than the engine's.
+      scene.engine.perSample = 2 ** 22;
+    };
+    /** The sums of a result on the present socket. The engine's are all equal, and one of the four may go. */
+    const sums = (lease: number): number[] => {
+      const { sums: start } = upwardLayout("gradient", { metrics: 1, blocks: 1 });
+      const values = new Int32Array(PARAMETERS);
+      addSparse(scene.socket.frames.find((frame) => frame.lease === lease)!.payload.slice(start), values);
+      return [...values];
+    };
+    const compute = async (lease: number): Promise<number[]> => {
+      scene.socket.say(assignment({ lease }));
+      await result(lease);
+      return sums(lease);
+    };
+    const receipt = (lease: number, accepted: boolean): void =>
+      scene.socket.say({ type: "receipt", lease, accepted, reason: accepted ? "" : "stale", samples: 10 });
+
+    const reconnect = async (): Promise<void> => {
+      const { length } = scene.server.sockets;
+      scene.socket.drop();
+      scene.volunteer.wake();
+      await until(() => scene.server.sockets.length > length, "another socket");
+      scene.socket.open();
+      scene.welcome(1);
+      await until(() => scene.socket.last("ready") !== undefined, "ready");
+    };
+
+    it("sends what it left out with later results, once each is accepted", async () => {
+      await join();
+      expect(await compute(5)).toEqual([10, 0, 0, 0]);
+      receipt(5, true);
+      // By now the others owe twice as much as the first.
+      expect(await compute(6)).toEqual([0, 20, 0, 0]);
+    });
+
+    it("owes what it owed before where a result was dropped", async () => {
+      await join();
+      expect(await compute(5)).toEqual([10, 0, 0, 0]);
+      receipt(5, false);
+      expect(await compute(6)).toEqual([10, 0, 0, 0]);
+    });
+
+    it("keeps what it owes over a reconnect, unless a result was under way", async () => {
+      await join();
+      await compute(5);
+      receipt(5, true);
+      await reconnect();
+      expect(await compute(6)).toEqual([0, 20, 0, 0]);
+      await reconnect();
+      expect(await compute(7)).toEqual([10, 0, 0, 0]);
+    });
   });
 
   it("calibrates and evaluates with frames of their own", async () => {

@@ -83,6 +83,18 @@ describe("npm run bench -- coordinator", () => {
   });
 });
 
+describe("npm run bench -- wire", () => {
+  it("counts the same bytes at a socket as the formats ask for, of trainings that end with the same bits", async () => {
+    const [traffic, ...losses] = await runSection("wire");
+    expect(losses.map(({ name }) => name)).toEqual(["mnist-loss", "gpt-loss"]);
+    const [plain, least] = measuredIn([traffic]);
+    // A few steps: what a session begins and ends with counts for more than it does in a long one.
+    for (const { facts } of [plain, least]) expect(Math.abs(facts["% off, up"])).toBeLessThan(5);
+    expect(plain.summary.median / least.summary.median).toBeGreaterThan(15);
+    for (const { facts } of measuredIn(losses).slice(1)) expect(facts["bits up"]).toBeGreaterThan(0);
+  });
+});
+
 describe("npm run bench -- scaling", () => {
   it("trains with made-up clients to the last step, within memory", async () => {
     const races = await runSection("scaling");
