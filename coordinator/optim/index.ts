@@ -1,13 +1,14 @@
 export { KERNELS_BUILD } from "./build.ts";
+export type { Change } from "./client-weights.ts";
 export { createKernels, type Kernels } from "./kernels.ts";
 export {
   AVERAGE,
   clipScale,
+  DOWNLINK,
   initialStates,
   type Kept,
   keptSizes,
   ruleBytes,
-  SHARED,
   type UpdateRule,
   updateRule,
 } from "./rule.ts";
@@ -19,4 +20,3 @@ export {
   type StepRecord,
   type Update,
 } from "./shard.ts";
-export type { Change } from "./shared.ts";

@@ -38,7 +38,7 @@ interface KernelExports extends Record<UpdateName, UpdateKernel> {
   squaredNorm(sums: number, scales: number, count: number): number;
   adjust(gradients: number, weights: number, count: number, scalars: number): void;
   average(averages: number, weights: number, count: number, decay: number, rest: number): void;
-  share(shared: number, weights: number, target: number, count: number, unit: number, inverse: number): number;
+  approach(held: number, weights: number, target: number, count: number, unit: number, inverse: number): number;
 }
 
 /** What a vector that begins in the last packed byte reads past it. */
@@ -200,11 +200,11 @@ export class Kernels {
    * @returns the units by parameter, at most ±127 and valid until sums are narrowed, and how many are not zero; null if a weight is
    * not finite
    */
-  share(state: string, unit: number): { readonly units: Int8Array; readonly changed: number } | null {
+  approach(state: string, unit: number): { readonly units: Int8Array; readonly changed: number } | null {
     const { weights } = this;
-    const shared = this.states[state].byteOffset;
+    const held = this.states[state].byteOffset;
     const target = this.#narrow;
-    const changed = this.#exports.share(shared, weights.byteOffset, target.byteOffset, weights.length, unit, 1 / unit);
+    const changed = this.#exports.approach(held, weights.byteOffset, target.byteOffset, weights.length, unit, 1 / unit);
     if (changed < 0) return null;
     return { units: new Int8Array(target.buffer, target.byteOffset, weights.length), changed };
   }

@@ -11,9 +11,9 @@ import { initialOf, statesOf } from "./optimizers.ts";
 /** The state array of averaged weights. */
 export const AVERAGE = "average";
 
-/** What clients hold where they are sent changes (shared.ts), and the grid of the changes. */
-export const SHARED = "shared";
-export const SHARED_GRID = "sharedGrid";
+/** What clients hold where they are sent changes (client-weights.ts), and the grid of the changes. */
+export const DOWNLINK = "downlink";
+export const DOWNLINK_GRID = "downlinkGrid";
 export const GRID_FLOATS = 3;
 
 export type RuleDefinition = Pick<SessionDefinition, "optimizer" | "groups" | "clipping" | "average" | "downlink"> & {
@@ -37,7 +37,7 @@ export interface UpdateRule {
   /** Of the average of weights, null where none is kept. */
   readonly decay: number | null;
   /** Whether clients are sent changes, so that what they hold is kept besides the weights. */
-  readonly shares: boolean;
+  readonly sendsChanges: boolean;
 }
 
 /** Trainable parameters only: a buffer has no gradient, and no penalty may touch it. */
@@ -60,7 +60,7 @@ export function updateRule(definition: RuleDefinition): UpdateRule {
     clipNorm: clipping?.norm ?? Number.POSITIVE_INFINITY,
     clipValue: clipping?.value ?? Number.POSITIVE_INFINITY,
     decay: average?.decay ?? null,
-    shares: downlink === "delta",
+    sendsChanges: downlink === "delta",
   };
 }
 
@@ -79,7 +79,7 @@ type KeptDefinition = Pick<RuleDefinition, "optimizer" | "average" | "downlink">
 
 function stateNames({ optimizer, average, downlink }: KeptDefinition): readonly string[] {
   const own = statesOf(optimizer).filter((name) => name !== null);
-  return [...own, ...(average === undefined ? [] : [AVERAGE]), ...(downlink === "delta" ? [SHARED] : [])];
+  return [...own, ...(average === undefined ? [] : [AVERAGE]), ...(downlink === "delta" ? [DOWNLINK] : [])];
 }
 
 /** Bytes of memory that a definition's update takes for so many parameters. */
@@ -92,20 +92,20 @@ export function initialStates(
   weights: Float32Array<ArrayBuffer>,
 ): Readonly<Record<string, Float32Array<ArrayBuffer>>> {
   const first = new Float32Array(weights.length).fill(initialOf(definition.optimizer));
-  const isCopy = (name: string): boolean => name === AVERAGE || name === SHARED;
+  const isCopy = (name: string): boolean => name === AVERAGE || name === DOWNLINK;
   const states = stateNames(definition).map((name): [string, Float32Array<ArrayBuffer>] => [
     name,
     isCopy(name) ? weights : first,
   ]);
   return Object.fromEntries(
-    definition.downlink === "delta" ? [...states, [SHARED_GRID, new Float32Array(GRID_FLOATS)]] : states,
+    definition.downlink === "delta" ? [...states, [DOWNLINK_GRID, new Float32Array(GRID_FLOATS)]] : states,
   );
 }
 
 /** Floats of everything that is kept between two steps, by name, weights first. */
 export function keptSizes(definition: KeptDefinition, parameters: number): ReadonlyMap<string, number> {
   const sizes = new Map(["weights", ...stateNames(definition)].map((name) => [name, parameters]));
-  if (definition.downlink === "delta") sizes.set(SHARED_GRID, GRID_FLOATS);
+  if (definition.downlink === "delta") sizes.set(DOWNLINK_GRID, GRID_FLOATS);
   return sizes;
 }
 

@@ -8,10 +8,10 @@ import { blockCount, CODECS, gridScale, SCALAR_UNIT } from "../../shared/codec/i
 import type { GradientCodec } from "../../shared/session/definition.ts";
 import type { OptimizerOptions } from "../../shared/session/optimizer.ts";
 import { KERNELS_BUILD } from "./build.ts";
+import { type Change, ClientWeights } from "./client-weights.ts";
 import { type Kernels, SCALARS } from "./kernels.ts";
 import { kernelOf, scalarsOf, statesOf } from "./optimizers.ts";
-import { AVERAGE, clipsLength, type Kept, kept, SHARED_GRID, type UpdateRule } from "./rule.ts";
-import { type Change, SharedWeights } from "./shared.ts";
+import { AVERAGE, clipsLength, DOWNLINK_GRID, type Kept, kept, type UpdateRule } from "./rule.ts";
 
 /** Scalars of a record that belong to no group: 1/Σweight and the decay of the average. */
 const HEAD = 2;
@@ -93,7 +93,7 @@ export class LocalParameterShard implements ParameterShard {
   readonly #microBatches: number;
   readonly #log: StepLog;
   /** Null where clients are given the weights themselves. */
-  readonly #shared: SharedWeights | null;
+  readonly #clients: ClientWeights | null;
   #announced: Uint8Array;
   #prepared: Prepared | null = null;
   #step = 0;
@@ -106,7 +106,7 @@ export class LocalParameterShard implements ParameterShard {
     this.#microBatches = microBatches;
     this.#log = log;
     const trainable = rule.groups.flatMap(({ spans }) => spans).reduce((sum, { count }) => sum + count, 0);
-    this.#shared = rule.shares ? new SharedWeights(kernels, trainable) : null;
+    this.#clients = rule.sendsChanges ? new ClientWeights(kernels, trainable) : null;
     this.#announced = new Uint8Array(blockCount(kernels.weights.length));
   }
 
@@ -185,23 +185,23 @@ export class LocalParameterShard implements ParameterShard {
   }
 
   weights(): Float32Array<ArrayBuffer> {
-    return this.#shared?.weights ?? this.#kernels.weights;
+    return this.#clients?.weights ?? this.#kernels.weights;
   }
 
   /** What the last update changed in `weights`, valid until the next commit; null where that is not known in whole units. */
   change(): Change | null {
-    return this.#shared?.change ?? null;
+    return this.#clients?.change ?? null;
   }
 
   /** Whether all weights are numbers, where that is looked at. */
   get isFinite(): boolean {
-    return this.#shared?.isFinite ?? true;
+    return this.#clients?.isFinite ?? true;
   }
 
   /** Views of everything kept, by name: the optimizer's weights and the rule's states; copy what must outlive the next step. */
   snapshot(): Kept {
     const all = kept(this.#kernels);
-    return this.#shared === null ? all : { ...all, [SHARED_GRID]: this.#shared.grid };
+    return this.#clients === null ? all : { ...all, [DOWNLINK_GRID]: this.#clients.grid };
   }
 
   /** Weights that are measured and that the session ends with: their average where one is kept. */
@@ -227,7 +227,7 @@ export class LocalParameterShard implements ParameterShard {
       for (const span of spans) this.#kernels.update(kernelOf(options), statesOf(options), span, own);
     }
     if (this.#rule.decay !== null) this.#kernels.average(AVERAGE, decay, 1 - decay);
-    this.#shared?.follow();
+    this.#clients?.follow();
     this.#step += 1;
     this.#prepared = null;
   }

@@ -16,7 +16,7 @@ import { blockCount } from "../../shared/codec/index.ts";
 import { parameterLength } from "../../shared/graph/parameters.ts";
 import { LENGTH_BYTES } from "../../shared/safetensors.ts";
 import type { SessionDefinition } from "../../shared/session/definition.ts";
-import { AVERAGE, keptSizes, SHARED } from "../optim/index.ts";
+import { AVERAGE, DOWNLINK, keptSizes } from "../optim/index.ts";
 import { encodeHistory, HistoryReader } from "../store/history.ts";
 import { PIECE_BYTES } from "../store/pieces.ts";
 import type { ShelvedPart } from "../store/shelf.ts";
@@ -42,7 +42,7 @@ const HISTORY = "history";
 const ENVELOPE = "envelope";
 const BYTES = 4;
 /** Parts that clients may be given. */
-const SERVED: readonly string[] = ["weights", AVERAGE, SHARED];
+const SERVED: readonly string[] = ["weights", AVERAGE, DOWNLINK];
 
 /** The parts of a session, and how many bytes each has; null where that is open. */
 export function expectedParts(definition: SessionDefinition, { stage, best }: CheckpointHead["state"]) {

@@ -31,9 +31,9 @@ import {
   type Change,
   clipScale,
   createKernels,
+  DOWNLINK,
   type Kernels,
   LocalParameterShard,
-  SHARED,
   type StepRecord,
   type UpdateRule,
   updateRule,
@@ -68,7 +68,7 @@ const servesAverage = ({ average }: SessionDefinition, { stage }: RunState): boo
 /** Name of the kept part that clients are given, and that a download is. */
 export function servedPart(definition: SessionDefinition, state: RunState): string {
   if (servesAverage(definition, state)) return AVERAGE;
-  return definition.downlink === "delta" ? SHARED : "weights";
+  return definition.downlink === "delta" ? DOWNLINK : "weights";
 }
 
 export class Run {
@@ -163,7 +163,7 @@ export class Run {
 
   /** The new version's weights are the ones before, changed so; null where that is not known. */
   #changed(version: number, units: Change | null): void {
-    this.#change = this.#rule.shares ? { version, units, body: null } : null;
+    this.#change = this.#rule.sendsChanges ? { version, units, body: null } : null;
   }
 
   /** Bytes that are set aside for a change; a larger one is not worth sending. */
@@ -352,7 +352,7 @@ export class Run {
   /** Name of the part that is measured. */
   get #measuredPart(): string {
     if (this.#rule.decay !== null) return AVERAGE;
-    return this.#rule.shares ? SHARED : "weights";
+    return this.#rule.sendsChanges ? DOWNLINK : "weights";
   }
 
   #scheduledAt(step: number, options: OptimizerOptions): OptimizerOptions {

@@ -128,11 +128,11 @@ export function squaredNorm(sums: usize, scales: usize, count: i32): f64 {
 }
 
 /**
- * Brings what clients hold closer to the weights, in whole units of a grid: q = (w − s) · inverse, rounded and at most ±127, and
- * s ← s + q · unit, where unit is a power of two and inverse is 1 / unit. Writes q as i8; answers how many differ from zero, −1 if
+ * Brings what clients hold closer to the weights, in whole units of a grid: q = (w − h) · inverse, rounded and at most ±127, and
+ * h ← h + q · unit, where unit is a power of two and inverse is 1 / unit. Writes q as i8; answers how many differ from zero, −1 if
  * a weight is not finite.
  */
-export function share(shared: usize, weights: usize, target: usize, count: i32, unit: f32, inverse: f32): i32 {
+export function approach(held: usize, weights: usize, target: usize, count: i32, unit: f32, inverse: f32): i32 {
   const units = f32x4.splat(unit);
   const inverses = f32x4.splat(inverse);
   const most = i32x4.splat(127);
@@ -140,19 +140,19 @@ export function share(shared: usize, weights: usize, target: usize, count: i32, 
   const zero = i32x4.splat(0);
   let changed = zero;
   let strange = zero;
-  const end = shared + (<usize>count << 2);
-  while (shared < end) {
-    const held = v128.load(shared);
-    const lack = f32x4.sub(v128.load(weights), held);
+  const end = held + (<usize>count << 2);
+  while (held < end) {
+    const before = v128.load(held);
+    const lack = f32x4.sub(v128.load(weights), before);
     // What is not finite leaves something when it is taken from itself.
     strange = v128.or(strange, f32x4.ne(f32x4.sub(lack, lack), f32x4.splat(0)));
     const rounded = i32x4.trunc_sat_f32x4_s(f32x4.nearest(f32x4.mul(lack, inverses)));
     const q = i32x4.max_s(i32x4.min_s(rounded, most), least);
-    v128.store(shared, f32x4.add(held, f32x4.mul(f32x4.convert_i32x4_s(q), units)));
+    v128.store(held, f32x4.add(before, f32x4.mul(f32x4.convert_i32x4_s(q), units)));
     changed = i32x4.sub(changed, i32x4.ne(q, zero));
     const halves = i16x8.narrow_i32x4_s(q, q);
     v128.store32_lane(target, i8x16.narrow_i16x8_s(halves, halves), 0);
-    shared += LANE_BYTES;
+    held += LANE_BYTES;
     weights += LANE_BYTES;
     target += 4;
   }

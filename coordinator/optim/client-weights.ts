@@ -9,7 +9,7 @@
  */
 
 import type { Kernels } from "./kernels.ts";
-import { GRID_FLOATS, SHARED } from "./rule.ts";
+import { DOWNLINK, GRID_FLOATS } from "./rule.ts";
 
 /** The first unit, in root mean squares of the first update, is the next lower power of two. */
 const FIRST = 4;
@@ -39,7 +39,7 @@ function powerBelow(value: number): number {
 const isUnit = (value: number): boolean =>
   value >= UNIT_RANGE.least && value <= UNIT_RANGE.most && powerBelow(value) === value;
 
-export class SharedWeights {
+export class ClientWeights {
   readonly #kernels: Kernels;
   /** Parameters that an update may change. */
   readonly #trainable: number;
@@ -56,7 +56,7 @@ export class SharedWeights {
   }
 
   get weights(): Float32Array<ArrayBuffer> {
-    return this.#kernels.states[SHARED];
+    return this.#kernels.states[DOWNLINK];
   }
 
   /** Follows an update of the weights. */
@@ -69,7 +69,7 @@ export class SharedWeights {
     }
     const [unit, mean, least] = this.grid;
     if (unit === 0) return;
-    const moved = this.#kernels.share(SHARED, unit);
+    const moved = this.#kernels.approach(DOWNLINK, unit);
     this.isFinite = moved !== null;
     if (moved === null) return;
     this.change = { unit, units: moved.units };
@@ -82,9 +82,9 @@ export class SharedWeights {
 
   #firstUnit(): number {
     const { weights } = this.#kernels;
-    const shared = this.weights;
+    const held = this.weights;
     let squares = 0;
-    for (let at = 0; at < weights.length; at++) squares += (weights[at] - shared[at]) ** 2;
+    for (let at = 0; at < weights.length; at++) squares += (weights[at] - held[at]) ** 2;
     const typical = FIRST * Math.sqrt(squares / this.#trainable);
     if (!Number.isFinite(typical)) return 1;
     return typical === 0 ? 0 : Math.min(Math.max(powerBelow(typical), UNIT_RANGE.least), UNIT_RANGE.most);

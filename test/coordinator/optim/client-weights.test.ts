@@ -34,9 +34,9 @@ function shardOf(optimizer: OptimizerOptions, records: StepRecord[] = []): Local
   const kernels = createKernels(module, PARAMETERS, rule.states);
   const log = { append: (record: StepRecord) => records.push({ ...record, sums: record.sums.slice() }) };
   const shard = new LocalParameterShard({ kernels, rule, codec: "fixed32", bits: BITS, microBatches: 8, log });
-  const { weights, shared } = shard.snapshot();
+  const { weights, downlink } = shard.snapshot();
   weights.set(Array.from({ length: PARAMETERS }, (_, at) => Math.sin(at)));
-  shared.set(weights);
+  downlink.set(weights);
   return shard;
 }
 
@@ -136,7 +136,7 @@ describe("weights that clients are told the changes of", () => {
   it("take a new unit where a checkpoint from elsewhere holds none that can be", async () => {
     for (const unit of [Number.NaN, -1, 0.3, Number.POSITIVE_INFINITY, 2 ** -120]) {
       const shard = shardOf(OPTIMIZERS.adam);
-      shard.snapshot().sharedGrid[0] = unit;
+      shard.snapshot().downlinkGrid[0] = unit;
       await doStep(shard, 0, OPTIMIZERS.adam);
       // Four updates of 0.01 each, rounded down to a power of two.
       expect(shard.change()?.unit).toBe(2 ** -5);
