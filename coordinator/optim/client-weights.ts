@@ -3,7 +3,7 @@
  * whole units of one grid, and those units are what is sent: so all clients hold the same bits, gradients are taken there, and what
  * a change leaves out is in the next difference (error feedback, in the coordinator).
  *
- * The unit is a power of two a few times as large as an update, so that most parameters do not change in most steps. It
+ * The unit is a power of two about twice as large as an update, so that most parameters do not change in most steps. It
  * follows the part of them that does, by the mean of the last steps, whatever the optimizer: counts, powers of two and one
  * float32, so that a replay finds the same units.
  */
@@ -12,9 +12,9 @@ import type { Kernels } from "./kernels.ts";
 import { DOWNLINK, GRID_FLOATS } from "./rule.ts";
 
 /** The first unit, in root mean squares of the first update, is the next lower power of two. */
-const FIRST = 4;
+const FIRST = 2;
 /** Part of the trainable parameters that changes, on the mean: below, the unit is halved, above, it is doubled. */
-const CHANGED = { least: 0.03, expected: 0.07, most: 0.16 } as const;
+const CHANGED = { least: 0.06, expected: 0.14, most: 0.3 } as const;
 /** What the newest step counts in that mean. */
 const NEWEST = 1 / 16;
 /** A unit and its inverse stay ordinary float32 values. */
