@@ -144,6 +144,15 @@ describe("fixed-point sums on the GPU", () => {
     expect(await contributionOf(engine, [0, 1], exponents)).toEqual(first);
   });
 
+  it("are zero where there was no micro-batch, whatever the shard before left behind", async () => {
+    const engine = await engineFor();
+    await contributionOf(engine, [0, 1], exponents);
+    const got = await contributionOf(engine, [], exponents);
+    expect(got.sums).toEqual(new Int32Array(length));
+    expect(got.maxima).toEqual(new Uint8Array(blocks));
+    expect([got.loss, got.weight, ...got.metrics]).toEqual([0n, 0n, 0n]);
+  });
+
   it("are exact while the weights change between shards", async () => {
     const engine = await engineFor();
     const before = await contributionOf(engine, [0], exponents);

@@ -88,7 +88,8 @@ export const tuningFor = (fallback: boolean): Tuning => TUNINGS[fallback ? "soft
 /** The open shard. */
 interface Shard {
   readonly task: ShardTask;
-  /** Micro-batches whose scalars are still on the GPU. */
+  /** Micro-batches handed to the GPU, and those of them whose scalars are still there. */
+  microBatches: number;
   slots: number;
   /** Loss, weight, metrics, and for evaluations the elements of the tables. */
   readonly scalars: bigint[];
@@ -165,12 +166,11 @@ class WebGpuEngine implements GradientEngine {
     const { buffers } = this.#memory;
     if (task.work !== "evaluate") this.#setGrid(task);
     const encoder = this.#gpu.createCommandEncoder();
-    encoder.clearBuffer(buffers.sums);
     encoder.clearBuffer(buffers.stats);
     this.#submit(encoder);
     const { scalars, evaluationScalars } = this.#layout;
     const count = task.work === "evaluate" ? evaluationScalars : scalars;
-    this.#shard = { task, slots: 0, scalars: new Array<bigint>(count).fill(0n) };
+    this.#shard = { task, microBatches: 0, slots: 0, scalars: new Array<bigint>(count).fill(0n) };
   }
 
   /** The rounding grid and what else stays the same for a shard. Calibration rounds everything to 0. */
@@ -201,12 +201,14 @@ class WebGpuEngine implements GradientEngine {
     const program = await this.program(shard.task.work === "evaluate" ? "evaluate" : "train");
     await this.#guard(this.#pace.room(program.work));
     if (shard.slots === slotsOf(this.#layout, shard.scalars.length)) await this.#drain(shard);
+    this.#words[HEADER.adds] = shard.microBatches > 0 ? 1 : 0;
     this.#words[HEADER.slot] = shard.slots;
     this.#words[HEADER.position] = microBatch.position;
     for (const { name, offset, length, integer } of this.#layout.inputs) {
       this.#fill(name, microBatch.inputs[name], offset, length, integer);
     }
     this.#run(program);
+    shard.microBatches += 1;
     shard.slots += 1;
     this.counters.microBatches += 1;
   }
@@ -235,6 +237,8 @@ class WebGpuEngine implements GradientEngine {
     const { parameters, blocks, clampedAt } = this.#layout;
     const sumWords = work === "gradient" ? parameters : 0;
     const words = await this.#collect(shard, sumWords);
+    // Nothing was put in the place of an earlier shard's sums.
+    if (shard.microBatches === 0) words.fill(0, 0, sumWords);
     const stats = words.subarray(sumWords);
     const [loss, weight, ...metrics] = shard.scalars;
     return {

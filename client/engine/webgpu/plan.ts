@@ -8,6 +8,7 @@
  * never stored.
  */
 
+import { BLOCK } from "../../../shared/codec/exponents.ts";
 import type { Graph, ValueId } from "../../../shared/graph/ir.ts";
 import { inferShapes } from "../../../shared/graph/shapes.ts";
 import { sizeOf } from "../../../shared/graph/tensor.ts";
@@ -44,8 +45,12 @@ export interface Kernel {
   readonly workgroups: readonly [number, number];
   /** Floating-point operations, roughly. */
   readonly work: number;
-  /** Bytes of the values it reads and writes, each once: what it moves however well it caches. Sums are read and written. */
+  /**
+   * Bytes of the values it reads and writes, each once: what it moves however well it caches, for the first micro-batch of a
+   * shard. The others read the sums that they are added to besides: `summedBytes`.
+   */
   readonly bytes: number;
+  readonly summedBytes: number;
 }
 
 export interface Plan {
@@ -267,25 +272,36 @@ class Planner implements Surroundings {
     this.#offsets = new Map(held.map(([value], at) => [value, offsets[at]]));
     const kernels = this.drafts.map((draft): Kernel => {
       const { body, width, workgroups, work } = writeKernel(draft, this);
-      const bytes = this.#wordsMoved(draft, this.#offsets ?? new Map()) * WORD;
-      return { code: this.#preamble(body, width), workgroups: splitGroups(workgroups), work, bytes };
+      const { moved, summed } = this.#traffic(draft, this.#offsets ?? new Map());
+      return {
+        code: this.#preamble(body, width),
+        workgroups: splitGroups(workgroups),
+        work,
+        bytes: moved * WORD,
+        summedBytes: summed * WORD,
+      };
     });
     return { kernels, arenaWords: words, offsets: this.#offsets };
   }
 
-  #wordsMoved(draft: Draft, stored: ReadonlyMap<Value, number>): number {
-    let words = 0;
-    for (const value of this.#reads.get(draft) ?? []) words += sizeOf(value.shape);
+  /** Words read and written, and those of sums that are added to. */
+  #traffic(draft: Draft, stored: ReadonlyMap<Value, number>): { moved: number; summed: number } {
+    let [moved, summed] = [0, 0];
+    for (const value of this.#reads.get(draft) ?? []) moved += sizeOf(value.shape);
     for (const [value, home] of this.#homes) {
       if (home !== draft) continue;
       const size = sizeOf(value.shape);
-      if (stored.has(value)) words += size;
+      if (stored.has(value)) moved += size;
       for (const { kind } of this.#sinks.get(value) ?? []) {
-        if (kind === "gradient") words += 2 * size;
-        if (kind === "scalar") words += size;
+        if (kind !== "keep") moved += size;
+        if (kind === "gradient") {
+          // Each block's grid is read, and its largest magnitude is read and written.
+          moved += 3 * Math.ceil(size / BLOCK);
+          summed += size;
+        }
       }
     }
-    return words;
+    return { moved, summed };
   }
 
   #preamble(body: string, width: Width): string {
