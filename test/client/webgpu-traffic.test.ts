@@ -1,7 +1,8 @@
 import { describe, expect, it } from "vitest";
-import { planSession, tuningFor } from "../../client/engine/webgpu/engine.ts";
+import { planSession } from "../../client/engine/webgpu/engine.ts";
 import { layoutOf } from "../../client/engine/webgpu/layout.ts";
 import { compulsoryBytes, movedBytes } from "../../client/engine/webgpu/traffic.ts";
+import { tuningFor } from "../../client/engine/webgpu/tuning.ts";
 import { differentiate } from "../../shared/graph/index.ts";
 import { buildGraph, loss, nn } from "../../shared/nn/index.ts";
 

@@ -6,9 +6,10 @@
 import type { GradientEngine, MicroBatch, ShardTask, Tensor } from "../../../client/engine/engine.ts";
 import { createBrowserPool } from "../../../client/engine/onnx/browser.ts";
 import { requestWebGpu } from "../../../client/engine/webgpu/device.ts";
-import { createWebGpuEngine, planSession, tuningFor } from "../../../client/engine/webgpu/engine.ts";
+import { createWebGpuEngine, planSession } from "../../../client/engine/webgpu/engine.ts";
 import { layoutOf } from "../../../client/engine/webgpu/layout.ts";
 import { compulsoryBytes, movedBytes } from "../../../client/engine/webgpu/traffic.ts";
+import { tuningFor } from "../../../client/engine/webgpu/tuning.ts";
 import { announce, BLOCK, createEnvelope, gridScale, magnitudeBits } from "../../../shared/codec/index.ts";
 import { differentiate, type Graph, sizeOf } from "../../../shared/graph/index.ts";
 import { Refusal } from "../../harness/race.ts";

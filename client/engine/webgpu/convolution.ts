@@ -9,7 +9,7 @@
 
 import type { Windows } from "../../../shared/graph/ops/windows.ts";
 import { sizeOf } from "../../../shared/graph/tensor.ts";
-import type { Tuning } from "./product.ts";
+import type { Tuning } from "./tuning.ts";
 
 export interface Convolution {
   /** Geometry; the output runs over its windows (`under`) or over its plane (`over`, the adjoint). */

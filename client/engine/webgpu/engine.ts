@@ -24,19 +24,13 @@ import { HEADER, keyWord, type Layout, layoutOf, slotsOf } from "./layout.ts";
 import { allocate, type Memory } from "./memory.ts";
 import { Pace } from "./pace.ts";
 import { type Plan, planProgram, type Sink } from "./plan.ts";
-import type { Tuning } from "./product.ts";
 import { type Counters, compile, type Program, run } from "./program.ts";
+import { type Tuning, tuningFor } from "./tuning.ts";
 
 export interface WebGpuEngineOptions extends EngineOptions, WebGpuDevice {
   /** Leaves the device alive when the engine is disposed of; otherwise the engine owns it. */
   readonly keepDevice?: boolean;
 }
-
-/** Software adapters have few cores and gain from large tiles; real ones need thousands of threads. Measured on SwiftShader only. */
-const TUNINGS: { readonly [Kind in "software" | "hardware"]: Tuning } = {
-  software: { threads: 64, workgroup: 16, tile: 256 },
-  hardware: { threads: 4096, workgroup: 64, tile: 64 },
-};
 
 interface Plans {
   readonly train: Plan;
@@ -82,8 +76,6 @@ export function planSession(graph: TrainingGraph, layout: Layout, tuning: Tuning
     predict: planProgram({ ...inference, nodes }, layout, tuning, [[prediction, { kind: "keep" }]]),
   };
 }
-
-export const tuningFor = (fallback: boolean): Tuning => TUNINGS[fallback ? "software" : "hardware"];
 
 /** The open shard. */
 interface Shard {

@@ -12,7 +12,8 @@ import { convolutionWork, type Operand, outputSizes, writeConvolution } from "./
 import { type Coordinate, Misfit, split, spread } from "./coordinates.ts";
 import { Expressions, type Place, plus, type Resolve, type Width } from "./expressions.ts";
 import { inMemory } from "./memory-order.ts";
-import { allowsWidth4, type Product, type Read, type Tuning, writeProduct } from "./product.ts";
+import { allowsWidth4, type Read, writeProduct } from "./product.ts";
+import { productWork, type Tuning } from "./tuning.ts";
 import type { ConvolutionValue, Fold, ProductValue, ReduceValue, Shape, Value } from "./values.ts";
 
 export interface Axis {
@@ -119,11 +120,8 @@ function writeOutputs(draft: Draft, width: Width, around: Surroundings): string[
 }
 
 function productText(draft: Draft, value: ProductValue, around: Surroundings): KernelText {
-  const [rows, columns] = value.shape.slice(-2);
-  const batch = sizeOf(value.shape.slice(0, -2));
-  const { transA, transB } = value;
-  const inner = value.a.shape[value.a.shape.length - (transA ? 2 : 1)];
-  const product: Product = { rows, columns, inner, transA, transB, batch };
+  const { product, tuning } = value;
+  const { rows, columns, batch } = product;
   const own = [rows, columns].filter((size) => size > 1).length;
   const stack = draft.axes.length - own;
   const names = [
@@ -146,13 +144,13 @@ function productText(draft: Draft, value: ProductValue, around: Surroundings): K
     const at = draft.coordinates(value.shape, false, width);
     if (at === null) throw new Misfit();
     const lines = [...names, ...around.store(value, "x", at, width), ...writeOutputs(draft, width, around)];
-    const text = writeProduct(product, width, around.tuning, reader(value.a, width), reader(value.b, width));
+    const text = writeProduct(product, width, tuning, reader(value.a, width), reader(value.b, width));
     return {
-      body: `fn finish(batch: u32, row: u32, column: u32, x: T) {\n${lines.join("\n")}\n}\n${main(text.workgroupSize, text.workgroups, text.code)}`,
+      body: `${text.globals}\nfn finish(batch: u32, row: u32, column: u32, x: T) {\n${lines.join("\n")}\n}\n${main(text.workgroupSize, text.workgroups, text.code)}`,
       width,
       workgroups: text.workgroups,
       workgroupSize: text.workgroupSize,
-      work: 2 * batch * rows * columns * inner,
+      work: productWork(product),
     };
   });
 }

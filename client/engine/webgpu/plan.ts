@@ -20,7 +20,7 @@ import { type Axis, Draft, MAX_WORKGROUPS, type Surroundings, variableOf, writeK
 import { HEADER, keyWord, type Layout } from "./layout.ts";
 import { inMemory, stripped } from "./memory-order.ts";
 import { lowerOf } from "./ops.ts";
-import type { Tuning } from "./product.ts";
+import type { Tuning } from "./tuning.ts";
 import {
   type ConvolutionValue,
   Lowering,

@@ -1,38 +1,21 @@
 /**
- * Matrix products: each thread computes a tile of the result in registers and hands every element to `finish`, which does
+ * Matrix products in registers: each thread computes a tile of the result in registers and hands every element to `finish`, which does
  * what follows (bias, activation, rounding into the gradient sum). No shared memory: neighbouring threads read the same rows,
- * and caches serve them.
+ * and caches serve them. Where caches do not, staged.ts does.
  *
  * With width 4 everything is read and written as vec4f, which asks for rows that are multiples of 4; other sizes take width 1.
  */
 
 import type { Width } from "./expressions.ts";
-
-export interface Product {
-  readonly rows: number;
-  readonly inner: number;
-  readonly columns: number;
-  /** A is [inner, rows] instead of [rows, inner]; B is [columns, inner] instead of [inner, columns]. */
-  readonly transA: boolean;
-  readonly transB: boolean;
-  /** Products of this size in one dispatch; `batch` in the code says which. */
-  readonly batch: number;
-}
-
-/** What products are cut by. */
-export interface Tuning {
-  /** Threads that keep the adapter busy: tiles are made smaller until there are as many. */
-  readonly threads: number;
-  /** Threads of a workgroup. */
-  readonly workgroup: number;
-  /** Most elements of a thread's tile: they are held in registers. */
-  readonly tile: number;
-}
+import { writeStaged } from "./staged.ts";
+import type { Product, Tuning } from "./tuning.ts";
 
 /** Reads element (width 1) or group of four (width 4) `index` of a matrix. */
 export type Read = (index: string) => string;
 
 export interface ProductText {
+  /** Declarations outside of the kernel's functions. */
+  readonly globals: string;
   readonly code: string;
   readonly workgroups: number;
   readonly workgroupSize: number;
@@ -219,6 +202,12 @@ function chooseTile(
 }
 
 export function writeProduct(product: Product, width: Width, tuning: Tuning, a: Read, b: Read): ProductText {
+  return width === 4 && tuning.stages
+    ? writeStaged(product, tuning, a, b)
+    : writeInRegisters(product, width, tuning, a, b);
+}
+
+function writeInRegisters(product: Product, width: Width, tuning: Tuning, a: Read, b: Read): ProductText {
   const { rows, columns, batch } = product;
   const form = formOf(product, width);
   const [height, tileColumns] = chooseTile(product, form, tuning);
@@ -249,5 +238,5 @@ let row = top + e / ${across}u;
 let column = left + (e % ${across}u) * ${x}u;
 if (row < ${rows}u && column <= ${lastColumn}u) { finish(batch, row, column * ${width}u, tile[e]); }
 }`;
-  return { code, workgroups: batch * groupsX * groupsY, workgroupSize: x * y };
+  return { globals: "", code, workgroups: batch * groupsX * groupsY, workgroupSize: x * y };
 }

@@ -9,7 +9,7 @@ import { broadcast, sameShape, sizeOf } from "../../../shared/graph/tensor.ts";
 import { type Convolution, outputSizes } from "./convolution.ts";
 import type { Coordinate } from "./coordinates.ts";
 import { reshapeCoordinates, ZERO } from "./coordinates.ts";
-import type { Tuning } from "./product.ts";
+import { type Product, partsOf, type Tuning, tuningOf } from "./tuning.ts";
 
 export type Shape = readonly number[];
 
@@ -85,8 +85,8 @@ export interface ProductValue extends Base {
   readonly kind: "product";
   readonly a: Value;
   readonly b: Value;
-  readonly transA: boolean;
-  readonly transB: boolean;
+  readonly product: Product;
+  readonly tuning: Tuning;
 }
 
 /**
@@ -264,7 +264,25 @@ export class Lowering {
       const rows = this.reshape(a, [stack * a.shape[aRank - 2], a.shape[aRank - 1]]);
       return this.reshape(this.product(rows, this.reshape(b, b.shape.slice(-2)), false, transB), shape);
     }
-    return this.#make(`product ${a.id} ${b.id} ${transA} ${transB}`, { kind: "product", shape, a, b, transA, transB });
+    const [rows, columns] = shape.slice(-2);
+    const inner = a.shape[aRank - (transA ? 2 : 1)];
+    const product = { rows, columns, inner, transA, transB, batch: stack };
+    const tuning = tuningOf(this.tuning, product);
+    const parts = partsOf(product, tuning);
+    if (parts > 1) {
+      const [aParts, bParts] = [a, b].map((operand) => {
+        return this.reshape(operand, [parts, inner / parts, operand.shape[operand.shape.length - 1]]);
+      });
+      const whole = [parts, rows, columns];
+      const cut = { ...product, inner: inner / parts, batch: parts };
+      return this.reshape(this.reduce(this.#product(aParts, bParts, whole, cut, tuning), [0], "sum"), shape);
+    }
+    return this.#product(a, b, shape, product, tuning);
+  }
+
+  #product(a: Value, b: Value, shape: Shape, product: Product, tuning: Tuning): Value {
+    const key = `product ${a.id} ${b.id} ${product.transA} ${product.transB}`;
+    return this.#make(key, { kind: "product", shape, a, b, product, tuning });
   }
 
   /** [N, M, …] */
