@@ -23,14 +23,19 @@ import type { WebGpuDevice } from "./device.ts";
 import { HEADER, keyWord, type Layout, layoutOf, slotsOf } from "./layout.ts";
 import { allocate, type Memory } from "./memory.ts";
 import { Pace } from "./pace.ts";
-import { type Plan, planProgram, type Sink } from "./plan.ts";
+import { type Plan, planProgram, productsOf, type Sink } from "./plan.ts";
+import { createVariantMemory, probe, type VariantMemory } from "./probe.ts";
 import { type Counters, compile, type Program, run } from "./program.ts";
 import { type Tuning, tuningFor } from "./tuning.ts";
 
 export interface WebGpuEngineOptions extends EngineOptions, WebGpuDevice {
   /** Leaves the device alive when the engine is disposed of; otherwise the engine owns it. */
   readonly keepDevice?: boolean;
+  /** What was measured of adapters; without it, it is remembered until the process ends. */
+  readonly variants?: VariantMemory;
 }
+
+const processMemory = createVariantMemory();
 
 interface Plans {
   readonly train: Plan;
@@ -370,13 +375,22 @@ function engineErrorOf(error: GPUError): EngineError {
 export { requestWebGpu, type WebGpuDevice } from "./device.ts";
 export type { WebGpuEngine };
 
+/** The default of its kind of adapter, and of real ones what was measured for the graph's largest products. */
+async function tune(options: WebGpuEngineOptions, layout: Layout): Promise<Tuning> {
+  const { graph, device, adapter, fallback, variants = processMemory } = options;
+  const tuning = tuningFor(fallback);
+  if (fallback) return tuning;
+  return { ...tuning, choices: await probe(device, adapter, productsOf(graph, layout, tuning), variants) };
+}
+
 /** The engine owns the device from here on, also if this fails. Throws EngineError `memory` or `compile`. */
 export async function createWebGpuEngine(options: WebGpuEngineOptions): Promise<WebGpuEngine> {
-  const { graph, microBatch, device, fallback } = options;
+  const { graph, microBatch, device } = options;
   let memory: Memory | undefined;
   try {
     const layout = layoutOf(graph, microBatch);
-    const plans = planSession(graph, layout, tuningFor(fallback));
+    const tuning = await tune(options, layout);
+    const plans = planSession(graph, layout, tuning);
     const arenaWords = Math.max(...Object.values(plans).map((plan) => plan.arenaWords));
     const [{ length: predictionWords }] = plans.predict.kept.values();
     memory = await allocate(

@@ -20,7 +20,7 @@ import { type Axis, Draft, MAX_WORKGROUPS, type Surroundings, variableOf, writeK
 import { HEADER, keyWord, type Layout } from "./layout.ts";
 import { inMemory, stripped } from "./memory-order.ts";
 import { lowerOf } from "./ops.ts";
-import type { Tuning } from "./tuning.ts";
+import type { Product, Tuning } from "./tuning.ts";
 import {
   type ConvolutionValue,
   Lowering,
@@ -327,13 +327,8 @@ function splitGroups(workgroups: number): [number, number] {
   return [x, Math.ceil(workgroups / x)];
 }
 
-/** Plans the program that gives the values asked for; what they do not need is left out. */
-export function planProgram(
-  graph: Graph,
-  layout: Layout,
-  tuning: Tuning,
-  wanted: readonly (readonly [ValueId, Sink])[],
-): Plan {
+/** A graph's values by id, in terms of what kernels are formed from. */
+function lower(graph: Graph, layout: Layout, tuning: Tuning): { to: Lowering; lowered: readonly Value[] } {
   const to = new Lowering(tuning, (layer) => keyWord(layout.layers.indexOf(layer)));
   const types = inferShapes(graph, layout.microBatch);
   const lowered: Value[] = [];
@@ -346,7 +341,21 @@ export function planProgram(
     const operands = inputs.map((id) => lowered[id]);
     lowered.push(lowerOf(op)(to, operands, attributes, types[lowered.length]));
   }
+  return { to, lowered };
+}
 
+/** The matrix products of a graph. */
+export const productsOf = (graph: Graph, layout: Layout, tuning: Tuning): Product[] =>
+  lower(graph, layout, tuning).to.values.flatMap((value) => (value.kind === "product" ? [value.product] : []));
+
+/** Plans the program that gives the values asked for; what they do not need is left out. */
+export function planProgram(
+  graph: Graph,
+  layout: Layout,
+  tuning: Tuning,
+  wanted: readonly (readonly [ValueId, Sink])[],
+): Plan {
+  const { to, lowered } = lower(graph, layout, tuning);
   const sinks = new Map<Value, Sink[]>();
   const bases = new Map<ValueId, Value>();
   for (const [id, sink] of wanted) {

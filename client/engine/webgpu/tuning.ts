@@ -29,7 +29,8 @@ export const VARIANTS = {
 
 export type VariantName = keyof typeof VARIANTS;
 
-export const isVariantName = (name: unknown): name is VariantName => typeof name === "string" && name in VARIANTS;
+export const isVariantName = (name: unknown): name is VariantName =>
+  typeof name === "string" && Object.hasOwn(VARIANTS, name);
 
 /** Before anything is measured. Software adapters have few cores; that large tiles suit them was measured on SwiftShader. */
 export const tuningFor = (fallback: boolean): Tuning => VARIANTS[fallback ? "blocks" : "threads"];
