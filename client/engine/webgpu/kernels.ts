@@ -9,7 +9,7 @@
 
 import { sizeOf } from "../../../shared/graph/tensor.ts";
 import { convolutionWork, type Operand, outputSizes, writeConvolution } from "./convolution.ts";
-import { type Coordinate, Misfit, split, spread } from "./coordinates.ts";
+import { type Coordinate, Misfit, reshapeCoordinates, split } from "./coordinates.ts";
 import { Expressions, type Place, plus, type Resolve, type Width } from "./expressions.ts";
 import { inMemory } from "./memory-order.ts";
 import { allowsWidth4, type Read, writeProduct } from "./product.ts";
@@ -38,13 +38,24 @@ export class Draft {
     this.axes = axes;
   }
 
-  /** Coordinates of a value of this kernel's domain, or of its rows; null if it has another shape. */
+  /**
+   * Coordinates of a value of this kernel's domain, or of its rows; null if it has another size. Throws Misfit if four lanes
+   * do not lie in one row of it.
+   */
   coordinates(shape: Shape, rowsOnly: boolean, width: Width = 1): Coordinate[] | null {
-    const long = this.axes.map(({ size }, index) => ({
+    const all = this.axes.map(({ size, reduced }, index) => ({
       size,
+      reduced,
       at: { text: `d${index}`, lanes: width === 4 && index === this.axes.length - 1 },
     }));
-    return spread(shape, rowsOnly ? long.filter((_, index) => !this.axes[index].reduced) : long);
+    const own = rowsOnly ? all.filter(({ reduced }) => !reduced) : all;
+    const sizes = own.map(({ size }) => size);
+    if (sizeOf(sizes) !== sizeOf(shape)) return null;
+    return reshapeCoordinates(
+      own.map(({ at }) => at),
+      sizes,
+      shape,
+    );
   }
 
   /** Coordinates at which an output is computed, and whether it has one element a row. */

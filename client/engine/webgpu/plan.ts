@@ -20,6 +20,7 @@ import { type Axis, Draft, MAX_WORKGROUPS, type Surroundings, variableOf, writeK
 import { HEADER, keyWord, type Layout } from "./layout.ts";
 import { inMemory, stripped } from "./memory-order.ts";
 import { lowerOf } from "./ops.ts";
+import { allowsWidth4 } from "./product.ts";
 import type { Product, Tuning } from "./tuning.ts";
 import {
   type ConvolutionValue,
@@ -72,8 +73,21 @@ const sameAxes = (a: readonly Axis[], b: readonly Axis[]): boolean =>
   a.length === b.length &&
   a.every(({ size, reduced }, index) => size === b[index].size && reduced === b[index].reduced);
 
-const axesOf = (shape: readonly number[], reduced: readonly number[] = []): Axis[] =>
-  shape.flatMap((size, axis) => (size === 1 ? [] : [{ size, reduced: reduced.includes(axis) }]));
+const axesOf = (shape: readonly number[]): Axis[] =>
+  shape.flatMap((size) => (size === 1 ? [] : [{ size, reduced: false }]));
+
+/** Neighbours that are reduced alike are one axis, whatever the shape: then more reductions are over the same ones. */
+function reducedAxes(shape: readonly number[], axes: readonly number[]): Axis[] {
+  const result: Axis[] = [];
+  for (const [axis, size] of shape.entries()) {
+    if (size === 1) continue;
+    const reduced = axes.includes(axis);
+    const last = result.at(-1);
+    if (last?.reduced === reduced) result[result.length - 1] = { size: last.size * size, reduced };
+    else result.push({ size, reduced });
+  }
+  return result;
+}
 
 class Planner implements Surroundings {
   readonly tuning: Tuning;
@@ -110,6 +124,7 @@ class Planner implements Surroundings {
         if (value.kind === "rows" && operand === value.table) required.add(operand);
       }
     }
+    const wished = this.#ends(values, needed, required);
     const length = new Map<Value, number>();
     for (const value of values) {
       if (!needed.has(value) || value.kind === "stored") continue;
@@ -118,11 +133,46 @@ class Planner implements Surroundings {
       else {
         const total = operandsOf(value).reduce((sum, operand) => sum + (length.get(operand) ?? 1), 1);
         length.set(value, total);
-        if (!required.has(value) && (total <= LONGEST_EXPRESSION || stripped(value) !== value)) continue;
-        this.#placeOutput(value);
+        if (required.has(value) || (total > LONGEST_EXPRESSION && stripped(value) === value)) this.#placeOutput(value);
+        else if (!wished.has(value) || !this.#joinProduct(value)) continue;
         length.set(value, 1);
       }
     }
+  }
+
+  /**
+   * What a product leads to element by element before anything else is made of it: where the product's kernel computes that,
+   * it is stored in the product's place, and whoever reads it need not read what else it is made of.
+   */
+  #ends(values: readonly Value[], needed: ReadonlySet<Value>, required: ReadonlySet<Value>): Set<Value> {
+    const consumers = new Map<Value, Value[]>();
+    for (const value of values) {
+      if (!needed.has(value)) continue;
+      for (const operand of operandsOf(value)) consumers.set(operand, [...(consumers.get(operand) ?? []), value]);
+    }
+    const ends = new Set<Value>();
+    for (const product of values) {
+      if (!needed.has(product) || (product.kind !== "product" && product.kind !== "convolution")) continue;
+      let end: Value | null = null;
+      for (let at: Value = product; !required.has(at); ) {
+        const [only, ...others]: readonly Value[] = consumers.get(at) ?? [];
+        if (only === undefined || others.length > 0 || sizeOf(only.shape) !== sizeOf(product.shape)) break;
+        if (only.kind !== "map" && !(only.kind === "view" && only.linear)) break;
+        if (only.kind === "map") end = only;
+        at = only;
+      }
+      if (end !== null) ends.add(end);
+    }
+    return ends;
+  }
+
+  /** Whether the latest kernel that a value depends on is that of a product, and computes it. */
+  #joinProduct(value: Value): boolean {
+    const draft = this.drafts[this.#latestHome(value)];
+    if (draft?.kind !== "product" || !this.#fits(draft, value)) return false;
+    draft.outputs.push(value);
+    this.#homes.set(value, draft);
+    return true;
   }
 
   #add(kind: Draft["kind"], axes: readonly Axis[]): Draft {
@@ -138,7 +188,7 @@ class Planner implements Surroundings {
   }
 
   #placeReduce(value: ReduceValue): void {
-    const axes = axesOf(value.input.shape, value.axes);
+    const axes = reducedAxes(value.input.shape, value.axes);
     const fits = (draft: Draft): boolean => {
       if (draft.kind !== "reduce" || !sameAxes(draft.axes, axes)) return false;
       const touched = this.#try(draft, value.input, draft.coordinates(value.input.shape, false));
@@ -154,11 +204,26 @@ class Planner implements Surroundings {
     const candidates = this.#candidates(value);
     const latest = this.#latestHome(value);
     const fits = (draft: Draft): boolean =>
-      (draft.index === latest || draft.kind !== "product") &&
-      this.#try(draft, value, draft.outputCoordinates(value.shape)?.at ?? null) !== null;
+      (draft.index === latest || draft.kind !== "product") && this.#fits(draft, value);
     const draft = candidates.find(fits) ?? this.#add("map", axesOf(value.shape));
     draft.outputs.push(value);
     this.#homes.set(value, draft);
+  }
+
+  /** Whether a kernel can compute a value. A product's must not become narrower for it. */
+  #fits(draft: Draft, value: Value): boolean {
+    const isWide = draft.product?.kind === "product" && allowsWidth4(draft.product.product);
+    const hasScalars = (this.#sinks.get(value) ?? []).some(({ kind }) => kind === "scalar");
+    if (isWide && hasScalars) return false;
+    const width = isWide ? 4 : 1;
+    try {
+      const at = draft.outputCoordinates(value.shape, width)?.at ?? null;
+      if (at === null || (width === 4 && address(at, value.shape).laneStride !== 1)) return false;
+      return this.#try(draft, value, at, width) !== null;
+    } catch (error) {
+      if (error instanceof Misfit) return false;
+      throw error;
+    }
   }
 
   /** The kernels that may compute a value, all its operands being available: the latest that it depends on first. */
@@ -184,11 +249,11 @@ class Planner implements Surroundings {
   }
 
   /** What of the draft's own a value would be computed from there; null if it cannot be. */
-  #try(draft: Draft, value: Value, coordinates: readonly Coordinate[] | null): Set<Value> | null {
+  #try(draft: Draft, value: Value, coordinates: readonly Coordinate[] | null, width: Width = 1): Set<Value> | null {
     if (coordinates === null) return null;
     const touched = new Set<Value>();
     try {
-      new Expressions(1, this.resolve(draft, touched)).at(value, coordinates);
+      new Expressions(width, this.resolve(draft, touched)).at(value, coordinates);
       return touched;
     } catch (error) {
       if (error instanceof Misfit) return null;
