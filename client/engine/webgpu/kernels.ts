@@ -28,6 +28,8 @@ export class Draft {
   readonly index: number;
   readonly axes: readonly Axis[];
   product: ProductValue | ConvolutionValue | null = null;
+  /** Sums of the rows of the product's A, which its kernel reads anyway: a bias's gradient beside its weight's. */
+  rowSums: ReduceValue | null = null;
   readonly reductions: ReduceValue[] = [];
   /** Values that are computed element by element, of the whole domain or, in `reduce`, of one element a row. */
   readonly outputs: Value[] = [];
@@ -155,9 +157,26 @@ function productText(draft: Draft, value: ProductValue, around: Surroundings): K
     const at = draft.coordinates(value.shape, false, width);
     if (at === null) throw new Misfit();
     const lines = [...names, ...around.store(value, "x", at, width), ...writeOutputs(draft, width, around)];
-    const text = writeProduct(product, width, tuning, reader(value.a, width), reader(value.b, width));
+    const { rowSums } = draft;
+    const text = writeProduct(product, width, tuning, {
+      a: reader(value.a, width),
+      b: reader(value.b, width),
+      sumsRows: rowSums !== null,
+    });
+    const rowStores =
+      rowSums === null
+        ? []
+        : around.store(
+            rowSums,
+            "x",
+            reshapeCoordinates([{ text: "row", lanes: width === 4 }], [rows], rowSums.shape),
+            width,
+          );
     return {
-      body: `${text.globals}\nfn finish(batch: u32, row: u32, column: u32, x: T) {\n${lines.join("\n")}\n}\n${main(text.workgroupSize, text.workgroups, text.code)}`,
+      body: `${text.globals}
+fn finish(batch: u32, row: u32, column: u32, x: T) {\n${lines.join("\n")}\n}
+${rowSums === null ? "" : `fn finish_rows(row: u32, x: T) {\n${rowStores.join("\n")}\n}`}
+${main(text.workgroupSize, text.workgroups, text.code)}`,
       width,
       workgroups: text.workgroups,
       workgroupSize: text.workgroupSize,

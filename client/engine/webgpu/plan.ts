@@ -20,7 +20,7 @@ import { type Axis, Draft, MAX_WORKGROUPS, type Surroundings, variableOf, writeK
 import { HEADER, keyWord, type Layout } from "./layout.ts";
 import { inMemory, stripped } from "./memory-order.ts";
 import { lowerOf } from "./ops.ts";
-import { allowsWidth4 } from "./product.ts";
+import { allowsWidth4, canSumRows } from "./product.ts";
 import type { Product, Tuning } from "./tuning.ts";
 import {
   type ConvolutionValue,
@@ -189,6 +189,12 @@ class Planner implements Surroundings {
 
   #placeReduce(value: ReduceValue): void {
     const axes = reducedAxes(value.input.shape, value.axes);
+    const beside = value.fold === "sum" ? this.#productSumming(value, axes) : undefined;
+    if (beside !== undefined) {
+      beside.rowSums = value;
+      this.#homes.set(value, beside);
+      return;
+    }
     const fits = (draft: Draft): boolean => {
       if (draft.kind !== "reduce" || !sameAxes(draft.axes, axes)) return false;
       const touched = this.#try(draft, value.input, draft.coordinates(value.input.shape, false));
@@ -198,6 +204,20 @@ class Planner implements Surroundings {
     const draft = this.#candidates(value.input).find(fits) ?? this.#add("reduce", axes);
     draft.reductions.push(value);
     this.#homes.set(value, draft);
+  }
+
+  /** A kernel whose product reads, by columns, what is to be summed along them. */
+  #productSumming(value: ReduceValue, axes: readonly Axis[]): Draft | undefined {
+    const summed = stripped(value.input);
+    return this.drafts.find(({ product, rowSums }) => {
+      if (product?.kind !== "product" || rowSums !== null || !canSumRows(product.product)) return false;
+      const { rows, inner } = product.product;
+      const columns = [
+        { size: inner, reduced: true },
+        { size: rows, reduced: false },
+      ];
+      return stripped(product.a) === summed && sameAxes(axes, columns);
+    });
   }
 
   #placeOutput(value: Value): void {

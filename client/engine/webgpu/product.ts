@@ -32,6 +32,8 @@ interface Tile {
   readonly right: readonly number[];
   readonly a: Read;
   readonly b: Read;
+  /** Whether the sums of A's rows are wanted, too. */
+  readonly sumsRows: boolean;
 }
 
 interface Loop {
@@ -42,6 +44,8 @@ interface Loop {
   readonly passes: number;
   /** Element (i, j) of the tile after the loop. */
   readonly element: (i: number, j: number) => string;
+  /** Sums of the rows, by group of the width; of forms that read A by columns. */
+  readonly rowSums?: readonly string[];
 }
 
 interface Form {
@@ -129,12 +133,14 @@ const outerByColumns: Form = {
     [4, 4],
   ],
   write(tile) {
-    const { product, down, right, a, b } = tile;
+    const { product, down, right, a, b, sumsRows } = tile;
     const { rows, columns, inner } = product;
     const groups = range(down.length / 4);
+    const summed = sumsRows ? groups : [];
     const before = [
       ...groups.map((group) => `let m${group} = min(top / 4u + ${group}u, ${rows / 4 - 1}u);`),
       ...zeros(tile),
+      ...summed.map((group) => `var s${group} = T(0);`),
     ];
     const step = unrolled(inner);
     const body = range(step).flatMap((q) => {
@@ -143,9 +149,10 @@ const outerByColumns: Form = {
         ...groups.map((group) => `let a${q}_${group} = ${a(`${row} * ${rows / 4}u + m${group}`)};`),
         ...right.map((j) => `let b${q}_${j} = ${b(`${row} * ${columns / 4}u + n${j}`)};`),
         ...down.flatMap((i) => right.map((j) => `${sum(i, j)} += a${q}_${i >> 2}.${LANES[i & 3]} * b${q}_${j};`)),
+        ...summed.map((group) => `s${group} += a${q}_${group};`),
       ];
     });
-    return { before, body, passes: inner / step, element: sum };
+    return { before, body, passes: inner / step, element: sum, rowSums: summed.map((group) => `s${group}`) };
   },
 };
 
@@ -159,9 +166,14 @@ const scalars: Form = {
     [1, 1],
   ],
   write(tile) {
-    const { product, down, right, a, b } = tile;
+    const { product, down, right, a, b, sumsRows } = tile;
     const { rows, columns, inner, transA, transB } = product;
-    const before = [...down.map((i) => `let m${i} = ${rowOf(i, product)};`), ...zeros(tile)];
+    const summed = sumsRows ? down : [];
+    const before = [
+      ...down.map((i) => `let m${i} = ${rowOf(i, product)};`),
+      ...zeros(tile),
+      ...summed.map((i) => `var s${i} = T(0);`),
+    ];
     const step = unrolled(inner);
     const body = range(step).flatMap((q) => {
       const k = `(k * ${step}u + ${q}u)`;
@@ -171,9 +183,10 @@ const scalars: Form = {
           (j) => `let b${q}_${j} = ${b(transB ? `n${j} * ${inner}u + ${k}` : `${k} * ${columns}u + n${j}`)};`,
         ),
         ...down.flatMap((i) => right.map((j) => `${sum(i, j)} += a${q}_${i} * b${q}_${j};`)),
+        ...summed.map((i) => `s${i} += a${q}_${i};`),
       ];
     });
-    return { before, body, passes: inner / step, element: sum };
+    return { before, body, passes: inner / step, element: sum, rowSums: summed.map((i) => `s${i}`) };
   },
 };
 
@@ -186,6 +199,17 @@ export function allowsWidth4({ rows, inner, columns, transA, transB }: Product):
 function formOf({ transA, transB }: Product, width: Width): Form {
   if (width === 1) return scalars;
   return transB ? dotProducts : transA ? outerByColumns : outerByRows;
+}
+
+/** One thread of each row hands the rows' sums over. */
+export function finishRows(
+  isFirst: string,
+  sums: readonly { readonly name: string; readonly row: string }[],
+  { rows }: Product,
+): string {
+  if (sums.length === 0) return "";
+  const calls = sums.map(({ name, row }) => `if (${row} < ${rows}u) { finish_rows(${row}, ${name}); }`);
+  return `if (${isFirst}) {\n${calls.join("\n")}\n}`;
 }
 
 /** The largest tile that leaves enough threads. */
@@ -201,13 +225,23 @@ function chooseTile(
   return enough ?? tiles[tiles.length - 1];
 }
 
-export function writeProduct(product: Product, width: Width, tuning: Tuning, a: Read, b: Read): ProductText {
-  return width === 4 && tuning.stages
-    ? writeStaged(product, tuning, a, b)
-    : writeInRegisters(product, width, tuning, a, b);
+export interface Operands {
+  readonly a: Read;
+  readonly b: Read;
+  /** Whether `finish_rows(row, sums)` is called, too, with the sums of A's rows, as many at a time as the width. */
+  readonly sumsRows: boolean;
 }
 
-function writeInRegisters(product: Product, width: Width, tuning: Tuning, a: Read, b: Read): ProductText {
+/** Products that may be asked for the sums of A's rows, because their forms read A by columns. */
+export const canSumRows = ({ transA, transB, batch }: Product): boolean => transA && !transB && batch === 1;
+
+/** The kernel's code; it calls `finish(batch, row, column, elements)` for each element or group of four. */
+export const writeProduct = (product: Product, width: Width, tuning: Tuning, operands: Operands): ProductText =>
+  width === 4 && tuning.stages
+    ? writeStaged(product, tuning, operands)
+    : writeInRegisters(product, width, tuning, operands);
+
+function writeInRegisters(product: Product, width: Width, tuning: Tuning, { a, b, sumsRows }: Operands): ProductText {
   const { rows, columns, batch } = product;
   const form = formOf(product, width);
   const [height, tileColumns] = chooseTile(product, form, tuning);
@@ -220,7 +254,7 @@ function writeInRegisters(product: Product, width: Width, tuning: Tuning, a: Rea
   const lastColumn = columns / width - 1;
 
   const [down, right] = [range(height), range(across)];
-  const { before, body, passes, element } = form.write({ product, down, right, a, b });
+  const { before, body, passes, element, rowSums = [] } = form.write({ product, down, right, a, b, sumsRows });
   // `finish` is called in a loop: it may be long, and would otherwise be compiled once for every element of the tile.
   const block = batch > 1 ? "block" : "group";
   const code = `let batch = ${batch > 1 ? `group / ${groupsX * groupsY}u` : "0u"};
@@ -237,6 +271,11 @@ for (var e = 0u; e < ${height * across}u; e++) {
 let row = top + e / ${across}u;
 let column = left + (e % ${across}u) * ${x}u;
 if (row < ${rows}u && column <= ${lastColumn}u) { finish(batch, row, column * ${width}u, tile[e]); }
-}`;
+}
+${finishRows(
+  "left == 0u",
+  rowSums.map((name, group) => ({ name, row: `top + ${group * width}u` })),
+  product,
+)}`;
   return { globals: "", code, workgroups: batch * groupsX * groupsY, workgroupSize: x * y };
 }

@@ -5,7 +5,7 @@
  * blocks of 4×4 while they are staged.
  */
 
-import type { ProductText, Read } from "./product.ts";
+import { finishRows, type Operands, type ProductText, type Read } from "./product.ts";
 import type { Product, Tuning } from "./tuning.ts";
 
 /** Threads along each side of a workgroup, and inner elements of a stage. */
@@ -67,7 +67,7 @@ ${[...lines, ...steps.map((l) => `staged_${name}[(q * 4u + ${l}u) * ${groups}u +
 }
 
 /** Of width 4 only. */
-export function writeStaged(product: Product, { threads }: Tuning, a: Read, b: Read): ProductText {
+export function writeStaged(product: Product, { threads }: Tuning, { a, b, sumsRows }: Operands): ProductText {
   const { rows, columns, inner, batch, transA, transB } = product;
   const workgroupSize = SIDE * SIDE;
   const groupsOf = ([down, right]: readonly [number, number]): [number, number] => [
@@ -82,6 +82,7 @@ export function writeStaged(product: Product, { threads }: Tuning, a: Read, b: R
   const [groupsY, groupsX] = groupsOf([height, width]);
   const [rowGroups, columnGroups] = [SIDE * height, SIDE * width];
   const [down, right] = [range(height), range(width)];
+  const summed = sumsRows ? down : [];
   const lastColumn = columns / 4 - 1;
   const cells = down.flatMap((i) => LANES.flatMap((_, lane) => right.map((j) => `c${i * 4 + lane}_${j}`)));
   const block = batch > 1 ? "block" : "group";
@@ -91,7 +92,7 @@ let top = (${block} / ${groupsX}u) * ${rowGroups}u;
 let left = (${block} % ${groupsX}u) * ${columnGroups}u;
 let x = local % ${SIDE}u;
 let y = local / ${SIDE}u;
-${cells.map((cell) => `var ${cell} = T(0);`).join("\n")}
+${[...cells, ...summed.map((i) => `s${i}`)].map((name) => `var ${name} = T(0);`).join("\n")}
 for (var base = 0u; base < ${inner}u; base += ${DEPTH}u) {
 ${stage({ name: "a", read: a, groups: rowGroups, first: "top", extent: rows, direct: transA }, inner)}
 ${stage({ name: "b", read: b, groups: columnGroups, first: "left", extent: columns, direct: !transB }, inner)}
@@ -100,6 +101,7 @@ for (var k = 0u; k < ${DEPTH}u; k++) {
 ${down.map((i) => `let a${i} = staged_a[k * ${rowGroups}u + y + ${i * SIDE}u];`).join("\n")}
 ${right.map((j) => `let b${j} = staged_b[k * ${columnGroups}u + x + ${j * SIDE}u];`).join("\n")}
 ${down.flatMap((i) => LANES.flatMap((lane, l) => right.map((j) => `c${i * 4 + l}_${j} += a${i}.${lane} * b${j};`))).join("\n")}
+${summed.map((i) => `s${i} += a${i};`).join("\n")}
 }
 workgroupBarrier();
 }
@@ -109,7 +111,12 @@ let i = e / ${width}u;
 let row = (top + y + (i / 4u) * ${SIDE}u) * 4u + i % 4u;
 let column = left + x + (e % ${width}u) * ${SIDE}u;
 if (row < ${rows}u && column <= ${lastColumn}u) { finish(batch, row, column * 4u, tile[e]); }
-}`;
+}
+${finishRows(
+  "left + x == 0u",
+  summed.map((i) => ({ name: `s${i}`, row: `(top + y + ${i * SIDE}u) * 4u` })),
+  product,
+)}`;
   return {
     globals: `var<workgroup> staged_a: array<T, ${DEPTH * rowGroups}>;\nvar<workgroup> staged_b: array<T, ${DEPTH * columnGroups}>;`,
     code,
