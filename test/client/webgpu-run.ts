@@ -65,7 +65,7 @@ export async function runOnGpu(
   }
   device.queue.writeBuffer(memory.buffers.input, 0, words);
   if (weights !== undefined) device.queue.writeBuffer(memory.buffers.weights, 0, Float32Array.from(weights));
-  run(device, memory, program, submitWork, counters);
+  run(device, program, submitWork, counters);
   const encoder = device.createCommandEncoder();
   encoder.copyBufferToBuffer(memory.buffers.arena, 0, memory.staging, 0, memory.buffers.arena.size);
   device.queue.submit([encoder.finish()]);

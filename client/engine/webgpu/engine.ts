@@ -219,7 +219,7 @@ class WebGpuEngine implements GradientEngine {
 
   #run(program: Program): void {
     this.#upload(this.#memory.buffers.input, this.#words);
-    run(this.#gpu, this.#memory, program, this.#pace.submitWork, this.counters);
+    run(this.#gpu, program, this.#pace.submitWork, this.counters);
     this.#pace.started(program.work, this.#gpu.queue.onSubmittedWorkDone());
   }
 

@@ -10,7 +10,7 @@
 import { sizeOf } from "../../../shared/graph/tensor.ts";
 import { convolutionWork, type Operand, outputSizes, writeConvolution } from "./convolution.ts";
 import { type Coordinate, Misfit, reshapeCoordinates, split } from "./coordinates.ts";
-import { Expressions, type Place, plus, type Resolve, type Width } from "./expressions.ts";
+import { type BufferPlace, Expressions, type Resolve, type Width } from "./expressions.ts";
 import { inMemory } from "./memory-order.ts";
 import { allowsWidth4, type Read, writeProduct } from "./product.ts";
 import { productWork, type Tuning } from "./tuning.ts";
@@ -76,9 +76,9 @@ export interface Surroundings {
   /** Reductions of the same kernel that a value depends on. */
   dependencies(draft: Draft, value: Value): ReadonlySet<Value>;
   /** Place of a matrix, row-major. */
-  matrix(draft: Draft, value: Value): Exclude<Place, { variable: string }>;
+  matrix(draft: Draft, value: Value): BufferPlace;
   /** Statements that write a value. Throws Misfit. */
-  store(value: Value, text: string, coordinates: readonly Coordinate[], width: Width): string[];
+  store(draft: Draft, value: Value, text: string, coordinates: readonly Coordinate[], width: Width): string[];
 }
 
 export interface KernelText {
@@ -95,8 +95,22 @@ const WORKGROUP = 64;
 /** A workgroup shares a row of at least this length if there are too few rows to keep the adapter busy. */
 const SHARED_ROW = 64;
 
-export const variableOf = (value: Value): string =>
-  value.kind === "product" || value.kind === "convolution" ? "x" : `r${value.id}`;
+/** The variable that holds a product's element or a reduction. Numbered by kernel, so that kernels alike have the same text. */
+export const variableOf = ({ reductions }: Draft, value: Value): string =>
+  value.kind === "reduce" ? `r${reductions.indexOf(value)}` : "x";
+
+/** A WGSL function, with the places that it names as its own constants: then they are loaded once, and not in its loops. */
+function functionText(head: string, code: string): string {
+  const places = new Set(code.match(/\bplace\d+\b/g));
+  const constants = [...places].map((name) => `let ${name} = ${placeText(name)};`);
+  return `${head} {\n${[...constants, code].join("\n")}\n}`;
+}
+
+/** Place `n` of a kernel: word n of its uniforms (program.ts). */
+function placeText(name: string): string {
+  const number = Number(name.slice("place".length));
+  return `places[${number >> 2}].${"xyzw"[number & 3]}`;
+}
 
 /** Defines d0, d1, … from an index over the axes chosen. */
 function coordinatesFrom(index: string, axes: readonly Axis[], chosen: (axis: Axis) => boolean): string {
@@ -127,7 +141,7 @@ function writeOutputs(draft: Draft, width: Width, around: Surroundings): string[
   for (const value of draft.outputs) {
     const found = draft.outputCoordinates(value.shape, width);
     if (found === null) throw new Misfit();
-    stores.push(...around.store(value, expressions.at(value, found.at), found.at, width));
+    stores.push(...around.store(draft, value, expressions.at(value, found.at), found.at, width));
   }
   return [...expressions.lines, ...stores];
 }
@@ -142,41 +156,48 @@ function productText(draft: Draft, value: ProductValue, around: Surroundings): K
     ...(rows > 1 ? [`let d${stack} = row;`] : []),
     ...(columns > 1 ? [`let d${stack + own - 1} = column;`] : []),
   ];
-  const reader = (operand: Value, width: Width): Read => {
+  /** How an operand is read, and where it starts in the kernel's memory. */
+  const reader = (name: string, operand: Value, width: Width): { start: string; read: Read } => {
     const { buffer, offset } = around.matrix(draft, operand);
     // One matrix may go with the whole stack.
     const step = sizeOf(operand.shape.slice(-2)) / width;
-    const base = batch > 1 && sizeOf(operand.shape) / width > step ? `batch * ${step}u + ` : "";
-    return (index) => {
-      const word = `${buffer}[${plus(offset / width, `${base}${index}`)}]`;
+    const own = batch > 1 && sizeOf(operand.shape) / width > step ? ` + batch * ${step}u` : "";
+    const read: Read = (index) => {
+      const word = `${buffer}[${index} + start_${name}]`;
       return buffer === "input" ? `bitcast<T>(${word})` : word;
     };
+    return { start: `let start_${name} = ${offset}${width === 4 ? " / 4u" : ""}${own};`, read };
   };
   return widest((width) => {
     if (width === 4 && !allowsWidth4(product)) throw new Misfit();
     const at = draft.coordinates(value.shape, false, width);
     if (at === null) throw new Misfit();
-    const lines = [...names, ...around.store(value, "x", at, width), ...writeOutputs(draft, width, around)];
+    const lines = [...names, ...around.store(draft, value, "x", at, width), ...writeOutputs(draft, width, around)];
     const { rowSums } = draft;
+    const [a, b] = [reader("a", value.a, width), reader("b", value.b, width)];
     const text = writeProduct(product, width, tuning, {
-      a: reader(value.a, width),
-      b: reader(value.b, width),
+      a: a.read,
+      b: b.read,
+      before: [a.start, b.start],
       sumsRows: rowSums !== null,
     });
     const rowStores =
       rowSums === null
         ? []
         : around.store(
+            draft,
             rowSums,
             "x",
             reshapeCoordinates([{ text: "row", lanes: width === 4 }], [rows], rowSums.shape),
             width,
           );
     return {
-      body: `${text.globals}
-fn finish(batch: u32, row: u32, column: u32, x: T) {\n${lines.join("\n")}\n}
-${rowSums === null ? "" : `fn finish_rows(row: u32, x: T) {\n${rowStores.join("\n")}\n}`}
-${main(text.workgroupSize, text.workgroups, text.code)}`,
+      body: [
+        text.globals,
+        functionText("fn finish(batch: u32, row: u32, column: u32, x: T)", lines.join("\n")),
+        ...(rowSums === null ? [] : [functionText("fn finish_rows(row: u32, x: T)", rowStores.join("\n"))]),
+        main(text.workgroupSize, text.workgroups, text.code),
+      ].join("\n"),
       width,
       workgroups: text.workgroups,
       workgroupSize: text.workgroupSize,
@@ -191,7 +212,7 @@ function convolutionText(draft: Draft, value: ConvolutionValue, around: Surround
     const { base, strides } = inMemory(given);
     const { buffer, offset } = around.matrix(draft, base);
     const read = (index: string): string => {
-      const word = `${buffer}[${plus(offset, index)}]`;
+      const word = `${buffer}[${index} + ${offset}]`;
       return buffer === "input" ? `bitcast<T>(${word})` : word;
     };
     return { strides, read };
@@ -207,13 +228,13 @@ function convolutionText(draft: Draft, value: ConvolutionValue, around: Surround
   if (at === null) throw new Misfit();
   const lines = [
     ...long.map((name, axis) => `let d${axis} = ${name};`),
-    ...around.store(value, "x", at, 1),
+    ...around.store(draft, value, "x", at, 1),
     ...writeOutputs(draft, 1, around),
   ];
   const text = writeConvolution(form, around.tuning, operand(value.input), operand(value.weights));
   const parameters = ["part", "n", "m", ...sizes.map((_, axis) => `o${axis}`)].map((name) => `${name}: u32`);
   return {
-    body: `fn finish(${parameters.join(", ")}, x: T) {\n${lines.join("\n")}\n}\n${main(text.workgroupSize, text.workgroups, text.code)}`,
+    body: `${functionText(`fn finish(${parameters.join(", ")}, x: T)`, lines.join("\n"))}\n${main(text.workgroupSize, text.workgroups, text.code)}`,
     width: 1,
     workgroups: text.workgroups,
     workgroupSize: text.workgroupSize,
@@ -305,7 +326,7 @@ ${lines.join("\n")}
       const at = draft.coordinates(value.input.shape, false);
       if (at === null) throw new Misfit();
       const { initial, combine } = FOLDS[value.fold];
-      const name = variableOf(value);
+      const name = variableOf(draft, value);
       code.push(`var ${name} = ${initial};`);
       updates.push(`${name} = ${combine(name, expressions.at(value.input, at))};`);
       folds.add(value.fold);
@@ -313,7 +334,7 @@ ${lines.join("\n")}
     code.push(loop([...expressions.lines, ...updates]));
     if (shared)
       for (const value of pass)
-        code.push(`${variableOf(value)} = together_${value.fold}(${variableOf(value)}, local);`);
+        code.push(`${variableOf(draft, value)} = together_${value.fold}(${variableOf(draft, value)}, local);`);
   }
 
   const whole = new Expressions(1, around.resolve(draft));
@@ -323,13 +344,13 @@ ${lines.join("\n")}
   for (const value of draft.reductions) {
     const at = draft.coordinates(value.shape, true);
     if (at === null) throw new Misfit();
-    rowStores.push(...around.store(value, variableOf(value), at, 1));
+    rowStores.push(...around.store(draft, value, variableOf(draft, value), at, 1));
   }
   for (const value of draft.outputs) {
     const found = draft.outputCoordinates(value.shape);
     if (found === null) throw new Misfit();
     const [expressions, stores] = found.perRow ? [row, rowStores] : [whole, wholeStores];
-    stores.push(...around.store(value, expressions.at(value, found.at), found.at, 1));
+    stores.push(...around.store(draft, value, expressions.at(value, found.at), found.at, 1));
   }
   if (wholeStores.length > 0) code.push(loop([...whole.lines, ...wholeStores]));
   if (shared) code.push("if (local > 0u) { return; }");
@@ -352,16 +373,14 @@ ${lines.join("\n")}
 export const MAX_WORKGROUPS = 65_535;
 
 /** The entry point: `group` numbers the workgroups along both dimensions of the dispatch, `local` a workgroup's threads. */
-const main = (
-  workgroupSize: number,
-  workgroups: number,
-  code: string,
-): string => `@compute @workgroup_size(${workgroupSize})
-fn main(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) id: vec3u) {
-let group = id.x + id.y * ${MAX_WORKGROUPS}u;
+const main = (workgroupSize: number, workgroups: number, code: string): string =>
+  functionText(
+    `@compute @workgroup_size(${workgroupSize})
+fn main(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) id: vec3u)`,
+    `let group = id.x + id.y * ${MAX_WORKGROUPS}u;
 if (group >= ${workgroups}u) { return; }
-${code}
-}`;
+${code}`,
+  );
 
 export function writeKernel(draft: Draft, around: Surroundings): KernelText {
   if (draft.kind === "product" && draft.product !== null) {

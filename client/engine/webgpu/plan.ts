@@ -14,7 +14,7 @@ import { inferShapes } from "../../../shared/graph/shapes.ts";
 import { sizeOf } from "../../../shared/graph/tensor.ts";
 import { arrange } from "./arena.ts";
 import { address, type Coordinate, Misfit, sameCoordinates } from "./coordinates.ts";
-import { Expressions, type Place, plus, type Resolve, type Width } from "./expressions.ts";
+import { type BufferPlace, Expressions, type Resolve, type Width } from "./expressions.ts";
 import { functionsFor } from "./functions.wgsl.ts";
 import { type Axis, Draft, MAX_WORKGROUPS, type Surroundings, variableOf, writeKernel } from "./kernels.ts";
 import { HEADER, keyWord, type Layout } from "./layout.ts";
@@ -42,7 +42,10 @@ export type Sink =
   | { readonly kind: "keep" };
 
 export interface Kernel {
+  /** Kernels that differ in where their values are, and in nothing else, have the same text. */
   readonly code: string;
+  /** Offsets in words that the code knows as `place0`, `place1`, …: its uniforms. */
+  readonly places: readonly number[];
   readonly workgroups: readonly [number, number];
   /** Floating-point operations, roughly. */
   readonly work: number;
@@ -101,6 +104,8 @@ class Planner implements Surroundings {
   readonly #lastReads = new Map<Value, number>();
   /** What each kernel reads from memory. */
   readonly #reads = new Map<Draft, Set<Value>>();
+  /** The places that each kernel names, by what they are the places of. */
+  readonly #places = new Map<Draft, Map<string, number>>();
   /** Where values are in the arena; null while the program is only tried out. */
   #offsets: ReadonlyMap<Value, number> | null = null;
 
@@ -284,6 +289,9 @@ class Planner implements Surroundings {
   resolve(draft: Draft, touched?: Set<Value>): Resolve {
     return (value, coordinates) => {
       if (value.kind === "stored") return this.#readStored(draft, value);
+      if (value.kind === "mask") {
+        return { buffer: "input", offset: this.#place(draft, `key ${value.key}`, value.key), integer: true };
+      }
       const home = this.#homes.get(value);
       if (home === undefined) return null;
       if (home !== draft) return this.#read(draft, value);
@@ -292,19 +300,31 @@ class Planner implements Surroundings {
       const held = reduced || value.kind === "product" || value.kind === "convolution";
       const own = held ? draft.coordinates(value.shape, reduced) : draft.outputCoordinates(value.shape)?.at;
       if (own == null || !sameCoordinates(own, coordinates)) throw new Misfit();
-      return held ? { variable: variableOf(value) } : null;
+      return held ? { variable: variableOf(draft, value) } : null;
     };
   }
 
-  #read(draft: Draft, value: Value): Exclude<Place, { variable: string }> {
+  #read(draft: Draft, value: Value): BufferPlace {
     this.#lastReads.set(value, Math.max(this.#lastReads.get(value) ?? 0, draft.index));
     this.#noteRead(draft, value);
-    return { buffer: "arena", offset: this.#offsets?.get(value) ?? 0, integer: false };
+    return { buffer: "arena", offset: this.#arenaPlace(draft, value, this.#offsets?.get(value) ?? 0), integer: false };
   }
 
-  #readStored(draft: Draft, value: StoredValue): StoredValue {
+  #readStored(draft: Draft, value: StoredValue): BufferPlace {
     this.#noteRead(draft, value);
-    return value;
+    const { buffer, offset, integer } = value;
+    return { buffer, offset: this.#place(draft, `${buffer} ${offset}`, offset), integer };
+  }
+
+  #arenaPlace(draft: Draft, value: Value, offset: number): string {
+    return this.#place(draft, `value ${value.id}`, offset);
+  }
+
+  /** Name of an offset in a kernel's text. */
+  #place(draft: Draft, what: string, offset: number): string {
+    const places = this.#places.get(draft) ?? new Map<string, number>();
+    this.#places.set(draft, places.set(what, offset));
+    return `place${[...places.keys()].indexOf(what)}`;
   }
 
   #noteRead(draft: Draft, value: Value): void {
@@ -317,23 +337,28 @@ class Planner implements Surroundings {
     return new Set([...touched].filter(({ kind }) => kind === "reduce"));
   }
 
-  matrix(draft: Draft, value: Value): Exclude<Place, { variable: string }> {
+  matrix(draft: Draft, value: Value): BufferPlace {
     const base = stripped(value);
     return base.kind === "stored" ? this.#readStored(draft, base) : this.#read(draft, base);
   }
 
-  store(value: Value, text: string, coordinates: readonly Coordinate[], width: Width): string[] {
+  store(draft: Draft, value: Value, text: string, coordinates: readonly Coordinate[], width: Width): string[] {
     const { text: at, laneStride } = address(coordinates, value.shape);
     if (width === 4 && laneStride !== 1) throw new Misfit();
     const lines: string[] = [];
     const offset = this.#offsets?.get(value);
-    if (offset !== undefined) lines.push(`arena[${plus(offset, at)}${width === 4 ? " / 4u" : ""}] = ${text};`);
+    if (offset !== undefined) {
+      const place = this.#arenaPlace(draft, value, offset);
+      lines.push(`arena[(${at} + ${place})${width === 4 ? " / 4u" : ""}] = ${text};`);
+    }
     for (const sink of this.#sinks.get(value) ?? []) {
-      if (sink.kind === "gradient") lines.push(`accumulate(${plus(sink.offset, at)}, ${text});`);
+      if (sink.kind === "gradient") {
+        lines.push(`accumulate(${at} + ${this.#place(draft, `sum ${sink.offset}`, sink.offset)}, ${text});`);
+      }
       if (sink.kind === "scalar") {
         if (width === 4) throw new Misfit();
         const slot = `header(${HEADER.slot}u) * ${this.#layout.scalars}u`;
-        const word = plus(this.#layout.scalarsAt + sink.index, at);
+        const word = `${at} + ${this.#layout.scalarsAt + sink.index}u`;
         lines.push(`atomicStore(&stats[${slot} + ${word}], bitcast<u32>(${text}));`);
       }
     }
@@ -345,6 +370,7 @@ class Planner implements Surroundings {
     this.#lastReads.clear();
     this.#reads.clear();
     for (const draft of this.drafts) writeKernel(draft, this);
+    this.#places.clear();
     const isKept = (value: Value): boolean => (this.#sinks.get(value) ?? []).some(({ kind }) => kind === "keep");
     const held = [...this.#homes].filter(([value]) => this.#lastReads.has(value) || isKept(value));
     const { offsets, words } = arrange(
@@ -358,8 +384,10 @@ class Planner implements Surroundings {
     const kernels = this.drafts.map((draft): Kernel => {
       const { body, width, workgroups, work } = writeKernel(draft, this);
       const { moved, summed } = this.#traffic(draft, this.#offsets ?? new Map());
+      const places = [...(this.#places.get(draft)?.values() ?? [])];
       return {
-        code: this.#preamble(body, width),
+        code: this.#preamble(body, width, places.length),
+        places,
         workgroups: splitGroups(workgroups),
         work,
         bytes: moved * WORD,
@@ -389,7 +417,7 @@ class Planner implements Surroundings {
     return { moved, summed };
   }
 
-  #preamble(body: string, width: Width): string {
+  #preamble(body: string, width: Width, places: number): string {
     const [t, u, i] = width === 1 ? ["f32", "u32", "i32"] : ["vec4f", "vec4u", "vec4i"];
     return `alias T = ${t};
 alias U = ${u};
@@ -401,6 +429,7 @@ const clamped_at = ${this.#layout.clampedAt}u;
 @group(0) @binding(3) var<storage, read_write> sums: array<I>;
 @group(0) @binding(4) var<storage, read_write> stats: array<atomic<u32>>;
 @group(0) @binding(5) var<storage, read> scales: array<f32>;
+@group(0) @binding(6) var<uniform> places: array<vec4u, ${Math.max(1, Math.ceil(places / 4))}>;
 ${functionsFor(body, width)}
 ${body}
 `;

@@ -119,7 +119,7 @@ async function fastest(device: GPUDevice, product: Product): Promise<VariantName
   const counters: Counters = { microBatches: 0, dispatches: 0, submits: 0, uploadedBytes: 0, readBytes: 0 };
   const time = async (program: Program, runs: number): Promise<number> => {
     const start = performance.now();
-    for (let index = 0; index < runs; index++) run(device, memory, program, Number.POSITIVE_INFINITY, counters);
+    for (let index = 0; index < runs; index++) run(device, program, Number.POSITIVE_INFINITY, counters);
     await device.queue.onSubmittedWorkDone();
     return performance.now() - start;
   };

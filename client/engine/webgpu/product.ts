@@ -228,6 +228,8 @@ function chooseTile(
 export interface Operands {
   readonly a: Read;
   readonly b: Read;
+  /** What reading them takes; `batch` is known. */
+  readonly before: readonly string[];
   /** Whether `finish_rows(row, sums)` is called, too, with the sums of A's rows, as many at a time as the width. */
   readonly sumsRows: boolean;
 }
@@ -241,7 +243,12 @@ export const writeProduct = (product: Product, width: Width, tuning: Tuning, ope
     ? writeStaged(product, tuning, operands)
     : writeInRegisters(product, width, tuning, operands);
 
-function writeInRegisters(product: Product, width: Width, tuning: Tuning, { a, b, sumsRows }: Operands): ProductText {
+function writeInRegisters(
+  product: Product,
+  width: Width,
+  tuning: Tuning,
+  { a, b, before: starts, sumsRows }: Operands,
+): ProductText {
   const { rows, columns, batch } = product;
   const form = formOf(product, width);
   const [height, tileColumns] = chooseTile(product, form, tuning);
@@ -262,7 +269,7 @@ ${batch > 1 ? `let block = group % ${groupsX * groupsY}u;` : ""}
 let top = ((${block} / ${groupsX}u) * ${y}u + local / ${x}u) * ${height}u;
 let left = (${block} % ${groupsX}u) * ${across * x}u + local % ${x}u;
 ${right.map((j) => `let n${j} = min(left + ${j * x}u, ${lastColumn}u);`).join("\n")}
-${before.join("\n")}
+${[...starts, ...before].join("\n")}
 for (var k = 0u; k < ${passes}u; k++) {
 ${body.join("\n")}
 }

@@ -67,7 +67,7 @@ ${[...lines, ...steps.map((l) => `staged_${name}[(q * 4u + ${l}u) * ${groups}u +
 }
 
 /** Of width 4 only. */
-export function writeStaged(product: Product, { threads }: Tuning, { a, b, sumsRows }: Operands): ProductText {
+export function writeStaged(product: Product, { threads }: Tuning, { a, b, before, sumsRows }: Operands): ProductText {
   const { rows, columns, inner, batch, transA, transB } = product;
   const workgroupSize = SIDE * SIDE;
   const groupsOf = ([down, right]: readonly [number, number]): [number, number] => [
@@ -90,6 +90,7 @@ export function writeStaged(product: Product, { threads }: Tuning, { a, b, sumsR
 ${batch > 1 ? `let block = group % ${groupsX * groupsY}u;` : ""}
 let top = (${block} / ${groupsX}u) * ${rowGroups}u;
 let left = (${block} % ${groupsX}u) * ${columnGroups}u;
+${before.join("\n")}
 let x = local % ${SIDE}u;
 let y = local / ${SIDE}u;
 ${[...cells, ...summed.map((i) => `s${i}`)].map((name) => `var ${name} = T(0);`).join("\n")}
