@@ -17,27 +17,39 @@ export class Misfit extends Error {}
 
 export const ZERO: Coordinate = { text: "0u", lanes: false };
 
-/** Row-major index of an element as `factor × coordinate` terms; the one with lanes apart. */
-export function address(
-  coordinates: readonly Coordinate[],
-  shape: readonly number[],
-): { readonly text: string; readonly laneStride: number } {
-  const terms: string[] = [];
-  let laneStride = 0;
-  for (let axis = shape.length - 1, stride = 1; axis >= 0; stride *= shape[axis--]) {
-    const { text, lanes } = coordinates[axis];
-    if (shape[axis] === 1 || text === ZERO.text) continue;
-    if (lanes) laneStride = stride;
-    terms.push(stride === 1 ? text : `${text} * ${stride}u`);
-  }
-  return { text: terms.length === 0 ? ZERO.text : `(${terms.reverse().join(" + ")})`, laneStride };
-}
-
 /** A part of a coordinate, along an axis of this size; the whole if it is all of it. */
 function partOf({ whole, total, below }: NonNullable<Coordinate["part"]>, size: number, lanes: boolean): Coordinate {
   if (size === total) return { text: whole, lanes };
   const above = below === 1 ? whole : `(${whole} / ${below}u)`;
   return { text: below * size === total ? above : `(${above} % ${size}u)`, lanes, part: { whole, total, below } };
+}
+
+/** Neighbouring axes whose coordinates were split from one, as one. The last axis comes first. */
+function runsOf(coordinates: readonly Coordinate[], shape: readonly number[]): { at: Coordinate; stride: number }[] {
+  const runs: { at: Coordinate; size: number; stride: number }[] = [];
+  for (let axis = shape.length - 1, stride = 1; axis >= 0; stride *= shape[axis--]) {
+    const [at, size] = [coordinates[axis], shape[axis]];
+    if (size === 1 || at.text === ZERO.text) continue;
+    const run = runs.at(-1);
+    const part = run?.at.part;
+    const isNext = part !== undefined && at.part?.whole === part.whole && at.part.total === part.total;
+    if (run !== undefined && isNext && at.part?.below === part.below * run.size && stride === run.stride * run.size) {
+      run.size *= size;
+      run.at = partOf(part, run.size, run.at.lanes);
+    } else runs.push({ at, size, stride });
+  }
+  return runs;
+}
+
+/** Row-major index of an element as `factor × coordinate` terms; the one with lanes apart. */
+export function address(
+  coordinates: readonly Coordinate[],
+  shape: readonly number[],
+): { readonly text: string; readonly laneStride: number } {
+  const runs = runsOf(coordinates, shape);
+  const terms = runs.map(({ at, stride }) => (stride === 1 ? at.text : `${at.text} * ${stride}u`));
+  const laneStride = runs.find(({ at }) => at.lanes)?.stride ?? 0;
+  return { text: terms.length === 0 ? ZERO.text : `(${terms.reverse().join(" + ")})`, laneStride };
 }
 
 /** Splits a row-major index into coordinates. Four lanes must stay within one row. */
@@ -57,19 +69,10 @@ export function split({ text, lanes, part }: Coordinate, shape: readonly number[
   return result;
 }
 
-/** One coordinate over neighbouring axes, row-major. Parts that were split from one are it again. */
+/** One coordinate over neighbouring axes, row-major. */
 function merged(coordinates: readonly Coordinate[], sizes: readonly number[]): Coordinate {
-  const last = coordinates[coordinates.length - 1];
-  const { part } = last;
-  let next = part?.below ?? 0;
-  const isWhole = coordinates.every((_, index) => {
-    const axis = coordinates.length - 1 - index;
-    const own = coordinates[axis].part;
-    const fits = part !== undefined && own?.whole === part.whole && own.total === part.total && own.below === next;
-    next *= sizes[axis];
-    return fits;
-  });
-  if (isWhole && part !== undefined) return partOf(part, sizeOf(sizes), last.lanes);
+  const [run, ...others] = runsOf(coordinates, sizes);
+  if (run?.stride === 1 && others.length === 0) return run.at;
   const { text, laneStride } = address(coordinates, sizes);
   if (laneStride > 1) throw new Misfit();
   return { text, lanes: laneStride === 1 };

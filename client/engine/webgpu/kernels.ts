@@ -163,7 +163,7 @@ function productText(draft: Draft, value: ProductValue, around: Surroundings): K
     const step = sizeOf(operand.shape.slice(-2)) / width;
     const own = batch > 1 && sizeOf(operand.shape) / width > step ? ` + batch * ${step}u` : "";
     const read: Read = (index) => {
-      const word = `${buffer}[${index} + start_${name}]`;
+      const word = `${buffer}[${index}]`;
       return buffer === "input" ? `bitcast<T>(${word})` : word;
     };
     return { start: `let start_${name} = ${offset}${width === 4 ? " / 4u" : ""}${own};`, read };
@@ -212,10 +212,10 @@ function convolutionText(draft: Draft, value: ConvolutionValue, around: Surround
     const { base, strides } = inMemory(given);
     const { buffer, offset } = around.matrix(draft, base);
     const read = (index: string): string => {
-      const word = `${buffer}[${index} + ${offset}]`;
+      const word = `${buffer}[${index}]`;
       return buffer === "input" ? `bitcast<T>(${word})` : word;
     };
-    return { strides, read };
+    return { start: offset, strides, read };
   };
   const sizes = outputSizes(form);
   const places = [

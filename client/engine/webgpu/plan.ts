@@ -76,15 +76,13 @@ const sameAxes = (a: readonly Axis[], b: readonly Axis[]): boolean =>
   a.length === b.length &&
   a.every(({ size, reduced }, index) => size === b[index].size && reduced === b[index].reduced);
 
-const axesOf = (shape: readonly number[]): Axis[] =>
-  shape.flatMap((size) => (size === 1 ? [] : [{ size, reduced: false }]));
+const axesOf = (shape: readonly number[], reduced: readonly number[] = []): Axis[] =>
+  shape.flatMap((size, axis) => (size === 1 ? [] : [{ size, reduced: reduced.includes(axis) }]));
 
-/** Neighbours that are reduced alike are one axis, whatever the shape: then more reductions are over the same ones. */
-function reducedAxes(shape: readonly number[], axes: readonly number[]): Axis[] {
+/** With neighbours that are reduced alike as one: reductions over the same of these can share a kernel. */
+function merged(axes: readonly Axis[]): Axis[] {
   const result: Axis[] = [];
-  for (const [axis, size] of shape.entries()) {
-    if (size === 1) continue;
-    const reduced = axes.includes(axis);
+  for (const { size, reduced } of axes) {
     const last = result.at(-1);
     if (last?.reduced === reduced) result[result.length - 1] = { size: last.size * size, reduced };
     else result.push({ size, reduced });
@@ -193,7 +191,7 @@ class Planner implements Surroundings {
   }
 
   #placeReduce(value: ReduceValue): void {
-    const axes = reducedAxes(value.input.shape, value.axes);
+    const axes = axesOf(value.input.shape, value.axes);
     const beside = value.fold === "sum" ? this.#productSumming(value, axes) : undefined;
     if (beside !== undefined) {
       beside.rowSums = value;
@@ -201,7 +199,7 @@ class Planner implements Surroundings {
       return;
     }
     const fits = (draft: Draft): boolean => {
-      if (draft.kind !== "reduce" || !sameAxes(draft.axes, axes)) return false;
+      if (draft.kind !== "reduce" || !sameAxes(merged(draft.axes), merged(axes))) return false;
       const touched = this.#try(draft, value.input, draft.coordinates(value.input.shape, false));
       // Each pass computes its operands anew: those that have to be exact must come from memory.
       return touched !== null && ![...touched].some((other) => other.kind !== "reduce" && this.#exact.has(other));
@@ -221,7 +219,7 @@ class Planner implements Surroundings {
         { size: inner, reduced: true },
         { size: rows, reduced: false },
       ];
-      return stripped(product.a) === summed && sameAxes(axes, columns);
+      return stripped(product.a) === summed && sameAxes(merged(axes), columns);
     });
   }
 

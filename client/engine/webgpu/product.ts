@@ -10,7 +10,7 @@ import type { Width } from "./expressions.ts";
 import { writeStaged } from "./staged.ts";
 import type { Product, Tuning } from "./tuning.ts";
 
-/** Reads element (width 1) or group of four (width 4) `index` of a matrix. */
+/** Reads element (width 1) or group of four (width 4) `index` of the memory in which a matrix starts at `start_a` or `start_b`. */
 export type Read = (index: string) => string;
 
 export interface ProductText {
@@ -80,11 +80,11 @@ const dotProducts: Form = {
   write(tile) {
     const { product, down, right, a, b } = tile;
     const pitch = product.inner / 4;
-    const before = down.map((i) => `let m${i} = ${rowOf(i, product)} * ${pitch}u;`);
+    const before = down.map((i) => `let m${i} = start_a + ${rowOf(i, product)} * ${pitch}u;`);
     const body = down.map((i) => `let a${i} = ${a(`m${i} + k`)};`);
     for (const j of right) {
       for (const [lane, name] of LANES.entries()) {
-        before.push(`let w${j}${name} = (n${j} * 4u + ${lane}u) * ${pitch}u;`);
+        before.push(`let w${j}${name} = start_b + (n${j} * 4u + ${lane}u) * ${pitch}u;`);
         body.push(`let b${j}${name} = ${b(`w${j}${name} + k`)};`);
         for (const i of down) {
           before.push(`var ${sum(i, j)}${name} = 0f;`);
@@ -111,11 +111,15 @@ const outerByRows: Form = {
   write(tile) {
     const { product, down, right, a, b } = tile;
     const pitch = product.inner / 4;
-    const before = [...down.map((i) => `let m${i} = ${rowOf(i, product)} * ${pitch}u;`), ...zeros(tile)];
+    const before = [
+      ...down.map((i) => `let m${i} = start_a + ${rowOf(i, product)} * ${pitch}u;`),
+      ...right.map((j) => `let w${j} = start_b + n${j};`),
+      ...zeros(tile),
+    ];
     const body = down.map((i) => `let a${i} = ${a(`m${i} + k`)};`);
     for (const [lane, name] of LANES.entries()) {
       for (const j of right) {
-        body.push(`let b${lane}_${j} = ${b(`(k * 4u + ${lane}u) * ${product.columns / 4}u + n${j}`)};`);
+        body.push(`let b${lane}_${j} = ${b(`(k * 4u + ${lane}u) * ${product.columns / 4}u + w${j}`)};`);
         for (const i of down) body.push(`${sum(i, j)} += a${i}.${name} * b${lane}_${j};`);
       }
     }
@@ -138,7 +142,8 @@ const outerByColumns: Form = {
     const groups = range(down.length / 4);
     const summed = sumsRows ? groups : [];
     const before = [
-      ...groups.map((group) => `let m${group} = min(top / 4u + ${group}u, ${rows / 4 - 1}u);`),
+      ...groups.map((group) => `let m${group} = start_a + min(top / 4u + ${group}u, ${rows / 4 - 1}u);`),
+      ...right.map((j) => `let w${j} = start_b + n${j};`),
       ...zeros(tile),
       ...summed.map((group) => `var s${group} = T(0);`),
     ];
@@ -147,7 +152,7 @@ const outerByColumns: Form = {
       const row = `(k * ${step}u + ${q}u)`;
       return [
         ...groups.map((group) => `let a${q}_${group} = ${a(`${row} * ${rows / 4}u + m${group}`)};`),
-        ...right.map((j) => `let b${q}_${j} = ${b(`${row} * ${columns / 4}u + n${j}`)};`),
+        ...right.map((j) => `let b${q}_${j} = ${b(`${row} * ${columns / 4}u + w${j}`)};`),
         ...down.flatMap((i) => right.map((j) => `${sum(i, j)} += a${q}_${i >> 2}.${LANES[i & 3]} * b${q}_${j};`)),
         ...summed.map((group) => `s${group} += a${q}_${group};`),
       ];
@@ -170,7 +175,8 @@ const scalars: Form = {
     const { rows, columns, inner, transA, transB } = product;
     const summed = sumsRows ? down : [];
     const before = [
-      ...down.map((i) => `let m${i} = ${rowOf(i, product)};`),
+      ...down.map((i) => `let m${i} = start_a + ${rowOf(i, product)}${transA ? "" : ` * ${inner}u`};`),
+      ...right.map((j) => `let w${j} = start_b + n${j}${transB ? ` * ${inner}u` : ""};`),
       ...zeros(tile),
       ...summed.map((i) => `var s${i} = T(0);`),
     ];
@@ -178,10 +184,8 @@ const scalars: Form = {
     const body = range(step).flatMap((q) => {
       const k = `(k * ${step}u + ${q}u)`;
       return [
-        ...down.map((i) => `let a${q}_${i} = ${a(transA ? `${k} * ${rows}u + m${i}` : `m${i} * ${inner}u + ${k}`)};`),
-        ...right.map(
-          (j) => `let b${q}_${j} = ${b(transB ? `n${j} * ${inner}u + ${k}` : `${k} * ${columns}u + n${j}`)};`,
-        ),
+        ...down.map((i) => `let a${q}_${i} = ${a(transA ? `${k} * ${rows}u + m${i}` : `m${i} + ${k}`)};`),
+        ...right.map((j) => `let b${q}_${j} = ${b(transB ? `w${j} + ${k}` : `${k} * ${columns}u + w${j}`)};`),
         ...down.flatMap((i) => right.map((j) => `${sum(i, j)} += a${q}_${i} * b${q}_${j};`)),
         ...summed.map((i) => `s${i} += a${q}_${i};`),
       ];

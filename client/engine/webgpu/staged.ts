@@ -47,7 +47,7 @@ function stage({ name, read, groups, first, extent, direct }: Side, inner: numbe
         `let own = min(${first} + g, ${extent / 4 - 1}u);`,
         ...steps.map((l) => {
           const at = `(base + q * 4u + ${l}u)`;
-          return `let s${l} = select(T(0), ${read(`min(${at}, ${inner - 1}u) * ${extent / 4}u + own`)}, ${at} < ${inner}u);`;
+          return `let s${l} = select(T(0), ${read(`start_${name} + min(${at}, ${inner - 1}u) * ${extent / 4}u + own`)}, ${at} < ${inner}u);`;
         }),
       ]
     : [
@@ -57,7 +57,7 @@ function stage({ name, read, groups, first, extent, direct }: Side, inner: numbe
         `let within = min(at, ${inner / 4 - 1}u);`,
         ...steps.map((l) => {
           const row = `min((${first} + g) * 4u + ${l}u, ${extent - 1}u)`;
-          return `let t${l} = select(T(0), ${read(`${row} * ${inner / 4}u + within`)}, at < ${inner / 4}u);`;
+          return `let t${l} = select(T(0), ${read(`start_${name} + ${row} * ${inner / 4}u + within`)}, at < ${inner / 4}u);`;
         }),
         ...LANES.map((lane, l) => `let s${l} = T(t0.${lane}, t1.${lane}, t2.${lane}, t3.${lane});`),
       ];
