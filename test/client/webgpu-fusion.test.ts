@@ -6,6 +6,7 @@
 
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { gradientSinks } from "../../client/engine/webgpu/engine.ts";
 import { layoutOf } from "../../client/engine/webgpu/layout.ts";
 import { planProgram } from "../../client/engine/webgpu/plan.ts";
 import {
@@ -208,6 +209,26 @@ describe("the plan of a network", () => {
   it("stores no gradient, and uses memory again", () => {
     const activations = 32 * (32 + 32 + 16 + 10);
     expect(plan.arenaWords).toBeLessThan(activations + 32 * 32 + 32 * 16);
+  });
+
+  it("compiles the layers of a transformer once, and makes no more of each than 29 kernels", () => {
+    const gpt = (layers: number) => {
+      const block = () =>
+        nn.transformerBlock(32, 4, { dimFeedforward: 128, dropout: 0.1, normFirst: true, causal: true });
+      const model = nn.sequential(nn.embedding(20, 32), ...Array.from({ length: layers }, block), nn.linear(32, 20));
+      const x = { dtype: "int32", shape: [16] } as const;
+      const made = differentiate(buildGraph({ model, input: { x }, loss: loss.crossEntropy({ classAxis: -1 }) }), 2);
+      const { kernels } = planProgram(
+        made,
+        layoutOf(made, 2),
+        { threads: 64, workgroup: 16, tile: 256 },
+        gradientSinks(made),
+      );
+      return { kernels: kernels.length, texts: new Set(kernels.map(({ code }) => code)).size };
+    };
+    const [three, four] = [gpt(3), gpt(4)];
+    expect(four.kernels - three.kernels).toBeLessThanOrEqual(29);
+    expect(four.texts).toBe(three.texts);
   });
 
   it("contains no name from the graph (I10)", () => {

@@ -9,6 +9,8 @@ export interface Coordinate {
   readonly text: string;
   readonly lanes: boolean;
   /** What it was split from, so that it becomes that again: (whole / below) % size of its axis, the whole running to `total`. */
+  /** Constant to be added to it, where what is in memory is looked for (memory-order.ts). */
+  readonly shift?: number;
   readonly part?: { readonly whole: string; readonly total: number; readonly below: number };
 }
 

@@ -11,7 +11,7 @@ import { sizeOf } from "../../../shared/graph/tensor.ts";
 import { convolutionWork, type Operand, outputSizes, writeConvolution } from "./convolution.ts";
 import { type Coordinate, Misfit, reshapeCoordinates, split } from "./coordinates.ts";
 import { type BufferPlace, Expressions, type Resolve, type Width } from "./expressions.ts";
-import { inMemory } from "./memory-order.ts";
+import { coordinatesThrough, inMemory, rowsIn } from "./memory-order.ts";
 import { allowsWidth4, type Read, writeProduct } from "./product.ts";
 import { productWork, type Tuning } from "./tuning.ts";
 import type { ConvolutionValue, Fold, ProductValue, ReduceValue, Shape, Value } from "./values.ts";
@@ -61,7 +61,13 @@ export class Draft {
   }
 
   /** Coordinates at which an output is computed, and whether it has one element a row. */
-  outputCoordinates(shape: Shape, width: Width = 1): { at: Coordinate[]; perRow: boolean } | null {
+  outputCoordinates(value: Value, width: Width = 1): { at: readonly Coordinate[]; perRow: boolean } | null {
+    const { shape } = value;
+    if (this.product !== null) {
+      const own = this.coordinates(this.product.shape, false, width);
+      const through = own === null ? null : coordinatesThrough(value, this.product, own);
+      if (through !== null) return { at: through, perRow: false };
+    }
     const whole = this.coordinates(shape, false, width);
     if (whole !== null) return { at: whole, perRow: false };
     const row = this.kind === "reduce" ? this.coordinates(shape, true) : null;
@@ -75,8 +81,8 @@ export interface Surroundings {
   resolve(draft: Draft): Resolve;
   /** Reductions of the same kernel that a value depends on. */
   dependencies(draft: Draft, value: Value): ReadonlySet<Value>;
-  /** Place of a matrix, row-major. */
-  matrix(draft: Draft, value: Value): BufferPlace;
+  /** Place of a value of which all or, with `as`, a part is an operand. */
+  matrix(draft: Draft, value: Value, as: Value): BufferPlace;
   /** Statements that write a value. Throws Misfit. */
   store(draft: Draft, value: Value, text: string, coordinates: readonly Coordinate[], width: Width): string[];
 }
@@ -139,7 +145,7 @@ function writeOutputs(draft: Draft, width: Width, around: Surroundings): string[
   const expressions = new Expressions(width, around.resolve(draft));
   const stores: string[] = [];
   for (const value of draft.outputs) {
-    const found = draft.outputCoordinates(value.shape, width);
+    const found = draft.outputCoordinates(value, width);
     if (found === null) throw new Misfit();
     stores.push(...around.store(draft, value, expressions.at(value, found.at), found.at, width));
   }
@@ -157,19 +163,29 @@ function productText(draft: Draft, value: ProductValue, around: Surroundings): K
     ...(columns > 1 ? [`let d${stack + own - 1} = column;`] : []),
   ];
   /** How an operand is read, and where it starts in the kernel's memory. */
-  const reader = (name: string, operand: Value, width: Width): { start: string; read: Read } => {
-    const { buffer, offset } = around.matrix(draft, operand);
-    // One matrix may go with the whole stack.
-    const step = sizeOf(operand.shape.slice(-2)) / width;
-    const own = batch > 1 && sizeOf(operand.shape) / width > step ? ` + batch * ${step}u` : "";
+  const isWide = allowsWidth4(product);
+  const lead = value.shape.slice(0, -2);
+  const reader = (name: string, operand: Value, width: Width): { start: string; read: Read; pitch: number } => {
+    const { base, shift, strides } = rowsIn(operand, isWide);
+    const { buffer, offset } = around.matrix(draft, base, operand);
+    // One matrix may go with the whole stack; else the leading axes are the product's.
+    const stack = strides.slice(0, -2);
+    const own = lead.slice(lead.length - stack.length);
+    const at = batch > 1 && sizeOf(operand.shape.slice(0, -2)) > 1 ? split({ text: "batch", lanes: false }, own) : [];
+    const terms = at.flatMap(({ text }, axis) => (own[axis] === 1 ? [] : [` + ${text} * ${stack[axis]}u`]));
+    const start = `${offset}${shift === 0 ? "" : ` + ${shift}u`}${terms.join("")}`;
     const read: Read = (index) => {
       const word = `${buffer}[${index}]`;
       return buffer === "input" ? `bitcast<T>(${word})` : word;
     };
-    return { start: `let start_${name} = ${offset}${width === 4 ? " / 4u" : ""}${own};`, read };
+    return {
+      start: `let start_${name} = ${width === 4 ? `(${start}) / 4u` : start};`,
+      read,
+      pitch: strides[strides.length - 2] / width,
+    };
   };
   return widest((width) => {
-    if (width === 4 && !allowsWidth4(product)) throw new Misfit();
+    if (width === 4 && !isWide) throw new Misfit();
     const at = draft.coordinates(value.shape, false, width);
     if (at === null) throw new Misfit();
     const lines = [...names, ...around.store(draft, value, "x", at, width), ...writeOutputs(draft, width, around)];
@@ -178,6 +194,8 @@ function productText(draft: Draft, value: ProductValue, around: Surroundings): K
     const text = writeProduct(product, width, tuning, {
       a: a.read,
       b: b.read,
+      pitchA: a.pitch,
+      pitchB: b.pitch,
       before: [a.start, b.start],
       sumsRows: rowSums !== null,
     });
@@ -210,7 +228,7 @@ function convolutionText(draft: Draft, value: ConvolutionValue, around: Surround
   const { form, swapped } = value;
   const operand = (given: Value): Operand => {
     const { base, strides } = inMemory(given);
-    const { buffer, offset } = around.matrix(draft, base);
+    const { buffer, offset } = around.matrix(draft, base, base);
     const read = (index: string): string => {
       const word = `${buffer}[${index}]`;
       return buffer === "input" ? `bitcast<T>(${word})` : word;
@@ -347,7 +365,7 @@ ${lines.join("\n")}
     rowStores.push(...around.store(draft, value, variableOf(draft, value), at, 1));
   }
   for (const value of draft.outputs) {
-    const found = draft.outputCoordinates(value.shape);
+    const found = draft.outputCoordinates(value);
     if (found === null) throw new Misfit();
     const [expressions, stores] = found.perRow ? [row, rowStores] : [whole, wholeStores];
     stores.push(...around.store(draft, value, expressions.at(value, found.at), found.at, 1));

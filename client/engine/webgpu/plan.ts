@@ -18,7 +18,7 @@ import { type BufferPlace, Expressions, type Resolve, type Width } from "./expre
 import { functionsFor } from "./functions.wgsl.ts";
 import { type Axis, Draft, MAX_WORKGROUPS, type Surroundings, variableOf, writeKernel } from "./kernels.ts";
 import { HEADER, keyWord, type Layout } from "./layout.ts";
-import { inMemory, stripped } from "./memory-order.ts";
+import { inMemory, rowsIn, stripped } from "./memory-order.ts";
 import { lowerOf } from "./ops.ts";
 import { allowsWidth4, canSumRows } from "./product.ts";
 import type { Product, Tuning } from "./tuning.ts";
@@ -100,8 +100,8 @@ class Planner implements Surroundings {
   readonly #homes = new Map<Value, Draft>();
   /** Last kernel that reads a value of another one. */
   readonly #lastReads = new Map<Value, number>();
-  /** What each kernel reads from memory. */
-  readonly #reads = new Map<Draft, Set<Value>>();
+  /** What each kernel reads from memory, and as which values: slices of one may be all that is needed. */
+  readonly #reads = new Map<Draft, Map<Value, Set<Value>>>();
   /** The places that each kernel names, by what they are the places of. */
   readonly #places = new Map<Draft, Map<string, number>>();
   /** Where values are in the arena; null while the program is only tried out. */
@@ -122,7 +122,7 @@ class Planner implements Surroundings {
       if (!needed.has(value)) continue;
       for (const operand of operandsOf(value)) {
         needed.add(operand);
-        if (value.kind === "product") required.add(stripped(operand));
+        if (value.kind === "product") required.add(rowsIn(operand, allowsWidth4(value.product)).base);
         if (value.kind === "convolution") required.add(stripped(inMemory(operand).base));
         if (value.kind === "rows" && operand === value.table) required.add(operand);
       }
@@ -240,7 +240,7 @@ class Planner implements Surroundings {
     if (isWide && hasScalars) return false;
     const width = isWide ? 4 : 1;
     try {
-      const at = draft.outputCoordinates(value.shape, width)?.at ?? null;
+      const at = draft.outputCoordinates(value, width)?.at ?? null;
       if (at === null || (width === 4 && address(at, value.shape).laneStride !== 1)) return false;
       return this.#try(draft, value, at, width) !== null;
     } catch (error) {
@@ -296,20 +296,20 @@ class Planner implements Surroundings {
       touched?.add(value);
       const reduced = value.kind === "reduce";
       const held = reduced || value.kind === "product" || value.kind === "convolution";
-      const own = held ? draft.coordinates(value.shape, reduced) : draft.outputCoordinates(value.shape)?.at;
+      const own = held ? draft.coordinates(value.shape, reduced) : draft.outputCoordinates(value)?.at;
       if (own == null || !sameCoordinates(own, coordinates)) throw new Misfit();
       return held ? { variable: variableOf(draft, value) } : null;
     };
   }
 
-  #read(draft: Draft, value: Value): BufferPlace {
+  #read(draft: Draft, value: Value, as = value): BufferPlace {
     this.#lastReads.set(value, Math.max(this.#lastReads.get(value) ?? 0, draft.index));
-    this.#noteRead(draft, value);
+    this.#noteRead(draft, value, as);
     return { buffer: "arena", offset: this.#arenaPlace(draft, value, this.#offsets?.get(value) ?? 0), integer: false };
   }
 
-  #readStored(draft: Draft, value: StoredValue): BufferPlace {
-    this.#noteRead(draft, value);
+  #readStored(draft: Draft, value: StoredValue, as: Value = value): BufferPlace {
+    this.#noteRead(draft, value, as);
     const { buffer, offset, integer } = value;
     return { buffer, offset: this.#place(draft, `${buffer} ${offset}`, offset), integer };
   }
@@ -325,8 +325,10 @@ class Planner implements Surroundings {
     return `place${[...places.keys()].indexOf(what)}`;
   }
 
-  #noteRead(draft: Draft, value: Value): void {
-    this.#reads.set(draft, (this.#reads.get(draft) ?? new Set()).add(value));
+  #noteRead(draft: Draft, value: Value, as: Value): void {
+    const reads = this.#reads.get(draft) ?? new Map<Value, Set<Value>>();
+    this.#reads.set(draft, reads);
+    reads.set(value, (reads.get(value) ?? new Set()).add(as));
   }
 
   dependencies(draft: Draft, value: Value): ReadonlySet<Value> {
@@ -335,9 +337,9 @@ class Planner implements Surroundings {
     return new Set([...touched].filter(({ kind }) => kind === "reduce"));
   }
 
-  matrix(draft: Draft, value: Value): BufferPlace {
+  matrix(draft: Draft, value: Value, as: Value): BufferPlace {
     const base = stripped(value);
-    return base.kind === "stored" ? this.#readStored(draft, base) : this.#read(draft, base);
+    return base.kind === "stored" ? this.#readStored(draft, base, as) : this.#read(draft, base, as);
   }
 
   store(draft: Draft, value: Value, text: string, coordinates: readonly Coordinate[], width: Width): string[] {
@@ -398,7 +400,10 @@ class Planner implements Surroundings {
   /** Words read and written, and those of sums that are added to. */
   #traffic(draft: Draft, stored: ReadonlyMap<Value, number>): { moved: number; summed: number } {
     let [moved, summed] = [0, 0];
-    for (const value of this.#reads.get(draft) ?? []) moved += sizeOf(value.shape);
+    for (const [value, parts] of this.#reads.get(draft) ?? []) {
+      const read = [...parts].reduce((sum, { shape }) => sum + sizeOf(shape), 0);
+      moved += Math.min(read, sizeOf(value.shape));
+    }
     for (const [value, home] of this.#homes) {
       if (home !== draft) continue;
       const size = sizeOf(value.shape);

@@ -32,6 +32,9 @@ interface Tile {
   readonly right: readonly number[];
   readonly a: Read;
   readonly b: Read;
+  /** How far apart rows of A and of B are in memory, in groups of the width. */
+  readonly pitchA: number;
+  readonly pitchB: number;
   /** Whether the sums of A's rows are wanted, too. */
   readonly sumsRows: boolean;
 }
@@ -78,13 +81,12 @@ const dotProducts: Form = {
     [1, 4],
   ],
   write(tile) {
-    const { product, down, right, a, b } = tile;
-    const pitch = product.inner / 4;
-    const before = down.map((i) => `let m${i} = start_a + ${rowOf(i, product)} * ${pitch}u;`);
+    const { product, down, right, a, b, pitchA, pitchB } = tile;
+    const before = down.map((i) => `let m${i} = start_a + ${rowOf(i, product)} * ${pitchA}u;`);
     const body = down.map((i) => `let a${i} = ${a(`m${i} + k`)};`);
     for (const j of right) {
       for (const [lane, name] of LANES.entries()) {
-        before.push(`let w${j}${name} = start_b + (n${j} * 4u + ${lane}u) * ${pitch}u;`);
+        before.push(`let w${j}${name} = start_b + (n${j} * 4u + ${lane}u) * ${pitchB}u;`);
         body.push(`let b${j}${name} = ${b(`w${j}${name} + k`)};`);
         for (const i of down) {
           before.push(`var ${sum(i, j)}${name} = 0f;`);
@@ -93,7 +95,7 @@ const dotProducts: Form = {
       }
     }
     const element = (i: number, j: number): string => `T(${LANES.map((name) => `${sum(i, j)}${name}`).join(", ")})`;
-    return { before, body, passes: pitch, element };
+    return { before, body, passes: product.inner / 4, element };
   },
 };
 
@@ -109,21 +111,20 @@ const outerByRows: Form = {
     [1, 4],
   ],
   write(tile) {
-    const { product, down, right, a, b } = tile;
-    const pitch = product.inner / 4;
+    const { product, down, right, a, b, pitchA, pitchB } = tile;
     const before = [
-      ...down.map((i) => `let m${i} = start_a + ${rowOf(i, product)} * ${pitch}u;`),
+      ...down.map((i) => `let m${i} = start_a + ${rowOf(i, product)} * ${pitchA}u;`),
       ...right.map((j) => `let w${j} = start_b + n${j};`),
       ...zeros(tile),
     ];
     const body = down.map((i) => `let a${i} = ${a(`m${i} + k`)};`);
     for (const [lane, name] of LANES.entries()) {
       for (const j of right) {
-        body.push(`let b${lane}_${j} = ${b(`(k * 4u + ${lane}u) * ${product.columns / 4}u + w${j}`)};`);
+        body.push(`let b${lane}_${j} = ${b(`(k * 4u + ${lane}u) * ${pitchB}u + w${j}`)};`);
         for (const i of down) body.push(`${sum(i, j)} += a${i}.${name} * b${lane}_${j};`);
       }
     }
-    return { before, body, passes: pitch, element: sum };
+    return { before, body, passes: product.inner / 4, element: sum };
   },
 };
 
@@ -137,8 +138,8 @@ const outerByColumns: Form = {
     [4, 4],
   ],
   write(tile) {
-    const { product, down, right, a, b, sumsRows } = tile;
-    const { rows, columns, inner } = product;
+    const { product, down, right, a, b, pitchA, pitchB, sumsRows } = tile;
+    const { rows, inner } = product;
     const groups = range(down.length / 4);
     const summed = sumsRows ? groups : [];
     const before = [
@@ -151,8 +152,8 @@ const outerByColumns: Form = {
     const body = range(step).flatMap((q) => {
       const row = `(k * ${step}u + ${q}u)`;
       return [
-        ...groups.map((group) => `let a${q}_${group} = ${a(`${row} * ${rows / 4}u + m${group}`)};`),
-        ...right.map((j) => `let b${q}_${j} = ${b(`${row} * ${columns / 4}u + w${j}`)};`),
+        ...groups.map((group) => `let a${q}_${group} = ${a(`${row} * ${pitchA}u + m${group}`)};`),
+        ...right.map((j) => `let b${q}_${j} = ${b(`${row} * ${pitchB}u + w${j}`)};`),
         ...down.flatMap((i) => right.map((j) => `${sum(i, j)} += a${q}_${i >> 2}.${LANES[i & 3]} * b${q}_${j};`)),
         ...summed.map((group) => `s${group} += a${q}_${group};`),
       ];
@@ -171,12 +172,12 @@ const scalars: Form = {
     [1, 1],
   ],
   write(tile) {
-    const { product, down, right, a, b, sumsRows } = tile;
-    const { rows, columns, inner, transA, transB } = product;
+    const { product, down, right, a, b, pitchA, pitchB, sumsRows } = tile;
+    const { inner, transA, transB } = product;
     const summed = sumsRows ? down : [];
     const before = [
-      ...down.map((i) => `let m${i} = start_a + ${rowOf(i, product)}${transA ? "" : ` * ${inner}u`};`),
-      ...right.map((j) => `let w${j} = start_b + n${j}${transB ? ` * ${inner}u` : ""};`),
+      ...down.map((i) => `let m${i} = start_a + ${rowOf(i, product)}${transA ? "" : ` * ${pitchA}u`};`),
+      ...right.map((j) => `let w${j} = start_b + n${j}${transB ? ` * ${pitchB}u` : ""};`),
       ...zeros(tile),
       ...summed.map((i) => `var s${i} = T(0);`),
     ];
@@ -184,8 +185,8 @@ const scalars: Form = {
     const body = range(step).flatMap((q) => {
       const k = `(k * ${step}u + ${q}u)`;
       return [
-        ...down.map((i) => `let a${q}_${i} = ${a(transA ? `${k} * ${rows}u + m${i}` : `m${i} + ${k}`)};`),
-        ...right.map((j) => `let b${q}_${j} = ${b(transB ? `w${j} + ${k}` : `${k} * ${columns}u + w${j}`)};`),
+        ...down.map((i) => `let a${q}_${i} = ${a(transA ? `${k} * ${pitchA}u + m${i}` : `m${i} + ${k}`)};`),
+        ...right.map((j) => `let b${q}_${j} = ${b(transB ? `w${j} + ${k}` : `${k} * ${pitchB}u + w${j}`)};`),
         ...down.flatMap((i) => right.map((j) => `${sum(i, j)} += a${q}_${i} * b${q}_${j};`)),
         ...summed.map((i) => `s${i} += a${q}_${i};`),
       ];
@@ -232,6 +233,8 @@ function chooseTile(
 export interface Operands {
   readonly a: Read;
   readonly b: Read;
+  readonly pitchA: number;
+  readonly pitchB: number;
   /** What reading them takes; `batch` is known. */
   readonly before: readonly string[];
   /** Whether `finish_rows(row, sums)` is called, too, with the sums of A's rows, as many at a time as the width. */
@@ -251,7 +254,7 @@ function writeInRegisters(
   product: Product,
   width: Width,
   tuning: Tuning,
-  { a, b, before: starts, sumsRows }: Operands,
+  { a, b, pitchA, pitchB, before: starts, sumsRows }: Operands,
 ): ProductText {
   const { rows, columns, batch } = product;
   const form = formOf(product, width);
@@ -265,7 +268,13 @@ function writeInRegisters(
   const lastColumn = columns / width - 1;
 
   const [down, right] = [range(height), range(across)];
-  const { before, body, passes, element, rowSums = [] } = form.write({ product, down, right, a, b, sumsRows });
+  const {
+    before,
+    body,
+    passes,
+    element,
+    rowSums = [],
+  } = form.write({ product, down, right, a, b, pitchA, pitchB, sumsRows });
   // `finish` is called in a loop: it may be long, and would otherwise be compiled once for every element of the tile.
   const block = batch > 1 ? "block" : "group";
   const code = `let batch = ${batch > 1 ? `group / ${groupsX * groupsY}u` : "0u"};

@@ -28,6 +28,7 @@ const LANES = ["x", "y", "z", "w"] as const;
 interface Side {
   readonly name: "a" | "b";
   readonly read: Read;
+  readonly pitch: number;
   readonly groups: number;
   readonly first: string;
   /** Rows or columns of the matrix. */
@@ -37,7 +38,7 @@ interface Side {
 }
 
 /** Each thread stages a block of 4×4, as long as there are blocks. Past the matrix's edge its last group is read again. */
-function stage({ name, read, groups, first, extent, direct }: Side, inner: number): string {
+function stage({ name, read, pitch, groups, first, extent, direct }: Side, inner: number): string {
   const blocks = groups * (DEPTH / 4);
   const steps = range(4);
   const lines = direct
@@ -47,7 +48,7 @@ function stage({ name, read, groups, first, extent, direct }: Side, inner: numbe
         `let own = min(${first} + g, ${extent / 4 - 1}u);`,
         ...steps.map((l) => {
           const at = `(base + q * 4u + ${l}u)`;
-          return `let s${l} = select(T(0), ${read(`start_${name} + min(${at}, ${inner - 1}u) * ${extent / 4}u + own`)}, ${at} < ${inner}u);`;
+          return `let s${l} = select(T(0), ${read(`start_${name} + min(${at}, ${inner - 1}u) * ${pitch}u + own`)}, ${at} < ${inner}u);`;
         }),
       ]
     : [
@@ -57,7 +58,7 @@ function stage({ name, read, groups, first, extent, direct }: Side, inner: numbe
         `let within = min(at, ${inner / 4 - 1}u);`,
         ...steps.map((l) => {
           const row = `min((${first} + g) * 4u + ${l}u, ${extent - 1}u)`;
-          return `let t${l} = select(T(0), ${read(`start_${name} + ${row} * ${inner / 4}u + within`)}, at < ${inner / 4}u);`;
+          return `let t${l} = select(T(0), ${read(`start_${name} + ${row} * ${pitch}u + within`)}, at < ${inner / 4}u);`;
         }),
         ...LANES.map((lane, l) => `let s${l} = T(t0.${lane}, t1.${lane}, t2.${lane}, t3.${lane});`),
       ];
@@ -67,7 +68,11 @@ ${[...lines, ...steps.map((l) => `staged_${name}[(q * 4u + ${l}u) * ${groups}u +
 }
 
 /** Of width 4 only. */
-export function writeStaged(product: Product, { threads }: Tuning, { a, b, before, sumsRows }: Operands): ProductText {
+export function writeStaged(
+  product: Product,
+  { threads }: Tuning,
+  { a, b, pitchA, pitchB, before, sumsRows }: Operands,
+): ProductText {
   const { rows, columns, inner, batch, transA, transB } = product;
   const workgroupSize = SIDE * SIDE;
   const groupsOf = ([down, right]: readonly [number, number]): [number, number] => [
@@ -95,8 +100,8 @@ let x = local % ${SIDE}u;
 let y = local / ${SIDE}u;
 ${[...cells, ...summed.map((i) => `s${i}`)].map((name) => `var ${name} = T(0);`).join("\n")}
 for (var base = 0u; base < ${inner}u; base += ${DEPTH}u) {
-${stage({ name: "a", read: a, groups: rowGroups, first: "top", extent: rows, direct: transA }, inner)}
-${stage({ name: "b", read: b, groups: columnGroups, first: "left", extent: columns, direct: !transB }, inner)}
+${stage({ name: "a", read: a, pitch: pitchA, groups: rowGroups, first: "top", extent: rows, direct: transA }, inner)}
+${stage({ name: "b", read: b, pitch: pitchB, groups: columnGroups, first: "left", extent: columns, direct: !transB }, inner)}
 workgroupBarrier();
 for (var k = 0u; k < ${DEPTH}u; k++) {
 ${down.map((i) => `let a${i} = staged_a[k * ${rowGroups}u + y + ${i * SIDE}u];`).join("\n")}
