@@ -98,6 +98,37 @@ function grow(to: Writer, pick: (limit: number) => number): void {
     () => {
       if (rank < 3) to.emit("Expand", [x], { shape: [2, ...shape] });
     },
+    () => {
+      if (rank === 0) return;
+      const axis = pick(rank);
+      const size = shape[axis] as number;
+      const start = pick(size);
+      const steps = size - start > 2 && pick(4) === 0 ? 2 : 1;
+      to.emit("Slice", [x], { starts: [start], ends: [start + 1 + pick(size - start)], axes: [axis], steps: [steps] });
+    },
+    () => {
+      // Stacks of matrices, of which operands are often turned, cut, scaled or the same as the other one.
+      const stacks = floats.filter((id) => types[id].shape.length >= 2);
+      const y = stacks[pick(stacks.length)];
+      const [a, b] = [shape, types[y].shape];
+      if (rank < 2 || broadcast(a.slice(0, -2), b.slice(0, -2)) === null) return;
+      const turned = [...b.keys()].map((axis) => (axis < b.length - 2 ? axis : 2 * b.length - 3 - axis));
+      const right =
+        a[rank - 1] === b[b.length - 2]
+          ? y
+          : a[rank - 1] === b[b.length - 1]
+            ? to.emit("Transpose", [y], { perm: turned })
+            : null;
+      if (right === null) return;
+      const left = pick(2) === 0 ? x : to.emit("Mul", [x, to.emit("Constant", [], { value: 0.5 })], {});
+      bounded(to.emit("MatMul", [left, right], {}));
+    },
+    () => {
+      if (rank > 0 && pick(2) === 0)
+        to.emit("Reshape", [x], {
+          shape: shape.flatMap((size) => (size === 4 || size === 8 ? [2, (size as number) / 2] : [size as number])),
+        });
+    },
   ];
   kinds[pick(kinds.length)]();
 }
