@@ -380,6 +380,24 @@ describe("what goes wrong", () => {
   });
 });
 
+describe("programs of one engine", () => {
+  it("share their forward passes' kernels: a prediction after training compiles little", async () => {
+    const own = await openDevice();
+    const made = trainingGraph(nn.sequential(nn.linear(FEATURES, 32), nn.relu(), nn.linear(32, CLASSES)));
+    const engine = await createWebGpuEngine({ ...own, graph: made, microBatch: MICRO_BATCH, seed: SEED });
+    let compiled = 0;
+    const create = own.device.createComputePipelineAsync.bind(own.device);
+    own.device.createComputePipelineAsync = (descriptor) => {
+      compiled += 1;
+      return create(descriptor);
+    };
+    await engine.setWeights(initialize(made, SEED));
+    await engine.predict({ x: numbers(5, FEATURES) }, 1);
+    expect(compiled).toBe(0);
+    await engine.dispose();
+  });
+});
+
 describe("the work of a 784-256-128-10 network's micro-batch of 32", () => {
   it("is at most 14 dispatches, one upload, and one read-back a shard", async () => {
     const mnist = differentiate(

@@ -25,7 +25,7 @@ import { allocate, type Memory } from "./memory.ts";
 import { Pace } from "./pace.ts";
 import { type Plan, planProgram, productsOf, type Sink } from "./plan.ts";
 import { createVariantMemory, probe, type VariantMemory } from "./probe.ts";
-import { type Counters, compile, type Program, run } from "./program.ts";
+import { type Counters, compile, type Pipelines, type Program, run } from "./program.ts";
 import { type Tuning, tuningFor } from "./tuning.ts";
 
 export interface WebGpuEngineOptions extends EngineOptions, WebGpuDevice {
@@ -108,6 +108,7 @@ class WebGpuEngine implements GradientEngine {
   readonly #memory: Memory;
   readonly #plans: Plans;
   readonly #programs: Partial<Record<PlanName, Promise<Program>>> = {};
+  readonly #pipelines: Pipelines = new Map();
   readonly #pace = new Pace();
   /** The input buffer's next content. */
   readonly #words: Uint32Array<ArrayBuffer>;
@@ -144,7 +145,7 @@ class WebGpuEngine implements GradientEngine {
   program(name: PlanName): Promise<Program> {
     const held = this.#programs[name];
     if (held !== undefined) return held;
-    const compiling = compile(this.#gpu, this.#memory, this.#plans[name]);
+    const compiling = compile(this.#gpu, this.#memory, this.#plans[name], this.#pipelines);
     this.#programs[name] = compiling;
     return this.#guard(compiling);
   }

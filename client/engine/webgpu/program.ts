@@ -29,9 +29,20 @@ export interface Program {
   readonly work: number;
 }
 
-/** All at once, and each text once: the layers of a network are mostly alike. Throws EngineError `compile`. */
-export async function compile(device: GPUDevice, memory: Memory, plan: Plan): Promise<Program> {
-  const pipelines = new Map<string, Promise<GPUComputePipeline>>();
+/** Pipelines of one memory by their text. */
+export type Pipelines = Map<string, Promise<GPUComputePipeline>>;
+
+/**
+ * All at once, and each text once: the layers of a network are mostly alike, and so are its programs' forward passes.
+ * Throws EngineError `compile`.
+ * @param pipelines compiled before; what is new is added
+ */
+export async function compile(
+  device: GPUDevice,
+  memory: Memory,
+  plan: Plan,
+  pipelines: Pipelines = new Map(),
+): Promise<Program> {
   const pipelineOf = (code: string): Promise<GPUComputePipeline> => {
     const held = pipelines.get(code);
     if (held !== undefined) return held;
