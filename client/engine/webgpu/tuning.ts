@@ -19,8 +19,8 @@ export interface Tuning {
 }
 
 export const VARIANTS = {
-  /** Few cores, whose caches make large tiles worth it. */
-  blocks: { threads: 64, workgroup: 16, tile: 256 },
+  /** Few cores, whose caches make large tiles worth it. Still larger ones are no faster, and take twice as long to compile. */
+  blocks: { threads: 64, workgroup: 16, tile: 128 },
   /** Many cores: small tiles, so that there are threads for all of them. */
   threads: { threads: 4096, workgroup: 64, tile: 64 },
   parts: { threads: 4096, workgroup: 64, tile: 64, splits: true },
