@@ -15,6 +15,7 @@ import { requestWebGpu } from "../engine/webgpu/device.ts";
 import { createWebGpuEngine } from "../engine/webgpu/engine.ts";
 import { openChunkCache } from "./cache.ts";
 import type { CallName, Calls, PageMessage, WorkerMessage } from "./messages.ts";
+import { openVariantMemory } from "./variants.ts";
 
 const post = (message: WorkerMessage, transfer: Transferable[] = []): void => postMessage(message, { transfer });
 
@@ -58,7 +59,7 @@ function candidates(request: EngineRequest): EngineCandidates {
         const found = navigator.gpu === undefined ? null : await requestWebGpu(navigator.gpu);
         if (found === null) throw new EngineError("unavailable", "this browser offers no WebGPU adapter");
         isHardware = !found.fallback;
-        return createWebGpuEngine({ ...options, ...found });
+        return createWebGpuEngine({ ...options, ...found, variants: openVariantMemory() });
       },
       isDecisive: async () => isHardware,
     },

@@ -144,6 +144,15 @@ describe("fixed-point sums on the GPU", () => {
     expect(await contributionOf(engine, [0, 1], exponents)).toEqual(first);
   });
 
+  it("are zero where there was no micro-batch, whatever the shard before left behind", async () => {
+    const engine = await engineFor();
+    await contributionOf(engine, [0, 1], exponents);
+    const got = await contributionOf(engine, [], exponents);
+    expect(got.sums).toEqual(new Int32Array(length));
+    expect(got.maxima).toEqual(new Uint8Array(blocks));
+    expect([got.loss, got.weight, ...got.metrics]).toEqual([0n, 0n, 0n]);
+  });
+
   it("are exact while the weights change between shards", async () => {
     const engine = await engineFor();
     const before = await contributionOf(engine, [0], exponents);
@@ -368,6 +377,24 @@ describe("what goes wrong", () => {
     await failsWith("failed", () => engine.take());
     await engine.dispose();
     await failsWith("failed", () => engine.begin(gradientTask(new Uint8Array(blocks).fill(128))));
+  });
+});
+
+describe("programs of one engine", () => {
+  it("share their forward passes' kernels: a prediction after training compiles little", async () => {
+    const own = await openDevice();
+    const made = trainingGraph(nn.sequential(nn.linear(FEATURES, 32), nn.relu(), nn.linear(32, CLASSES)));
+    const engine = await createWebGpuEngine({ ...own, graph: made, microBatch: MICRO_BATCH, seed: SEED });
+    let compiled = 0;
+    const create = own.device.createComputePipelineAsync.bind(own.device);
+    own.device.createComputePipelineAsync = (descriptor) => {
+      compiled += 1;
+      return create(descriptor);
+    };
+    await engine.setWeights(initialize(made, SEED));
+    await engine.predict({ x: numbers(5, FEATURES) }, 1);
+    expect(compiled).toBe(0);
+    await engine.dispose();
   });
 });
 

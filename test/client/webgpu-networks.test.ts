@@ -148,4 +148,34 @@ describe("random networks on WebGPU", () => {
     const expected = runReference(graph, 6, inputs, weights);
     for (const id of wanted) expect(relativeError(got.get(id)!, expected[id])).toBeLessThanOrEqual(1e-5);
   });
+
+  // Heads are slices of one stack: read where they lie, four numbers at a time if the sizes allow.
+  it.each([
+    { width: 16, heads: 2, context: 8 },
+    { width: 6, heads: 2, context: 3 },
+    { width: 24, heads: 3, context: 5 },
+  ])("agree as transformers of width $width with $heads heads over $context tokens", async (sizes) => {
+    const { width, heads, context } = sizes;
+    const vocabulary = 9;
+    const model = nn.sequential(
+      nn.embedding(vocabulary, width),
+      nn.transformerBlock(width, heads, { dimFeedforward: 2 * width, dropout: 0.1, activation: "gelu", causal: true }),
+      nn.transformerBlock(width, heads, { dimFeedforward: 2 * width, dropout: 0, activation: "gelu", normFirst: true }),
+      nn.linear(width, vocabulary),
+    );
+    const input = { x: { dtype: "int32", shape: [context] } } as const;
+    const graph = differentiate(buildGraph({ model, input, loss: loss.crossEntropy({ classAxis: -1 }) }), 4);
+    const tokens = (seed: number): number[] =>
+      [...numbers(seed, 4 * context)].map((value) => Math.floor(((value + 1) / 2) * vocabulary));
+    const inputs = { x: tokens(3), y: tokens(4), weight: [1, 1, 0, 1] };
+    const weights = initialize(graph, 7);
+    const wanted = graph.gradients.filter((id) => id !== null);
+    const key = { seed: 7, step: 2, position: 8 };
+    const got = await runOnGpu(gpu, graph, wanted, { microBatch: 4, inputs, weights, context: key });
+    const expected = runReference(graph, 4, inputs, weights, key);
+    for (const [at, id] of graph.gradients.entries()) {
+      if (id === null) continue;
+      expect(relativeError(got.get(id)!, expected[id]), graph.parameters[at].name).toBeLessThanOrEqual(1e-5);
+    }
+  });
 });

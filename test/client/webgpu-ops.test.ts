@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import type { Tuning } from "../../client/engine/webgpu/product.ts";
+import { type Tuning, VARIANTS } from "../../client/engine/webgpu/tuning.ts";
 import { inferShapes, OPS, type OpName, runReference, sizeOf } from "../../shared/graph/index.ts";
 import { CASES, type Case, describeCase, single } from "./op-cases.ts";
 import { openDevice } from "./webgpu-device.ts";
@@ -52,6 +52,33 @@ describe.each([1, 1e6])("cut for an adapter of %i threads", (threads) => {
         await errorOf(op, given, { threads, workgroup: 64, tile: 256 }),
         describeCase(op, given),
       ).toBeLessThanOrEqual(1e-5);
+    }
+  });
+});
+
+describe.each(Object.entries(VARIANTS))("products cut as %s", (_, tuning) => {
+  it.each(["Gemm", "MatMul", "GatherGrad"] as const)("%s agrees", async (op) => {
+    for (const given of (CASES[op] as readonly Case<OpName>[]).filter((_, index) => index % 3 === 1)) {
+      expect(await errorOf(op, given, tuning), describeCase(op, given)).toBeLessThanOrEqual(1e-5);
+    }
+  });
+
+  // Every edge of tiles of 32 and 64 rows or columns and of stages of 16 inner elements, and none of them.
+  it.each([
+    [64, 32, 64],
+    [4, 4, 4],
+    [68, 20, 132],
+    [33, 36, 100],
+    [10, 128, 12],
+  ])("a product of %i×%i and %i columns agrees in every order", async (rows, inner, columns) => {
+    for (const [transA, transB] of [
+      [false, false],
+      [false, true],
+      [true, false],
+    ]) {
+      const shapes = [transA ? [inner, rows] : [rows, inner], transB ? [columns, inner] : [inner, columns]];
+      const given: Case<"Gemm"> = { shapes, attributes: { transA, transB } };
+      expect(await errorOf("Gemm", given, tuning), describeCase("Gemm", given)).toBeLessThanOrEqual(1e-5);
     }
   });
 });

@@ -5,12 +5,11 @@
 
 import { EngineError } from "../../client/engine/engine.ts";
 import type { WebGpuDevice } from "../../client/engine/webgpu/engine.ts";
-import { tuningFor } from "../../client/engine/webgpu/engine.ts";
 import { HEADER, keyWord, layoutOf } from "../../client/engine/webgpu/layout.ts";
 import { allocate } from "../../client/engine/webgpu/memory.ts";
 import { planProgram, type Sink } from "../../client/engine/webgpu/plan.ts";
-import type { Tuning } from "../../client/engine/webgpu/product.ts";
 import { type Counters, compile, run } from "../../client/engine/webgpu/program.ts";
+import { type Tuning, tuningFor } from "../../client/engine/webgpu/tuning.ts";
 import { inferShapes, sizeOf, type TrainingGraph, type ValueId } from "../../shared/graph/index.ts";
 import { deriveKey } from "../../shared/random/index.ts";
 
@@ -66,7 +65,7 @@ export async function runOnGpu(
   }
   device.queue.writeBuffer(memory.buffers.input, 0, words);
   if (weights !== undefined) device.queue.writeBuffer(memory.buffers.weights, 0, Float32Array.from(weights));
-  run(device, memory, program, submitWork, counters);
+  run(device, program, submitWork, counters);
   const encoder = device.createCommandEncoder();
   encoder.copyBufferToBuffer(memory.buffers.arena, 0, memory.staging, 0, memory.buffers.arena.size);
   device.queue.submit([encoder.finish()]);

@@ -1,7 +1,8 @@
 import { describe, expect, it } from "vitest";
-import { planSession, tuningFor } from "../../client/engine/webgpu/engine.ts";
+import { planSession } from "../../client/engine/webgpu/engine.ts";
 import { layoutOf } from "../../client/engine/webgpu/layout.ts";
-import { compulsoryBytes } from "../../client/engine/webgpu/traffic.ts";
+import { compulsoryBytes, movedBytes } from "../../client/engine/webgpu/traffic.ts";
+import { tuningFor } from "../../client/engine/webgpu/tuning.ts";
 import { differentiate } from "../../shared/graph/index.ts";
 import { buildGraph, loss, nn } from "../../shared/nn/index.ts";
 
@@ -28,14 +29,20 @@ describe("memory traffic", () => {
 
   it("of a plan is at least the compulsory one, and names what a fused plan saves", () => {
     const { train } = planSession(training, layoutOf(training, N), tuningFor(true));
-    const moved = train.kernels.reduce((sum, { bytes }) => sum + bytes, 0);
+    const moved = movedBytes(train, 1);
     expect(moved).toBeGreaterThanOrEqual(compulsoryBytes(training, N));
-    expect(moved).toBeLessThan(2 * compulsoryBytes(training, N));
+    expect(moved).toBeLessThan(1.4 * compulsoryBytes(training, N));
     const first = train.kernels[0];
     // x, weight and bias are read, and the product is written, perhaps before and behind ReLU.
     const least = (16 * N + 16 * 12 + 12 + 12 * N) * WORD;
     expect(first.bytes).toBeGreaterThanOrEqual(least);
     expect(first.bytes).toBeLessThanOrEqual(least + 12 * N * WORD);
+  });
+
+  it("reads no sums in the first micro-batch of a shard, and in each other one all of them once", () => {
+    const { train } = planSession(training, layoutOf(training, N), tuningFor(true));
+    const gradients = 16 * 12 + 12 + 12 * 4 + 4;
+    expect(movedBytes(train, 3)).toBe(3 * movedBytes(train, 1) + 2 * gradients * WORD);
   });
 
   it("counts convolutions and what they are made of", () => {

@@ -6,9 +6,10 @@
 import type { GradientEngine, MicroBatch, ShardTask, Tensor } from "../../../client/engine/engine.ts";
 import { createBrowserPool } from "../../../client/engine/onnx/browser.ts";
 import { requestWebGpu } from "../../../client/engine/webgpu/device.ts";
-import { createWebGpuEngine, planSession, tuningFor } from "../../../client/engine/webgpu/engine.ts";
+import { createWebGpuEngine, planSession } from "../../../client/engine/webgpu/engine.ts";
 import { layoutOf } from "../../../client/engine/webgpu/layout.ts";
-import { compulsoryBytes } from "../../../client/engine/webgpu/traffic.ts";
+import { compulsoryBytes, movedBytes } from "../../../client/engine/webgpu/traffic.ts";
+import { tuningFor } from "../../../client/engine/webgpu/tuning.ts";
 import { announce, BLOCK, createEnvelope, gridScale, magnitudeBits } from "../../../shared/codec/index.ts";
 import { differentiate, type Graph, sizeOf } from "../../../shared/graph/index.ts";
 import { Refusal } from "../../harness/race.ts";
@@ -70,11 +71,11 @@ export const createWebGpuStepper =
     const options = optionsOf(problem.graph, microBatch);
     // Buffers are bound whole, so what its kernels move is known from the plan and not from the bindings.
     const { train } = planSession(options.graph, layoutOf(options.graph, microBatch), tuningFor(found.fallback));
-    const moved = train.kernels.reduce((sum, { bytes }) => sum + bytes, 0);
     const microBatches = problem.batch / microBatch;
+    const moved = movedBytes(train, microBatches);
     const facts = {
-      "MB moved": (moved * microBatches) / MEGABYTE,
-      "moved / compulsory": moved / compulsoryBytes(options.graph, microBatch),
+      "MB moved": moved / MEGABYTE,
+      "moved / compulsory": moved / (microBatches * compulsoryBytes(options.graph, microBatch)),
     };
     const engine = await createWebGpuEngine({ ...options, ...found });
     return { ...(await createShardStepper(engine, problem, microBatch)), facts };

@@ -9,7 +9,7 @@
 
 import type { Windows } from "../../../shared/graph/ops/windows.ts";
 import { sizeOf } from "../../../shared/graph/tensor.ts";
-import type { Tuning } from "./product.ts";
+import type { Tuning } from "./tuning.ts";
 
 export interface Convolution {
   /** Geometry; the output runs over its windows (`under`) or over its plane (`over`, the adjoint). */
@@ -24,8 +24,9 @@ export interface Convolution {
   readonly parts: number;
 }
 
-/** An operand in memory: how far apart neighbours along each axis are, and how one is read. */
+/** An operand in memory: where it starts, how far apart neighbours along each axis are, and how one is read. */
 export interface Operand {
+  readonly start: string;
   readonly strides: readonly number[];
   readonly read: (index: string) => string;
 }
@@ -238,8 +239,8 @@ export function writeConvolution(
   const code = [
     ...split,
     `let first = part * ${channels / parts}u;`,
-    `let sample = n * ${x.strides[0]}u${channel};`,
-    `let weight = m * ${w.strides[0]}u;`,
+    `let sample = ${x.start} + n * ${x.strides[0]}u${channel};`,
+    `let weight = ${w.start} + m * ${w.strides[0]}u;`,
     ...down.flatMap((i) => right.map((p) => `var c${i}_${p} = 0f;`)),
     ...loops,
     `var values = array<f32, ${height * along}>(${down.flatMap((i) => right.map((p) => `c${i}_${p}`)).join(", ")});`,

@@ -5,6 +5,8 @@ export interface WebGpuDevice {
   readonly device: GPUDevice;
   /** Adapter description, such as "NVIDIA lovelace" or "SwiftShader (software)". */
   readonly description: string;
+  /** Tells this adapter from others: what is measured of it is remembered by this. */
+  readonly adapter: string;
   /** A software adapter: it has few cores, and WASM may well be faster. */
   readonly fallback: boolean;
 }
@@ -20,6 +22,9 @@ function describe({ info }: GPUAdapter, fallback: boolean): string {
   return `${name || "WebGPU"}${fallback ? " (software)" : ""}`;
 }
 
+const keyOf = ({ info: { vendor, architecture, device, description } }: GPUAdapter): string =>
+  [vendor, architecture, device, description].join("|");
+
 /** Null where there is no adapter. Rejects if the adapter gives no device. */
 export async function requestWebGpu(gpu: GPU): Promise<WebGpuDevice | null> {
   const adapter = await gpu.requestAdapter({ powerPreference: "high-performance" });
@@ -28,5 +33,5 @@ export async function requestWebGpu(gpu: GPU): Promise<WebGpuDevice | null> {
   const device = await adapter.requestDevice({ requiredLimits });
   // Older browsers do not say.
   const fallback = adapter.info.isFallbackAdapter ?? false;
-  return { device, description: describe(adapter, fallback), fallback };
+  return { device, description: describe(adapter, fallback), adapter: keyOf(adapter), fallback };
 }

@@ -23,20 +23,19 @@ import type { WebGpuDevice } from "./device.ts";
 import { HEADER, keyWord, type Layout, layoutOf, slotsOf } from "./layout.ts";
 import { allocate, type Memory } from "./memory.ts";
 import { Pace } from "./pace.ts";
-import { type Plan, planProgram, type Sink } from "./plan.ts";
-import type { Tuning } from "./product.ts";
-import { type Counters, compile, type Program, run } from "./program.ts";
+import { type Plan, planProgram, productsOf, type Sink } from "./plan.ts";
+import { createVariantMemory, probe, type VariantMemory } from "./probe.ts";
+import { type Counters, compile, type Pipelines, type Program, run } from "./program.ts";
+import { type Tuning, tuningFor } from "./tuning.ts";
 
 export interface WebGpuEngineOptions extends EngineOptions, WebGpuDevice {
   /** Leaves the device alive when the engine is disposed of; otherwise the engine owns it. */
   readonly keepDevice?: boolean;
+  /** What was measured of adapters; without it, it is remembered until the process ends. */
+  readonly variants?: VariantMemory;
 }
 
-/** Software adapters have few cores and gain from large tiles; real ones need thousands of threads. Measured on SwiftShader only. */
-const TUNINGS: { readonly [Kind in "software" | "hardware"]: Tuning } = {
-  software: { threads: 64, workgroup: 16, tile: 256 },
-  hardware: { threads: 4096, workgroup: 64, tile: 64 },
-};
+const processMemory = createVariantMemory();
 
 interface Plans {
   readonly train: Plan;
@@ -83,12 +82,11 @@ export function planSession(graph: TrainingGraph, layout: Layout, tuning: Tuning
   };
 }
 
-export const tuningFor = (fallback: boolean): Tuning => TUNINGS[fallback ? "software" : "hardware"];
-
 /** The open shard. */
 interface Shard {
   readonly task: ShardTask;
-  /** Micro-batches whose scalars are still on the GPU. */
+  /** Micro-batches handed to the GPU, and those of them whose scalars are still there. */
+  microBatches: number;
   slots: number;
   /** Loss, weight, metrics, and for evaluations the elements of the tables. */
   readonly scalars: bigint[];
@@ -110,6 +108,7 @@ class WebGpuEngine implements GradientEngine {
   readonly #memory: Memory;
   readonly #plans: Plans;
   readonly #programs: Partial<Record<PlanName, Promise<Program>>> = {};
+  readonly #pipelines: Pipelines = new Map();
   readonly #pace = new Pace();
   /** The input buffer's next content. */
   readonly #words: Uint32Array<ArrayBuffer>;
@@ -146,7 +145,7 @@ class WebGpuEngine implements GradientEngine {
   program(name: PlanName): Promise<Program> {
     const held = this.#programs[name];
     if (held !== undefined) return held;
-    const compiling = compile(this.#gpu, this.#memory, this.#plans[name]);
+    const compiling = compile(this.#gpu, this.#memory, this.#plans[name], this.#pipelines);
     this.#programs[name] = compiling;
     return this.#guard(compiling);
   }
@@ -165,12 +164,11 @@ class WebGpuEngine implements GradientEngine {
     const { buffers } = this.#memory;
     if (task.work !== "evaluate") this.#setGrid(task);
     const encoder = this.#gpu.createCommandEncoder();
-    encoder.clearBuffer(buffers.sums);
     encoder.clearBuffer(buffers.stats);
     this.#submit(encoder);
     const { scalars, evaluationScalars } = this.#layout;
     const count = task.work === "evaluate" ? evaluationScalars : scalars;
-    this.#shard = { task, slots: 0, scalars: new Array<bigint>(count).fill(0n) };
+    this.#shard = { task, microBatches: 0, slots: 0, scalars: new Array<bigint>(count).fill(0n) };
   }
 
   /** The rounding grid and what else stays the same for a shard. Calibration rounds everything to 0. */
@@ -201,12 +199,14 @@ class WebGpuEngine implements GradientEngine {
     const program = await this.program(shard.task.work === "evaluate" ? "evaluate" : "train");
     await this.#guard(this.#pace.room(program.work));
     if (shard.slots === slotsOf(this.#layout, shard.scalars.length)) await this.#drain(shard);
+    this.#words[HEADER.adds] = shard.microBatches > 0 ? 1 : 0;
     this.#words[HEADER.slot] = shard.slots;
     this.#words[HEADER.position] = microBatch.position;
     for (const { name, offset, length, integer } of this.#layout.inputs) {
       this.#fill(name, microBatch.inputs[name], offset, length, integer);
     }
     this.#run(program);
+    shard.microBatches += 1;
     shard.slots += 1;
     this.counters.microBatches += 1;
   }
@@ -220,7 +220,7 @@ class WebGpuEngine implements GradientEngine {
 
   #run(program: Program): void {
     this.#upload(this.#memory.buffers.input, this.#words);
-    run(this.#gpu, this.#memory, program, this.#pace.submitWork, this.counters);
+    run(this.#gpu, program, this.#pace.submitWork, this.counters);
     this.#pace.started(program.work, this.#gpu.queue.onSubmittedWorkDone());
   }
 
@@ -235,6 +235,8 @@ class WebGpuEngine implements GradientEngine {
     const { parameters, blocks, clampedAt } = this.#layout;
     const sumWords = work === "gradient" ? parameters : 0;
     const words = await this.#collect(shard, sumWords);
+    // Nothing was put in the place of an earlier shard's sums.
+    if (shard.microBatches === 0) words.fill(0, 0, sumWords);
     const stats = words.subarray(sumWords);
     const [loss, weight, ...metrics] = shard.scalars;
     return {
@@ -374,13 +376,22 @@ function engineErrorOf(error: GPUError): EngineError {
 export { requestWebGpu, type WebGpuDevice } from "./device.ts";
 export type { WebGpuEngine };
 
+/** The default of its kind of adapter, and of real ones what was measured for the graph's largest products. */
+async function tune(options: WebGpuEngineOptions, layout: Layout): Promise<Tuning> {
+  const { graph, device, adapter, fallback, variants = processMemory } = options;
+  const tuning = tuningFor(fallback);
+  if (fallback) return tuning;
+  return { ...tuning, choices: await probe(device, adapter, productsOf(graph, layout, tuning), variants) };
+}
+
 /** The engine owns the device from here on, also if this fails. Throws EngineError `memory` or `compile`. */
 export async function createWebGpuEngine(options: WebGpuEngineOptions): Promise<WebGpuEngine> {
-  const { graph, microBatch, device, fallback } = options;
+  const { graph, microBatch, device } = options;
   let memory: Memory | undefined;
   try {
     const layout = layoutOf(graph, microBatch);
-    const plans = planSession(graph, layout, tuningFor(fallback));
+    const tuning = await tune(options, layout);
+    const plans = planSession(graph, layout, tuning);
     const arenaWords = Math.max(...Object.values(plans).map((plan) => plan.arenaWords));
     const [{ length: predictionWords }] = plans.predict.kept.values();
     memory = await allocate(

@@ -9,17 +9,23 @@ import type { GatherValue, MaskValue, RowsValue, Shape, Value } from "./values.t
 
 export type Width = 1 | 4;
 
+/** In a buffer; `offset` in words, as WGSL. */
+export interface BufferPlace {
+  readonly buffer: "input" | "weights" | "arena";
+  readonly offset: string;
+  readonly integer: boolean;
+}
+
 /** Where a value can be read. */
 export type Place =
-  | { readonly buffer: "input" | "weights" | "arena"; readonly offset: number; readonly integer: boolean }
+  | BufferPlace
   /** A variable that holds it at the only coordinates that the kernel has. */
   | { readonly variable: string };
 
 /** Finds a value in memory or in a variable; null: it is to be computed here. Throws Misfit if neither is possible. */
 export type Resolve = (value: Value, coordinates: readonly Coordinate[]) => Place | null;
 
-/** An index moved by a constant. */
-export const plus = (offset: number, text: string): string => (offset === 0 ? text : `(${text} + ${offset}u)`);
+const plus = (offset: number, text: string): string => (offset === 0 ? text : `(${text} + ${offset}u)`);
 
 /** Coordinates of an operand that is broadcast to the shape these belong to. */
 function broadcastCoordinates(shape: Shape, coordinates: readonly Coordinate[]): Coordinate[] {
@@ -57,6 +63,7 @@ export class Expressions {
 
   #text(value: Value, coordinates: readonly Coordinate[]): string {
     const place = this.#resolve(value, coordinates);
+    if (value.kind === "mask" && place !== null && "buffer" in place) return this.#mask(value, coordinates, place);
     if (place !== null) return "variable" in place ? place.variable : this.#load(place, value.shape, coordinates);
     switch (value.kind) {
       case "map":
@@ -69,11 +76,10 @@ export class Expressions {
         return this.#gather(value, coordinates);
       case "coordinate":
         return this.#number(coordinates[value.axis]);
-      case "mask":
-        return this.#mask(value, coordinates);
       case "rows":
         return this.#row(value, coordinates);
-      // These are always in memory or in a variable.
+      // These are always in memory or in a variable; a mask's key is.
+      case "mask":
       case "stored":
       case "product":
       case "convolution":
@@ -131,21 +137,25 @@ export class Expressions {
     return `select(T(0), ${this.#load(place, table.shape, from)}, ${exists})`;
   }
 
-  #mask({ shape, key, threshold, scale }: MaskValue, [sample, ...rest]: readonly Coordinate[]): string {
+  #mask(
+    { shape, threshold, scale }: MaskValue,
+    [sample, ...rest]: readonly Coordinate[],
+    { offset }: BufferPlace,
+  ): string {
     const unit = address(rest, shape.slice(1));
     if (this.#width === 4 && unit.laneStride !== 1) throw new Misfit();
     const position = `header(${HEADER.position}u) + ${sample.text}`;
-    return `dropout(vec2u(header(${key}u), header(${key + 1}u)), ${position}, ${unit.text}, ${threshold}u, ${scale}f)`;
+    return `dropout(vec2u(header(${offset}), header(${offset} + 1u)), ${position}, ${unit.text}, ${threshold}u, ${scale}f)`;
   }
 
-  #load(place: Exclude<Place, { variable: string }>, shape: Shape, coordinates: readonly Coordinate[]): string {
+  #load(place: BufferPlace, shape: Shape, coordinates: readonly Coordinate[]): string {
     const { buffer, offset, integer } = place;
     const convert = (text: string, type: string): string => {
       if (buffer !== "input") return text;
       return integer ? `${type}(bitcast<${type === "T" ? "I" : "i32"}>(${text}))` : `bitcast<${type}>(${text})`;
     };
     const { text, laneStride } = address(coordinates, shape);
-    const at = plus(offset, text);
+    const at = `(${text} + ${offset})`;
     if (this.#width === 1) return convert(`${buffer}[${at}]`, "T");
     if (laneStride === 1) return convert(`${buffer}[${at} / 4u]`, "T");
     const scalar = (lane: number): string => {

@@ -77,7 +77,8 @@ ${
   return select(T(0), T(scale), word >= U(threshold));
 }`,
   // Fixed-point sums (shared/codec/fixed.ts): round() is ties to even, and the scale is a power of two, so the product is
-  // exact; a product too small for f32 would round to 0 anyway. The announced exponents bound the scales.
+  // exact; a product too small for f32 would round to 0 anyway. The announced exponents bound the scales. Only what is to be
+  // added to is read.
   accumulate: (width) => `fn accumulate(at: u32, value: T) {
   let magnitude = bitcast<U>(value) & U(0x7fffffffu);
   let block = at / ${BLOCK}u;
@@ -86,7 +87,9 @@ ${
   let units = round(select(T(0), value, magnitude < U(0x7f800000u)) * scales[block]);
   let over = abs(units) >= T(bitcast<f32>(header(${HEADER.limitFloat}u)));
   let limit = I(bitcast<i32>(header(${HEADER.limit}u)));
-  sums[at${width === 1 ? "" : " / 4u"}] += select(I(units), select(-limit, limit, units > T(0)), over);
+  var sum = select(I(units), select(-limit, limit, units > T(0)), over);
+  if (header(${HEADER.adds}u) != 0u) { sum += sums[${width === 1 ? "at" : "at / 4u"}]; }
+  sums[${width === 1 ? "at" : "at / 4u"}] = sum;
   if (${width === 1 ? "over" : "any(over)"}) { atomicAdd(&stats[clamped_at], ${width === 1 ? "1u" : "dot(select(U(0), U(1), over), U(1))"}); }
 }`,
   header: (width) => `fn header(at: u32) -> u32 { return ${width === 1 ? "input[at]" : "input[at >> 2u][at & 3u]"}; }`,

@@ -9,10 +9,11 @@
 
 import { sizeOf } from "../../../shared/graph/tensor.ts";
 import { convolutionWork, type Operand, outputSizes, writeConvolution } from "./convolution.ts";
-import { type Coordinate, Misfit, split, spread } from "./coordinates.ts";
-import { Expressions, type Place, plus, type Resolve, type Width } from "./expressions.ts";
-import { inMemory } from "./memory-order.ts";
-import { allowsWidth4, type Product, type Read, type Tuning, writeProduct } from "./product.ts";
+import { type Coordinate, Misfit, reshapeCoordinates, split } from "./coordinates.ts";
+import { type BufferPlace, Expressions, type Resolve, type Width } from "./expressions.ts";
+import { coordinatesThrough, inMemory, rowsIn } from "./memory-order.ts";
+import { allowsWidth4, type Read, writeProduct } from "./product.ts";
+import { productWork, type Tuning } from "./tuning.ts";
 import type { ConvolutionValue, Fold, ProductValue, ReduceValue, Shape, Value } from "./values.ts";
 
 export interface Axis {
@@ -27,6 +28,8 @@ export class Draft {
   readonly index: number;
   readonly axes: readonly Axis[];
   product: ProductValue | ConvolutionValue | null = null;
+  /** Sums of the rows of the product's A, which its kernel reads anyway: a bias's gradient beside its weight's. */
+  rowSums: ReduceValue | null = null;
   readonly reductions: ReduceValue[] = [];
   /** Values that are computed element by element, of the whole domain or, in `reduce`, of one element a row. */
   readonly outputs: Value[] = [];
@@ -37,17 +40,34 @@ export class Draft {
     this.axes = axes;
   }
 
-  /** Coordinates of a value of this kernel's domain, or of its rows; null if it has another shape. */
+  /**
+   * Coordinates of a value of this kernel's domain, or of its rows; null if it has another size. Throws Misfit if four lanes
+   * do not lie in one row of it.
+   */
   coordinates(shape: Shape, rowsOnly: boolean, width: Width = 1): Coordinate[] | null {
-    const long = this.axes.map(({ size }, index) => ({
+    const all = this.axes.map(({ size, reduced }, index) => ({
       size,
+      reduced,
       at: { text: `d${index}`, lanes: width === 4 && index === this.axes.length - 1 },
     }));
-    return spread(shape, rowsOnly ? long.filter((_, index) => !this.axes[index].reduced) : long);
+    const own = rowsOnly ? all.filter(({ reduced }) => !reduced) : all;
+    const sizes = own.map(({ size }) => size);
+    if (sizeOf(sizes) !== sizeOf(shape)) return null;
+    return reshapeCoordinates(
+      own.map(({ at }) => at),
+      sizes,
+      shape,
+    );
   }
 
   /** Coordinates at which an output is computed, and whether it has one element a row. */
-  outputCoordinates(shape: Shape, width: Width = 1): { at: Coordinate[]; perRow: boolean } | null {
+  outputCoordinates(value: Value, width: Width = 1): { at: readonly Coordinate[]; perRow: boolean } | null {
+    const { shape } = value;
+    if (this.product !== null) {
+      const own = this.coordinates(this.product.shape, false, width);
+      const through = own === null ? null : coordinatesThrough(value, this.product, own);
+      if (through !== null) return { at: through, perRow: false };
+    }
     const whole = this.coordinates(shape, false, width);
     if (whole !== null) return { at: whole, perRow: false };
     const row = this.kind === "reduce" ? this.coordinates(shape, true) : null;
@@ -61,10 +81,10 @@ export interface Surroundings {
   resolve(draft: Draft): Resolve;
   /** Reductions of the same kernel that a value depends on. */
   dependencies(draft: Draft, value: Value): ReadonlySet<Value>;
-  /** Place of a matrix, row-major. */
-  matrix(draft: Draft, value: Value): Exclude<Place, { variable: string }>;
+  /** Place of a value of which all or, with `as`, a part is an operand. */
+  matrix(draft: Draft, value: Value, as: Value): BufferPlace;
   /** Statements that write a value. Throws Misfit. */
-  store(value: Value, text: string, coordinates: readonly Coordinate[], width: Width): string[];
+  store(draft: Draft, value: Value, text: string, coordinates: readonly Coordinate[], width: Width): string[];
 }
 
 export interface KernelText {
@@ -81,8 +101,22 @@ const WORKGROUP = 64;
 /** A workgroup shares a row of at least this length if there are too few rows to keep the adapter busy. */
 const SHARED_ROW = 64;
 
-export const variableOf = (value: Value): string =>
-  value.kind === "product" || value.kind === "convolution" ? "x" : `r${value.id}`;
+/** The variable that holds a product's element or a reduction. Numbered by kernel, so that kernels alike have the same text. */
+export const variableOf = ({ reductions }: Draft, value: Value): string =>
+  value.kind === "reduce" ? `r${reductions.indexOf(value)}` : "x";
+
+/** A WGSL function, with the places that it names as its own constants: then they are loaded once, and not in its loops. */
+function functionText(head: string, code: string): string {
+  const places = new Set(code.match(/\bplace\d+\b/g));
+  const constants = [...places].map((name) => `let ${name} = ${placeText(name)};`);
+  return `${head} {\n${[...constants, code].join("\n")}\n}`;
+}
+
+/** Place `n` of a kernel: word n of its uniforms (program.ts). */
+function placeText(name: string): string {
+  const number = Number(name.slice("place".length));
+  return `places[${number >> 2}].${"xyzw"[number & 3]}`;
+}
 
 /** Defines d0, d1, … from an index over the axes chosen. */
 function coordinatesFrom(index: string, axes: readonly Axis[], chosen: (axis: Axis) => boolean): string {
@@ -111,19 +145,16 @@ function writeOutputs(draft: Draft, width: Width, around: Surroundings): string[
   const expressions = new Expressions(width, around.resolve(draft));
   const stores: string[] = [];
   for (const value of draft.outputs) {
-    const found = draft.outputCoordinates(value.shape, width);
+    const found = draft.outputCoordinates(value, width);
     if (found === null) throw new Misfit();
-    stores.push(...around.store(value, expressions.at(value, found.at), found.at, width));
+    stores.push(...around.store(draft, value, expressions.at(value, found.at), found.at, width));
   }
   return [...expressions.lines, ...stores];
 }
 
 function productText(draft: Draft, value: ProductValue, around: Surroundings): KernelText {
-  const [rows, columns] = value.shape.slice(-2);
-  const batch = sizeOf(value.shape.slice(0, -2));
-  const { transA, transB } = value;
-  const inner = value.a.shape[value.a.shape.length - (transA ? 2 : 1)];
-  const product: Product = { rows, columns, inner, transA, transB, batch };
+  const { product, tuning } = value;
+  const { rows, columns, batch } = product;
   const own = [rows, columns].filter((size) => size > 1).length;
   const stack = draft.axes.length - own;
   const names = [
@@ -131,28 +162,64 @@ function productText(draft: Draft, value: ProductValue, around: Surroundings): K
     ...(rows > 1 ? [`let d${stack} = row;`] : []),
     ...(columns > 1 ? [`let d${stack + own - 1} = column;`] : []),
   ];
-  const reader = (operand: Value, width: Width): Read => {
-    const { buffer, offset } = around.matrix(draft, operand);
-    // One matrix may go with the whole stack.
-    const step = sizeOf(operand.shape.slice(-2)) / width;
-    const base = batch > 1 && sizeOf(operand.shape) / width > step ? `batch * ${step}u + ` : "";
-    return (index) => {
-      const word = `${buffer}[${plus(offset / width, `${base}${index}`)}]`;
+  /** How an operand is read, and where it starts in the kernel's memory. */
+  const isWide = allowsWidth4(product);
+  const lead = value.shape.slice(0, -2);
+  const reader = (name: string, operand: Value, width: Width): { start: string; read: Read; pitch: number } => {
+    const { base, shift, strides } = rowsIn(operand, isWide);
+    const { buffer, offset } = around.matrix(draft, base, operand);
+    // One matrix may go with the whole stack; else the leading axes are the product's.
+    const stack = strides.slice(0, -2);
+    const own = lead.slice(lead.length - stack.length);
+    const at = batch > 1 && sizeOf(operand.shape.slice(0, -2)) > 1 ? split({ text: "batch", lanes: false }, own) : [];
+    const terms = at.flatMap(({ text }, axis) => (own[axis] === 1 ? [] : [` + ${text} * ${stack[axis]}u`]));
+    const start = `${offset}${shift === 0 ? "" : ` + ${shift}u`}${terms.join("")}`;
+    const read: Read = (index) => {
+      const word = `${buffer}[${index}]`;
       return buffer === "input" ? `bitcast<T>(${word})` : word;
+    };
+    return {
+      start: `let start_${name} = ${width === 4 ? `(${start}) / 4u` : start};`,
+      read,
+      pitch: strides[strides.length - 2] / width,
     };
   };
   return widest((width) => {
-    if (width === 4 && !allowsWidth4(product)) throw new Misfit();
+    if (width === 4 && !isWide) throw new Misfit();
     const at = draft.coordinates(value.shape, false, width);
     if (at === null) throw new Misfit();
-    const lines = [...names, ...around.store(value, "x", at, width), ...writeOutputs(draft, width, around)];
-    const text = writeProduct(product, width, around.tuning, reader(value.a, width), reader(value.b, width));
+    const lines = [...names, ...around.store(draft, value, "x", at, width), ...writeOutputs(draft, width, around)];
+    const { rowSums } = draft;
+    const [a, b] = [reader("a", value.a, width), reader("b", value.b, width)];
+    const text = writeProduct(product, width, tuning, {
+      a: a.read,
+      b: b.read,
+      pitchA: a.pitch,
+      pitchB: b.pitch,
+      before: [a.start, b.start],
+      sumsRows: rowSums !== null,
+    });
+    const rowStores =
+      rowSums === null
+        ? []
+        : around.store(
+            draft,
+            rowSums,
+            "x",
+            reshapeCoordinates([{ text: "row", lanes: width === 4 }], [rows], rowSums.shape),
+            width,
+          );
     return {
-      body: `fn finish(batch: u32, row: u32, column: u32, x: T) {\n${lines.join("\n")}\n}\n${main(text.workgroupSize, text.workgroups, text.code)}`,
+      body: [
+        text.globals,
+        functionText("fn finish(batch: u32, row: u32, column: u32, x: T)", lines.join("\n")),
+        ...(rowSums === null ? [] : [functionText("fn finish_rows(row: u32, x: T)", rowStores.join("\n"))]),
+        main(text.workgroupSize, text.workgroups, text.code),
+      ].join("\n"),
       width,
       workgroups: text.workgroups,
       workgroupSize: text.workgroupSize,
-      work: 2 * batch * rows * columns * inner,
+      work: productWork(product),
     };
   });
 }
@@ -161,12 +228,12 @@ function convolutionText(draft: Draft, value: ConvolutionValue, around: Surround
   const { form, swapped } = value;
   const operand = (given: Value): Operand => {
     const { base, strides } = inMemory(given);
-    const { buffer, offset } = around.matrix(draft, base);
+    const { buffer, offset } = around.matrix(draft, base, base);
     const read = (index: string): string => {
-      const word = `${buffer}[${plus(offset, index)}]`;
+      const word = `${buffer}[${index}]`;
       return buffer === "input" ? `bitcast<T>(${word})` : word;
     };
-    return { strides, read };
+    return { start: offset, strides, read };
   };
   const sizes = outputSizes(form);
   const places = [
@@ -179,13 +246,13 @@ function convolutionText(draft: Draft, value: ConvolutionValue, around: Surround
   if (at === null) throw new Misfit();
   const lines = [
     ...long.map((name, axis) => `let d${axis} = ${name};`),
-    ...around.store(value, "x", at, 1),
+    ...around.store(draft, value, "x", at, 1),
     ...writeOutputs(draft, 1, around),
   ];
   const text = writeConvolution(form, around.tuning, operand(value.input), operand(value.weights));
   const parameters = ["part", "n", "m", ...sizes.map((_, axis) => `o${axis}`)].map((name) => `${name}: u32`);
   return {
-    body: `fn finish(${parameters.join(", ")}, x: T) {\n${lines.join("\n")}\n}\n${main(text.workgroupSize, text.workgroups, text.code)}`,
+    body: `${functionText(`fn finish(${parameters.join(", ")}, x: T)`, lines.join("\n"))}\n${main(text.workgroupSize, text.workgroups, text.code)}`,
     width: 1,
     workgroups: text.workgroups,
     workgroupSize: text.workgroupSize,
@@ -277,7 +344,7 @@ ${lines.join("\n")}
       const at = draft.coordinates(value.input.shape, false);
       if (at === null) throw new Misfit();
       const { initial, combine } = FOLDS[value.fold];
-      const name = variableOf(value);
+      const name = variableOf(draft, value);
       code.push(`var ${name} = ${initial};`);
       updates.push(`${name} = ${combine(name, expressions.at(value.input, at))};`);
       folds.add(value.fold);
@@ -285,7 +352,7 @@ ${lines.join("\n")}
     code.push(loop([...expressions.lines, ...updates]));
     if (shared)
       for (const value of pass)
-        code.push(`${variableOf(value)} = together_${value.fold}(${variableOf(value)}, local);`);
+        code.push(`${variableOf(draft, value)} = together_${value.fold}(${variableOf(draft, value)}, local);`);
   }
 
   const whole = new Expressions(1, around.resolve(draft));
@@ -295,13 +362,13 @@ ${lines.join("\n")}
   for (const value of draft.reductions) {
     const at = draft.coordinates(value.shape, true);
     if (at === null) throw new Misfit();
-    rowStores.push(...around.store(value, variableOf(value), at, 1));
+    rowStores.push(...around.store(draft, value, variableOf(draft, value), at, 1));
   }
   for (const value of draft.outputs) {
-    const found = draft.outputCoordinates(value.shape);
+    const found = draft.outputCoordinates(value);
     if (found === null) throw new Misfit();
     const [expressions, stores] = found.perRow ? [row, rowStores] : [whole, wholeStores];
-    stores.push(...around.store(value, expressions.at(value, found.at), found.at, 1));
+    stores.push(...around.store(draft, value, expressions.at(value, found.at), found.at, 1));
   }
   if (wholeStores.length > 0) code.push(loop([...whole.lines, ...wholeStores]));
   if (shared) code.push("if (local > 0u) { return; }");
@@ -324,16 +391,14 @@ ${lines.join("\n")}
 export const MAX_WORKGROUPS = 65_535;
 
 /** The entry point: `group` numbers the workgroups along both dimensions of the dispatch, `local` a workgroup's threads. */
-const main = (
-  workgroupSize: number,
-  workgroups: number,
-  code: string,
-): string => `@compute @workgroup_size(${workgroupSize})
-fn main(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) id: vec3u) {
-let group = id.x + id.y * ${MAX_WORKGROUPS}u;
+const main = (workgroupSize: number, workgroups: number, code: string): string =>
+  functionText(
+    `@compute @workgroup_size(${workgroupSize})
+fn main(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) id: vec3u)`,
+    `let group = id.x + id.y * ${MAX_WORKGROUPS}u;
 if (group >= ${workgroups}u) { return; }
-${code}
-}`;
+${code}`,
+  );
 
 export function writeKernel(draft: Draft, around: Surroundings): KernelText {
   if (draft.kind === "product" && draft.product !== null) {

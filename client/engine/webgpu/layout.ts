@@ -18,6 +18,8 @@ export const HEADER = {
   /** 2^q as f32: what is at least that is clamped, to `limit` = 2^q − 1 as i32. */
   limitFloat: 2,
   limit: 3,
+  /** Whether the shard has sums to add to. 0: its first micro-batch, which puts its own where an earlier shard's are. */
+  adds: 4,
 } as const;
 
 const HEADER_WORDS = Object.keys(HEADER).length;

@@ -20,7 +20,8 @@ export interface Memory {
   /** What is read back is copied here and mapped. */
   readonly staging: GPUBuffer;
   readonly layout: GPUPipelineLayout;
-  readonly bindGroup: GPUBindGroup;
+  /** Binds all of it together with the places of a program's kernels, of which `stride` times its number is a kernel's. */
+  bind(places: readonly (readonly number[])[]): { readonly bindGroup: GPUBindGroup; readonly stride: number };
   destroy(): void;
 }
 
@@ -73,20 +74,45 @@ export async function allocate(
   const [input, weights, arena, sums, stats, scales, staging] = created;
   const buffers = { input, weights, arena, sums, stats, scales };
   const bindGroupLayout = device.createBindGroupLayout({
-    entries: BINDINGS.map(({ access }, binding) => ({
-      binding,
-      visibility: GPUShaderStage.COMPUTE,
-      buffer: { type: access },
-    })),
+    entries: [
+      ...BINDINGS.map(({ access }, binding) => ({
+        binding,
+        visibility: GPUShaderStage.COMPUTE,
+        buffer: { type: access },
+      })),
+      {
+        binding: BINDINGS.length,
+        visibility: GPUShaderStage.COMPUTE,
+        buffer: { type: "uniform", hasDynamicOffset: true },
+      },
+    ],
   });
   return {
     buffers,
     staging,
     layout: device.createPipelineLayout({ bindGroupLayouts: [bindGroupLayout] }),
-    bindGroup: device.createBindGroup({
-      layout: bindGroupLayout,
-      entries: BINDINGS.map(({ name }, binding) => ({ binding, resource: { buffer: buffers[name] } })),
-    }),
+    bind(places) {
+      const most = Math.max(4, ...places.map(({ length }) => length));
+      const step = Math.ceil((most * WORD) / device.limits.minUniformBufferOffsetAlignment);
+      const stride = step * device.limits.minUniformBufferOffsetAlignment;
+      const words = new Uint32Array((places.length * stride) / WORD);
+      for (const [index, own] of places.entries()) words.set(own, (index * stride) / WORD);
+      const buffer = device.createBuffer({
+        label: "places",
+        size: Math.max(stride, words.byteLength),
+        usage: GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST,
+      });
+      created.push(buffer);
+      device.queue.writeBuffer(buffer, 0, words);
+      const bindGroup = device.createBindGroup({
+        layout: bindGroupLayout,
+        entries: [
+          ...BINDINGS.map(({ name }, binding) => ({ binding, resource: { buffer: buffers[name] } })),
+          { binding: BINDINGS.length, resource: { buffer, size: stride } },
+        ],
+      });
+      return { bindGroup, stride };
+    },
     destroy,
   };
 }

@@ -17,7 +17,12 @@ export function slice(
     coordinates.map((coordinate, axis) => {
       const index = axes.indexOf(axis);
       if (index < 0 || shape[axis] === x.shape[axis]) return coordinate;
-      return { text: `i32(${single(coordinate)}) * ${steps[index]} + ${starts[index]}`, divisor: 1, inside: true };
+      return {
+        text: `i32(${single(coordinate)}) * ${steps[index]} + ${starts[index]}`,
+        divisor: 1,
+        inside: true,
+        ...(steps[index] === 1 && starts[index] >= 0 ? { moved: { at: coordinate, by: starts[index] } } : {}),
+      };
     }),
   );
 }

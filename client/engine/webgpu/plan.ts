@@ -8,18 +8,20 @@
  * never stored.
  */
 
+import { BLOCK } from "../../../shared/codec/exponents.ts";
 import type { Graph, ValueId } from "../../../shared/graph/ir.ts";
 import { inferShapes } from "../../../shared/graph/shapes.ts";
 import { sizeOf } from "../../../shared/graph/tensor.ts";
 import { arrange } from "./arena.ts";
 import { address, type Coordinate, Misfit, sameCoordinates } from "./coordinates.ts";
-import { Expressions, type Place, plus, type Resolve, type Width } from "./expressions.ts";
+import { type BufferPlace, Expressions, type Resolve, type Width } from "./expressions.ts";
 import { functionsFor } from "./functions.wgsl.ts";
 import { type Axis, Draft, MAX_WORKGROUPS, type Surroundings, variableOf, writeKernel } from "./kernels.ts";
 import { HEADER, keyWord, type Layout } from "./layout.ts";
-import { inMemory, stripped } from "./memory-order.ts";
+import { inMemory, rowsIn, stripped } from "./memory-order.ts";
 import { lowerOf } from "./ops.ts";
-import type { Tuning } from "./product.ts";
+import { allowsWidth4, canSumRows } from "./product.ts";
+import type { Product, Tuning } from "./tuning.ts";
 import {
   type ConvolutionValue,
   Lowering,
@@ -40,12 +42,19 @@ export type Sink =
   | { readonly kind: "keep" };
 
 export interface Kernel {
+  /** Kernels that differ in where their values are, and in nothing else, have the same text. */
   readonly code: string;
+  /** Offsets in words that the code knows as `place0`, `place1`, …: its uniforms. */
+  readonly places: readonly number[];
   readonly workgroups: readonly [number, number];
   /** Floating-point operations, roughly. */
   readonly work: number;
-  /** Bytes of the values it reads and writes, each once: what it moves however well it caches. Sums are read and written. */
+  /**
+   * Bytes of the values it reads and writes, each once: what it moves however well it caches, for the first micro-batch of a
+   * shard. The others read the sums that they are added to besides: `summedBytes`.
+   */
   readonly bytes: number;
+  readonly summedBytes: number;
 }
 
 export interface Plan {
@@ -70,6 +79,17 @@ const sameAxes = (a: readonly Axis[], b: readonly Axis[]): boolean =>
 const axesOf = (shape: readonly number[], reduced: readonly number[] = []): Axis[] =>
   shape.flatMap((size, axis) => (size === 1 ? [] : [{ size, reduced: reduced.includes(axis) }]));
 
+/** With neighbours that are reduced alike as one: reductions over the same of these can share a kernel. */
+function merged(axes: readonly Axis[]): Axis[] {
+  const result: Axis[] = [];
+  for (const { size, reduced } of axes) {
+    const last = result.at(-1);
+    if (last?.reduced === reduced) result[result.length - 1] = { size: last.size * size, reduced };
+    else result.push({ size, reduced });
+  }
+  return result;
+}
+
 class Planner implements Surroundings {
   readonly tuning: Tuning;
   readonly drafts: Draft[] = [];
@@ -80,8 +100,10 @@ class Planner implements Surroundings {
   readonly #homes = new Map<Value, Draft>();
   /** Last kernel that reads a value of another one. */
   readonly #lastReads = new Map<Value, number>();
-  /** What each kernel reads from memory. */
-  readonly #reads = new Map<Draft, Set<Value>>();
+  /** What each kernel reads from memory, and as which values: slices of one may be all that is needed. */
+  readonly #reads = new Map<Draft, Map<Value, Set<Value>>>();
+  /** The places that each kernel names, by what they are the places of. */
+  readonly #places = new Map<Draft, Map<string, number>>();
   /** Where values are in the arena; null while the program is only tried out. */
   #offsets: ReadonlyMap<Value, number> | null = null;
 
@@ -100,11 +122,12 @@ class Planner implements Surroundings {
       if (!needed.has(value)) continue;
       for (const operand of operandsOf(value)) {
         needed.add(operand);
-        if (value.kind === "product") required.add(stripped(operand));
+        if (value.kind === "product") required.add(rowsIn(operand, allowsWidth4(value.product)).base);
         if (value.kind === "convolution") required.add(stripped(inMemory(operand).base));
         if (value.kind === "rows" && operand === value.table) required.add(operand);
       }
     }
+    const wished = this.#ends(values, needed, required);
     const length = new Map<Value, number>();
     for (const value of values) {
       if (!needed.has(value) || value.kind === "stored") continue;
@@ -113,11 +136,46 @@ class Planner implements Surroundings {
       else {
         const total = operandsOf(value).reduce((sum, operand) => sum + (length.get(operand) ?? 1), 1);
         length.set(value, total);
-        if (!required.has(value) && (total <= LONGEST_EXPRESSION || stripped(value) !== value)) continue;
-        this.#placeOutput(value);
+        if (required.has(value) || (total > LONGEST_EXPRESSION && stripped(value) === value)) this.#placeOutput(value);
+        else if (!wished.has(value) || !this.#joinProduct(value)) continue;
         length.set(value, 1);
       }
     }
+  }
+
+  /**
+   * What a product leads to element by element before anything else is made of it: where the product's kernel computes that,
+   * it is stored in the product's place, and whoever reads it need not read what else it is made of.
+   */
+  #ends(values: readonly Value[], needed: ReadonlySet<Value>, required: ReadonlySet<Value>): Set<Value> {
+    const consumers = new Map<Value, Value[]>();
+    for (const value of values) {
+      if (!needed.has(value)) continue;
+      for (const operand of operandsOf(value)) consumers.set(operand, [...(consumers.get(operand) ?? []), value]);
+    }
+    const ends = new Set<Value>();
+    for (const product of values) {
+      if (!needed.has(product) || (product.kind !== "product" && product.kind !== "convolution")) continue;
+      let end: Value | null = null;
+      for (let at: Value = product; !required.has(at); ) {
+        const [only, ...others]: readonly Value[] = consumers.get(at) ?? [];
+        if (only === undefined || others.length > 0 || sizeOf(only.shape) !== sizeOf(product.shape)) break;
+        if (only.kind !== "map" && !(only.kind === "view" && only.linear)) break;
+        if (only.kind === "map") end = only;
+        at = only;
+      }
+      if (end !== null) ends.add(end);
+    }
+    return ends;
+  }
+
+  /** Whether the latest kernel that a value depends on is that of a product, and computes it. */
+  #joinProduct(value: Value): boolean {
+    const draft = this.drafts[this.#latestHome(value)];
+    if (draft?.kind !== "product" || !this.#fits(draft, value)) return false;
+    draft.outputs.push(value);
+    this.#homes.set(value, draft);
+    return true;
   }
 
   #add(kind: Draft["kind"], axes: readonly Axis[]): Draft {
@@ -134,8 +192,14 @@ class Planner implements Surroundings {
 
   #placeReduce(value: ReduceValue): void {
     const axes = axesOf(value.input.shape, value.axes);
+    const beside = value.fold === "sum" ? this.#productSumming(value, axes) : undefined;
+    if (beside !== undefined) {
+      beside.rowSums = value;
+      this.#homes.set(value, beside);
+      return;
+    }
     const fits = (draft: Draft): boolean => {
-      if (draft.kind !== "reduce" || !sameAxes(draft.axes, axes)) return false;
+      if (draft.kind !== "reduce" || !sameAxes(merged(draft.axes), merged(axes))) return false;
       const touched = this.#try(draft, value.input, draft.coordinates(value.input.shape, false));
       // Each pass computes its operands anew: those that have to be exact must come from memory.
       return touched !== null && ![...touched].some((other) => other.kind !== "reduce" && this.#exact.has(other));
@@ -145,15 +209,44 @@ class Planner implements Surroundings {
     this.#homes.set(value, draft);
   }
 
+  /** A kernel whose product reads, by columns, what is to be summed along them. */
+  #productSumming(value: ReduceValue, axes: readonly Axis[]): Draft | undefined {
+    const summed = stripped(value.input);
+    return this.drafts.find(({ product, rowSums }) => {
+      if (product?.kind !== "product" || rowSums !== null || !canSumRows(product.product)) return false;
+      const { rows, inner } = product.product;
+      const columns = [
+        { size: inner, reduced: true },
+        { size: rows, reduced: false },
+      ];
+      return stripped(product.a) === summed && sameAxes(merged(axes), columns);
+    });
+  }
+
   #placeOutput(value: Value): void {
     const candidates = this.#candidates(value);
     const latest = this.#latestHome(value);
     const fits = (draft: Draft): boolean =>
-      (draft.index === latest || draft.kind !== "product") &&
-      this.#try(draft, value, draft.outputCoordinates(value.shape)?.at ?? null) !== null;
+      (draft.index === latest || draft.kind !== "product") && this.#fits(draft, value);
     const draft = candidates.find(fits) ?? this.#add("map", axesOf(value.shape));
     draft.outputs.push(value);
     this.#homes.set(value, draft);
+  }
+
+  /** Whether a kernel can compute a value. A product's must not become narrower for it. */
+  #fits(draft: Draft, value: Value): boolean {
+    const isWide = draft.product?.kind === "product" && allowsWidth4(draft.product.product);
+    const hasScalars = (this.#sinks.get(value) ?? []).some(({ kind }) => kind === "scalar");
+    if (isWide && hasScalars) return false;
+    const width = isWide ? 4 : 1;
+    try {
+      const at = draft.outputCoordinates(value, width)?.at ?? null;
+      if (at === null || (width === 4 && address(at, value.shape).laneStride !== 1)) return false;
+      return this.#try(draft, value, at, width) !== null;
+    } catch (error) {
+      if (error instanceof Misfit) return false;
+      throw error;
+    }
   }
 
   /** The kernels that may compute a value, all its operands being available: the latest that it depends on first. */
@@ -179,11 +272,11 @@ class Planner implements Surroundings {
   }
 
   /** What of the draft's own a value would be computed from there; null if it cannot be. */
-  #try(draft: Draft, value: Value, coordinates: readonly Coordinate[] | null): Set<Value> | null {
+  #try(draft: Draft, value: Value, coordinates: readonly Coordinate[] | null, width: Width = 1): Set<Value> | null {
     if (coordinates === null) return null;
     const touched = new Set<Value>();
     try {
-      new Expressions(1, this.resolve(draft, touched)).at(value, coordinates);
+      new Expressions(width, this.resolve(draft, touched)).at(value, coordinates);
       return touched;
     } catch (error) {
       if (error instanceof Misfit) return null;
@@ -194,31 +287,48 @@ class Planner implements Surroundings {
   resolve(draft: Draft, touched?: Set<Value>): Resolve {
     return (value, coordinates) => {
       if (value.kind === "stored") return this.#readStored(draft, value);
+      if (value.kind === "mask") {
+        return { buffer: "input", offset: this.#place(draft, `key ${value.key}`, value.key), integer: true };
+      }
       const home = this.#homes.get(value);
       if (home === undefined) return null;
       if (home !== draft) return this.#read(draft, value);
       touched?.add(value);
       const reduced = value.kind === "reduce";
       const held = reduced || value.kind === "product" || value.kind === "convolution";
-      const own = held ? draft.coordinates(value.shape, reduced) : draft.outputCoordinates(value.shape)?.at;
+      const own = held ? draft.coordinates(value.shape, reduced) : draft.outputCoordinates(value)?.at;
       if (own == null || !sameCoordinates(own, coordinates)) throw new Misfit();
-      return held ? { variable: variableOf(value) } : null;
+      return held ? { variable: variableOf(draft, value) } : null;
     };
   }
 
-  #read(draft: Draft, value: Value): Exclude<Place, { variable: string }> {
+  #read(draft: Draft, value: Value, as = value): BufferPlace {
     this.#lastReads.set(value, Math.max(this.#lastReads.get(value) ?? 0, draft.index));
-    this.#noteRead(draft, value);
-    return { buffer: "arena", offset: this.#offsets?.get(value) ?? 0, integer: false };
+    this.#noteRead(draft, value, as);
+    return { buffer: "arena", offset: this.#arenaPlace(draft, value, this.#offsets?.get(value) ?? 0), integer: false };
   }
 
-  #readStored(draft: Draft, value: StoredValue): StoredValue {
-    this.#noteRead(draft, value);
-    return value;
+  #readStored(draft: Draft, value: StoredValue, as: Value = value): BufferPlace {
+    this.#noteRead(draft, value, as);
+    const { buffer, offset, integer } = value;
+    return { buffer, offset: this.#place(draft, `${buffer} ${offset}`, offset), integer };
   }
 
-  #noteRead(draft: Draft, value: Value): void {
-    this.#reads.set(draft, (this.#reads.get(draft) ?? new Set()).add(value));
+  #arenaPlace(draft: Draft, value: Value, offset: number): string {
+    return this.#place(draft, `value ${value.id}`, offset);
+  }
+
+  /** Name of an offset in a kernel's text. */
+  #place(draft: Draft, what: string, offset: number): string {
+    const places = this.#places.get(draft) ?? new Map<string, number>();
+    this.#places.set(draft, places.set(what, offset));
+    return `place${[...places.keys()].indexOf(what)}`;
+  }
+
+  #noteRead(draft: Draft, value: Value, as: Value): void {
+    const reads = this.#reads.get(draft) ?? new Map<Value, Set<Value>>();
+    this.#reads.set(draft, reads);
+    reads.set(value, (reads.get(value) ?? new Set()).add(as));
   }
 
   dependencies(draft: Draft, value: Value): ReadonlySet<Value> {
@@ -227,23 +337,28 @@ class Planner implements Surroundings {
     return new Set([...touched].filter(({ kind }) => kind === "reduce"));
   }
 
-  matrix(draft: Draft, value: Value): Exclude<Place, { variable: string }> {
+  matrix(draft: Draft, value: Value, as: Value): BufferPlace {
     const base = stripped(value);
-    return base.kind === "stored" ? this.#readStored(draft, base) : this.#read(draft, base);
+    return base.kind === "stored" ? this.#readStored(draft, base, as) : this.#read(draft, base, as);
   }
 
-  store(value: Value, text: string, coordinates: readonly Coordinate[], width: Width): string[] {
+  store(draft: Draft, value: Value, text: string, coordinates: readonly Coordinate[], width: Width): string[] {
     const { text: at, laneStride } = address(coordinates, value.shape);
     if (width === 4 && laneStride !== 1) throw new Misfit();
     const lines: string[] = [];
     const offset = this.#offsets?.get(value);
-    if (offset !== undefined) lines.push(`arena[${plus(offset, at)}${width === 4 ? " / 4u" : ""}] = ${text};`);
+    if (offset !== undefined) {
+      const place = this.#arenaPlace(draft, value, offset);
+      lines.push(`arena[(${at} + ${place})${width === 4 ? " / 4u" : ""}] = ${text};`);
+    }
     for (const sink of this.#sinks.get(value) ?? []) {
-      if (sink.kind === "gradient") lines.push(`accumulate(${plus(sink.offset, at)}, ${text});`);
+      if (sink.kind === "gradient") {
+        lines.push(`accumulate(${at} + ${this.#place(draft, `sum ${sink.offset}`, sink.offset)}, ${text});`);
+      }
       if (sink.kind === "scalar") {
         if (width === 4) throw new Misfit();
         const slot = `header(${HEADER.slot}u) * ${this.#layout.scalars}u`;
-        const word = plus(this.#layout.scalarsAt + sink.index, at);
+        const word = `${at} + ${this.#layout.scalarsAt + sink.index}u`;
         lines.push(`atomicStore(&stats[${slot} + ${word}], bitcast<u32>(${text}));`);
       }
     }
@@ -255,6 +370,7 @@ class Planner implements Surroundings {
     this.#lastReads.clear();
     this.#reads.clear();
     for (const draft of this.drafts) writeKernel(draft, this);
+    this.#places.clear();
     const isKept = (value: Value): boolean => (this.#sinks.get(value) ?? []).some(({ kind }) => kind === "keep");
     const held = [...this.#homes].filter(([value]) => this.#lastReads.has(value) || isKept(value));
     const { offsets, words } = arrange(
@@ -267,28 +383,44 @@ class Planner implements Surroundings {
     this.#offsets = new Map(held.map(([value], at) => [value, offsets[at]]));
     const kernels = this.drafts.map((draft): Kernel => {
       const { body, width, workgroups, work } = writeKernel(draft, this);
-      const bytes = this.#wordsMoved(draft, this.#offsets ?? new Map()) * WORD;
-      return { code: this.#preamble(body, width), workgroups: splitGroups(workgroups), work, bytes };
+      const { moved, summed } = this.#traffic(draft, this.#offsets ?? new Map());
+      const places = [...(this.#places.get(draft)?.values() ?? [])];
+      return {
+        code: this.#preamble(body, width, places.length),
+        places,
+        workgroups: splitGroups(workgroups),
+        work,
+        bytes: moved * WORD,
+        summedBytes: summed * WORD,
+      };
     });
     return { kernels, arenaWords: words, offsets: this.#offsets };
   }
 
-  #wordsMoved(draft: Draft, stored: ReadonlyMap<Value, number>): number {
-    let words = 0;
-    for (const value of this.#reads.get(draft) ?? []) words += sizeOf(value.shape);
+  /** Words read and written, and those of sums that are added to. */
+  #traffic(draft: Draft, stored: ReadonlyMap<Value, number>): { moved: number; summed: number } {
+    let [moved, summed] = [0, 0];
+    for (const [value, parts] of this.#reads.get(draft) ?? []) {
+      const read = [...parts].reduce((sum, { shape }) => sum + sizeOf(shape), 0);
+      moved += Math.min(read, sizeOf(value.shape));
+    }
     for (const [value, home] of this.#homes) {
       if (home !== draft) continue;
       const size = sizeOf(value.shape);
-      if (stored.has(value)) words += size;
+      if (stored.has(value)) moved += size;
       for (const { kind } of this.#sinks.get(value) ?? []) {
-        if (kind === "gradient") words += 2 * size;
-        if (kind === "scalar") words += size;
+        if (kind !== "keep") moved += size;
+        if (kind === "gradient") {
+          // Each block's grid is read, and its largest magnitude is read and written.
+          moved += 3 * Math.ceil(size / BLOCK);
+          summed += size;
+        }
       }
     }
-    return words;
+    return { moved, summed };
   }
 
-  #preamble(body: string, width: Width): string {
+  #preamble(body: string, width: Width, places: number): string {
     const [t, u, i] = width === 1 ? ["f32", "u32", "i32"] : ["vec4f", "vec4u", "vec4i"];
     return `alias T = ${t};
 alias U = ${u};
@@ -300,6 +432,7 @@ const clamped_at = ${this.#layout.clampedAt}u;
 @group(0) @binding(3) var<storage, read_write> sums: array<I>;
 @group(0) @binding(4) var<storage, read_write> stats: array<atomic<u32>>;
 @group(0) @binding(5) var<storage, read> scales: array<f32>;
+@group(0) @binding(6) var<uniform> places: array<vec4u, ${Math.max(1, Math.ceil(places / 4))}>;
 ${functionsFor(body, width)}
 ${body}
 `;
@@ -311,13 +444,8 @@ function splitGroups(workgroups: number): [number, number] {
   return [x, Math.ceil(workgroups / x)];
 }
 
-/** Plans the program that gives the values asked for; what they do not need is left out. */
-export function planProgram(
-  graph: Graph,
-  layout: Layout,
-  tuning: Tuning,
-  wanted: readonly (readonly [ValueId, Sink])[],
-): Plan {
+/** A graph's values by id, in terms of what kernels are formed from. */
+function lower(graph: Graph, layout: Layout, tuning: Tuning): { to: Lowering; lowered: readonly Value[] } {
   const to = new Lowering(tuning, (layer) => keyWord(layout.layers.indexOf(layer)));
   const types = inferShapes(graph, layout.microBatch);
   const lowered: Value[] = [];
@@ -330,7 +458,21 @@ export function planProgram(
     const operands = inputs.map((id) => lowered[id]);
     lowered.push(lowerOf(op)(to, operands, attributes, types[lowered.length]));
   }
+  return { to, lowered };
+}
 
+/** The matrix products of a graph. */
+export const productsOf = (graph: Graph, layout: Layout, tuning: Tuning): Product[] =>
+  lower(graph, layout, tuning).to.values.flatMap((value) => (value.kind === "product" ? [value.product] : []));
+
+/** Plans the program that gives the values asked for; what they do not need is left out. */
+export function planProgram(
+  graph: Graph,
+  layout: Layout,
+  tuning: Tuning,
+  wanted: readonly (readonly [ValueId, Sink])[],
+): Plan {
+  const { to, lowered } = lower(graph, layout, tuning);
   const sinks = new Map<Value, Sink[]>();
   const bases = new Map<ValueId, Value>();
   for (const [id, sink] of wanted) {

@@ -1,38 +1,21 @@
 /**
- * Matrix products: each thread computes a tile of the result in registers and hands every element to `finish`, which does
+ * Matrix products in registers: each thread computes a tile of the result in registers and hands every element to `finish`, which does
  * what follows (bias, activation, rounding into the gradient sum). No shared memory: neighbouring threads read the same rows,
- * and caches serve them.
+ * and caches serve them. Where caches do not, staged.ts does.
  *
  * With width 4 everything is read and written as vec4f, which asks for rows that are multiples of 4; other sizes take width 1.
  */
 
 import type { Width } from "./expressions.ts";
+import { writeStaged } from "./staged.ts";
+import type { Product, Tuning } from "./tuning.ts";
 
-export interface Product {
-  readonly rows: number;
-  readonly inner: number;
-  readonly columns: number;
-  /** A is [inner, rows] instead of [rows, inner]; B is [columns, inner] instead of [inner, columns]. */
-  readonly transA: boolean;
-  readonly transB: boolean;
-  /** Products of this size in one dispatch; `batch` in the code says which. */
-  readonly batch: number;
-}
-
-/** What products are cut by. */
-export interface Tuning {
-  /** Threads that keep the adapter busy: tiles are made smaller until there are as many. */
-  readonly threads: number;
-  /** Threads of a workgroup. */
-  readonly workgroup: number;
-  /** Most elements of a thread's tile: they are held in registers. */
-  readonly tile: number;
-}
-
-/** Reads element (width 1) or group of four (width 4) `index` of a matrix. */
+/** Reads element (width 1) or group of four (width 4) `index` of the memory in which a matrix starts at `start_a` or `start_b`. */
 export type Read = (index: string) => string;
 
 export interface ProductText {
+  /** Declarations outside of the kernel's functions. */
+  readonly globals: string;
   readonly code: string;
   readonly workgroups: number;
   readonly workgroupSize: number;
@@ -49,6 +32,11 @@ interface Tile {
   readonly right: readonly number[];
   readonly a: Read;
   readonly b: Read;
+  /** How far apart rows of A and of B are in memory, in groups of the width. */
+  readonly pitchA: number;
+  readonly pitchB: number;
+  /** Whether the sums of A's rows are wanted, too. */
+  readonly sumsRows: boolean;
 }
 
 interface Loop {
@@ -59,6 +47,8 @@ interface Loop {
   readonly passes: number;
   /** Element (i, j) of the tile after the loop. */
   readonly element: (i: number, j: number) => string;
+  /** Sums of the rows, by group of the width; of forms that read A by columns. */
+  readonly rowSums?: readonly string[];
 }
 
 interface Form {
@@ -91,13 +81,12 @@ const dotProducts: Form = {
     [1, 4],
   ],
   write(tile) {
-    const { product, down, right, a, b } = tile;
-    const pitch = product.inner / 4;
-    const before = down.map((i) => `let m${i} = ${rowOf(i, product)} * ${pitch}u;`);
+    const { product, down, right, a, b, pitchA, pitchB } = tile;
+    const before = down.map((i) => `let m${i} = start_a + ${rowOf(i, product)} * ${pitchA}u;`);
     const body = down.map((i) => `let a${i} = ${a(`m${i} + k`)};`);
     for (const j of right) {
       for (const [lane, name] of LANES.entries()) {
-        before.push(`let w${j}${name} = (n${j} * 4u + ${lane}u) * ${pitch}u;`);
+        before.push(`let w${j}${name} = start_b + (n${j} * 4u + ${lane}u) * ${pitchB}u;`);
         body.push(`let b${j}${name} = ${b(`w${j}${name} + k`)};`);
         for (const i of down) {
           before.push(`var ${sum(i, j)}${name} = 0f;`);
@@ -106,7 +95,7 @@ const dotProducts: Form = {
       }
     }
     const element = (i: number, j: number): string => `T(${LANES.map((name) => `${sum(i, j)}${name}`).join(", ")})`;
-    return { before, body, passes: pitch, element };
+    return { before, body, passes: product.inner / 4, element };
   },
 };
 
@@ -122,17 +111,20 @@ const outerByRows: Form = {
     [1, 4],
   ],
   write(tile) {
-    const { product, down, right, a, b } = tile;
-    const pitch = product.inner / 4;
-    const before = [...down.map((i) => `let m${i} = ${rowOf(i, product)} * ${pitch}u;`), ...zeros(tile)];
+    const { product, down, right, a, b, pitchA, pitchB } = tile;
+    const before = [
+      ...down.map((i) => `let m${i} = start_a + ${rowOf(i, product)} * ${pitchA}u;`),
+      ...right.map((j) => `let w${j} = start_b + n${j};`),
+      ...zeros(tile),
+    ];
     const body = down.map((i) => `let a${i} = ${a(`m${i} + k`)};`);
     for (const [lane, name] of LANES.entries()) {
       for (const j of right) {
-        body.push(`let b${lane}_${j} = ${b(`(k * 4u + ${lane}u) * ${product.columns / 4}u + n${j}`)};`);
+        body.push(`let b${lane}_${j} = ${b(`(k * 4u + ${lane}u) * ${pitchB}u + w${j}`)};`);
         for (const i of down) body.push(`${sum(i, j)} += a${i}.${name} * b${lane}_${j};`);
       }
     }
-    return { before, body, passes: pitch, element: sum };
+    return { before, body, passes: product.inner / 4, element: sum };
   },
 };
 
@@ -146,23 +138,27 @@ const outerByColumns: Form = {
     [4, 4],
   ],
   write(tile) {
-    const { product, down, right, a, b } = tile;
-    const { rows, columns, inner } = product;
+    const { product, down, right, a, b, pitchA, pitchB, sumsRows } = tile;
+    const { rows, inner } = product;
     const groups = range(down.length / 4);
+    const summed = sumsRows ? groups : [];
     const before = [
-      ...groups.map((group) => `let m${group} = min(top / 4u + ${group}u, ${rows / 4 - 1}u);`),
+      ...groups.map((group) => `let m${group} = start_a + min(top / 4u + ${group}u, ${rows / 4 - 1}u);`),
+      ...right.map((j) => `let w${j} = start_b + n${j};`),
       ...zeros(tile),
+      ...summed.map((group) => `var s${group} = T(0);`),
     ];
     const step = unrolled(inner);
     const body = range(step).flatMap((q) => {
       const row = `(k * ${step}u + ${q}u)`;
       return [
-        ...groups.map((group) => `let a${q}_${group} = ${a(`${row} * ${rows / 4}u + m${group}`)};`),
-        ...right.map((j) => `let b${q}_${j} = ${b(`${row} * ${columns / 4}u + n${j}`)};`),
+        ...groups.map((group) => `let a${q}_${group} = ${a(`${row} * ${pitchA}u + m${group}`)};`),
+        ...right.map((j) => `let b${q}_${j} = ${b(`${row} * ${pitchB}u + w${j}`)};`),
         ...down.flatMap((i) => right.map((j) => `${sum(i, j)} += a${q}_${i >> 2}.${LANES[i & 3]} * b${q}_${j};`)),
+        ...summed.map((group) => `s${group} += a${q}_${group};`),
       ];
     });
-    return { before, body, passes: inner / step, element: sum };
+    return { before, body, passes: inner / step, element: sum, rowSums: summed.map((group) => `s${group}`) };
   },
 };
 
@@ -176,21 +172,26 @@ const scalars: Form = {
     [1, 1],
   ],
   write(tile) {
-    const { product, down, right, a, b } = tile;
-    const { rows, columns, inner, transA, transB } = product;
-    const before = [...down.map((i) => `let m${i} = ${rowOf(i, product)};`), ...zeros(tile)];
+    const { product, down, right, a, b, pitchA, pitchB, sumsRows } = tile;
+    const { inner, transA, transB } = product;
+    const summed = sumsRows ? down : [];
+    const before = [
+      ...down.map((i) => `let m${i} = start_a + ${rowOf(i, product)}${transA ? "" : ` * ${pitchA}u`};`),
+      ...right.map((j) => `let w${j} = start_b + n${j}${transB ? ` * ${pitchB}u` : ""};`),
+      ...zeros(tile),
+      ...summed.map((i) => `var s${i} = T(0);`),
+    ];
     const step = unrolled(inner);
     const body = range(step).flatMap((q) => {
       const k = `(k * ${step}u + ${q}u)`;
       return [
-        ...down.map((i) => `let a${q}_${i} = ${a(transA ? `${k} * ${rows}u + m${i}` : `m${i} * ${inner}u + ${k}`)};`),
-        ...right.map(
-          (j) => `let b${q}_${j} = ${b(transB ? `n${j} * ${inner}u + ${k}` : `${k} * ${columns}u + n${j}`)};`,
-        ),
+        ...down.map((i) => `let a${q}_${i} = ${a(transA ? `${k} * ${pitchA}u + m${i}` : `m${i} + ${k}`)};`),
+        ...right.map((j) => `let b${q}_${j} = ${b(transB ? `w${j} + ${k}` : `${k} * ${pitchB}u + w${j}`)};`),
         ...down.flatMap((i) => right.map((j) => `${sum(i, j)} += a${q}_${i} * b${q}_${j};`)),
+        ...summed.map((i) => `s${i} += a${q}_${i};`),
       ];
     });
-    return { before, body, passes: inner / step, element: sum };
+    return { before, body, passes: inner / step, element: sum, rowSums: summed.map((i) => `s${i}`) };
   },
 };
 
@@ -203,6 +204,17 @@ export function allowsWidth4({ rows, inner, columns, transA, transB }: Product):
 function formOf({ transA, transB }: Product, width: Width): Form {
   if (width === 1) return scalars;
   return transB ? dotProducts : transA ? outerByColumns : outerByRows;
+}
+
+/** One thread of each row hands the rows' sums over. */
+export function finishRows(
+  isFirst: string,
+  sums: readonly { readonly name: string; readonly row: string }[],
+  { rows }: Product,
+): string {
+  if (sums.length === 0) return "";
+  const calls = sums.map(({ name, row }) => `if (${row} < ${rows}u) { finish_rows(${row}, ${name}); }`);
+  return `if (${isFirst}) {\n${calls.join("\n")}\n}`;
 }
 
 /** The largest tile that leaves enough threads. */
@@ -218,7 +230,32 @@ function chooseTile(
   return enough ?? tiles[tiles.length - 1];
 }
 
-export function writeProduct(product: Product, width: Width, tuning: Tuning, a: Read, b: Read): ProductText {
+export interface Operands {
+  readonly a: Read;
+  readonly b: Read;
+  readonly pitchA: number;
+  readonly pitchB: number;
+  /** What reading them takes; `batch` is known. */
+  readonly before: readonly string[];
+  /** Whether `finish_rows(row, sums)` is called, too, with the sums of A's rows, as many at a time as the width. */
+  readonly sumsRows: boolean;
+}
+
+/** Products that may be asked for the sums of A's rows, because their forms read A by columns. */
+export const canSumRows = ({ transA, transB, batch }: Product): boolean => transA && !transB && batch === 1;
+
+/** The kernel's code; it calls `finish(batch, row, column, elements)` for each element or group of four. */
+export const writeProduct = (product: Product, width: Width, tuning: Tuning, operands: Operands): ProductText =>
+  width === 4 && tuning.stages
+    ? writeStaged(product, tuning, operands)
+    : writeInRegisters(product, width, tuning, operands);
+
+function writeInRegisters(
+  product: Product,
+  width: Width,
+  tuning: Tuning,
+  { a, b, pitchA, pitchB, before: starts, sumsRows }: Operands,
+): ProductText {
   const { rows, columns, batch } = product;
   const form = formOf(product, width);
   const [height, tileColumns] = chooseTile(product, form, tuning);
@@ -231,7 +268,13 @@ export function writeProduct(product: Product, width: Width, tuning: Tuning, a: 
   const lastColumn = columns / width - 1;
 
   const [down, right] = [range(height), range(across)];
-  const { before, body, passes, element } = form.write({ product, down, right, a, b });
+  const {
+    before,
+    body,
+    passes,
+    element,
+    rowSums = [],
+  } = form.write({ product, down, right, a, b, pitchA, pitchB, sumsRows });
   // `finish` is called in a loop: it may be long, and would otherwise be compiled once for every element of the tile.
   const block = batch > 1 ? "block" : "group";
   const code = `let batch = ${batch > 1 ? `group / ${groupsX * groupsY}u` : "0u"};
@@ -239,7 +282,7 @@ ${batch > 1 ? `let block = group % ${groupsX * groupsY}u;` : ""}
 let top = ((${block} / ${groupsX}u) * ${y}u + local / ${x}u) * ${height}u;
 let left = (${block} % ${groupsX}u) * ${across * x}u + local % ${x}u;
 ${right.map((j) => `let n${j} = min(left + ${j * x}u, ${lastColumn}u);`).join("\n")}
-${before.join("\n")}
+${[...starts, ...before].join("\n")}
 for (var k = 0u; k < ${passes}u; k++) {
 ${body.join("\n")}
 }
@@ -248,6 +291,11 @@ for (var e = 0u; e < ${height * across}u; e++) {
 let row = top + e / ${across}u;
 let column = left + (e % ${across}u) * ${x}u;
 if (row < ${rows}u && column <= ${lastColumn}u) { finish(batch, row, column * ${width}u, tile[e]); }
-}`;
-  return { code, workgroups: batch * groupsX * groupsY, workgroupSize: x * y };
+}
+${finishRows(
+  "left == 0u",
+  rowSums.map((name, group) => ({ name, row: `top + ${group * width}u` })),
+  product,
+)}`;
+  return { globals: "", code, workgroups: batch * groupsX * groupsY, workgroupSize: x * y };
 }

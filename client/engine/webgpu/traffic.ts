@@ -11,6 +11,7 @@ import type { OpName, TrainingGraph, ValueId } from "../../../shared/graph/ir.ts
 import { metricNames } from "../../../shared/graph/parameters.ts";
 import { firstNode, inferShapes } from "../../../shared/graph/shapes.ts";
 import { sizeOf } from "../../../shared/graph/tensor.ts";
+import type { Plan } from "./plan.ts";
 
 /** Ops whose results are in memory. */
 const PRODUCTS: ReadonlySet<OpName> = new Set([
@@ -28,6 +29,13 @@ const PRODUCTS: ReadonlySet<OpName> = new Set([
 const VIEWS: ReadonlySet<OpName> = new Set(["Reshape", "Transpose"] as const);
 
 const BYTES = 4;
+
+/**
+ * Bytes that a plan moves for a shard of so many micro-batches: the first puts its gradients where the sums go, the others
+ * read those sums to add to them.
+ */
+export const movedBytes = ({ kernels }: Plan, microBatches: number): number =>
+  kernels.reduce((sum, { bytes, summedBytes }) => sum + microBatches * bytes + (microBatches - 1) * summedBytes, 0);
 
 /** Bytes of one micro-batch. */
 export function compulsoryBytes(graph: TrainingGraph, microBatch: number): number {

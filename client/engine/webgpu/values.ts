@@ -9,7 +9,7 @@ import { broadcast, sameShape, sizeOf } from "../../../shared/graph/tensor.ts";
 import { type Convolution, outputSizes } from "./convolution.ts";
 import type { Coordinate } from "./coordinates.ts";
 import { reshapeCoordinates, ZERO } from "./coordinates.ts";
-import type { Tuning } from "./product.ts";
+import { type Product, partsOf, type Tuning, tuningOf } from "./tuning.ts";
 
 export type Shape = readonly number[];
 
@@ -33,6 +33,7 @@ export interface StoredValue extends Base {
 /** Element by element with NumPy broadcasting; `text` gives WGSL over operands of type T (f32 or vec4f). */
 export interface MapValue extends Base {
   readonly kind: "map";
+  readonly name: string;
   readonly inputs: readonly Value[];
   readonly text: (...operands: string[]) => string;
 }
@@ -42,6 +43,8 @@ export interface ViewValue extends Base {
   readonly kind: "view";
   readonly input: Value;
   readonly remap: (coordinates: readonly Coordinate[]) => readonly Coordinate[];
+  /** The other way round, where every element of the input is shown once. */
+  readonly forward?: (coordinates: readonly Coordinate[]) => readonly Coordinate[];
   /** Whether elements keep their row-major order: then it needs no storage of its own. */
   readonly linear: boolean;
   /** Whether it is the transpose of each matrix of a stack, which products can read as it is. */
@@ -55,6 +58,8 @@ export interface Position {
   readonly divisor: number;
   /** Whether it is never outside. */
   readonly inside: boolean;
+  /** Where it is a coordinate moved by a constant: both of them. */
+  readonly moved?: { readonly at: Coordinate; readonly by: number };
 }
 
 /** Elements under coordinates that may be moved; what lies outside of the input reads as `outside`. */
@@ -85,8 +90,8 @@ export interface ProductValue extends Base {
   readonly kind: "product";
   readonly a: Value;
   readonly b: Value;
-  readonly transA: boolean;
-  readonly transB: boolean;
+  readonly product: Product;
+  readonly tuning: Tuning;
 }
 
 /**
@@ -155,6 +160,16 @@ export function operandsOf(value: Value): readonly Value[] {
   }
 }
 
+/** What ops that multiply are called as maps. */
+const SCALING = "Mul";
+
+/** A value as another one times a single number. */
+function scaled(value: Value): { readonly of: Value; readonly by: Value } | null {
+  if (value.kind !== "map" || value.name !== SCALING) return null;
+  const [x, by] = value.inputs;
+  return sizeOf(by.shape) === 1 && sameShape(x.shape, value.shape) ? { of: x, by } : null;
+}
+
 export class Lowering {
   readonly values: Value[] = [];
   /**
@@ -189,7 +204,7 @@ export class Lowering {
 
   /** @param name says which function `text` is */
   map(name: string, shape: Shape, inputs: readonly Value[], text: MapValue["text"]): Value {
-    return this.#make(`${name} ${shape} ${inputs.map(({ id }) => id)}`, { kind: "map", shape, inputs, text });
+    return this.#make(`${name} ${shape} ${inputs.map(({ id }) => id)}`, { kind: "map", name, shape, inputs, text });
   }
 
   coordinate(shape: Shape, axis: number): Value {
@@ -204,7 +219,8 @@ export class Lowering {
   reshape(input: Value, shape: Shape): Value {
     if (sameShape(input.shape, shape)) return input;
     const remap = (coordinates: readonly Coordinate[]) => reshapeCoordinates(coordinates, shape, input.shape);
-    const fields = { kind: "view", shape, input, remap, linear: true, transposed: false } as const;
+    const forward = (coordinates: readonly Coordinate[]) => reshapeCoordinates(coordinates, input.shape, shape);
+    const fields = { kind: "view", shape, input, remap, forward, linear: true, transposed: false } as const;
     return this.#make(`reshape ${shape} ${input.id}`, fields);
   }
 
@@ -224,6 +240,7 @@ export class Lowering {
       shape,
       input,
       remap,
+      forward: (coordinates) => perm.map((axis) => coordinates[axis]),
       linear: false,
       transposed,
     });
@@ -253,6 +270,10 @@ export class Lowering {
   product(a: Value, b: Value, transA: boolean, transB: boolean): Value {
     if (a.kind === "view" && a.transposed) return this.product(a.input, b, !transA, transB);
     if (b.kind === "view" && b.transposed) return this.product(a, b.input, transA, !transB);
+    // Scaled operands need no memory of their own if the product is scaled instead.
+    const [scaledA, scaledB] = [scaled(a), scaled(b)];
+    if (scaledA !== null) return this.#scale(this.product(scaledA.of, b, transA, transB), scaledA.by);
+    if (scaledB !== null) return this.#scale(this.product(a, scaledB.of, transA, transB), scaledB.by);
     const [aRank, bRank] = [a.shape.length, b.shape.length];
     const lead = broadcast(a.shape.slice(0, -2), b.shape.slice(0, -2)) ?? [];
     const [aStack, bStack, stack] = [a.shape.slice(0, -2), b.shape.slice(0, -2), lead].map(sizeOf);
@@ -264,7 +285,29 @@ export class Lowering {
       const rows = this.reshape(a, [stack * a.shape[aRank - 2], a.shape[aRank - 1]]);
       return this.reshape(this.product(rows, this.reshape(b, b.shape.slice(-2)), false, transB), shape);
     }
-    return this.#make(`product ${a.id} ${b.id} ${transA} ${transB}`, { kind: "product", shape, a, b, transA, transB });
+    const [rows, columns] = shape.slice(-2);
+    const inner = a.shape[aRank - (transA ? 2 : 1)];
+    const product = { rows, columns, inner, transA, transB, batch: stack };
+    const tuning = tuningOf(this.tuning, product);
+    const parts = partsOf(product, tuning);
+    if (parts > 1) {
+      const [aParts, bParts] = [a, b].map((operand) => {
+        return this.reshape(operand, [parts, inner / parts, operand.shape[operand.shape.length - 1]]);
+      });
+      const whole = [parts, rows, columns];
+      const cut = { ...product, inner: inner / parts, batch: parts };
+      return this.reshape(this.reduce(this.#product(aParts, bParts, whole, cut, tuning), [0], "sum"), shape);
+    }
+    return this.#product(a, b, shape, product, tuning);
+  }
+
+  #scale(product: Value, factor: Value): Value {
+    return this.map(SCALING, product.shape, [product, this.reshape(factor, [])], (x, by) => `${x} * ${by}`);
+  }
+
+  #product(a: Value, b: Value, shape: Shape, product: Product, tuning: Tuning): Value {
+    const key = `product ${a.id} ${b.id} ${product.transA} ${product.transB}`;
+    return this.#make(key, { kind: "product", shape, a, b, product, tuning });
   }
 
   /** [N, M, …] */
