@@ -20,7 +20,7 @@ export interface Cost {
 }
 
 /** Part of the parameters that changes in a step where changes are sent, about the most; most of these by one unit. */
-const CHANGED = 0.3;
+const CHANGED = 0.22;
 
 function downloadOf(blocks: number, parameters: number, downlink: SessionInfo["definition"]["downlink"]): number {
   if (downlink === undefined) return weightsLayout(blocks, parameters).total;

@@ -14,7 +14,7 @@ import { DOWNLINK, GRID_FLOATS } from "./rule.ts";
 /** The first unit, in root mean squares of the first update, is the next lower power of two. */
 const FIRST = 2;
 /** Part of the trainable parameters that changes, on the mean: below, the unit is halved, above, it is doubled. */
-const CHANGED = { least: 0.06, expected: 0.14, most: 0.3 } as const;
+const CHANGED = { least: 0.05, expected: 0.12, most: 0.22 } as const;
 /** What the newest step counts in that mean. */
 const NEWEST = 1 / 16;
 /** A unit and its inverse stay ordinary float32 values. */
