@@ -77,7 +77,7 @@ export function mnistSession({ network, batchSize, lr, seed, train }: MnistOptio
     data: dataset("mnist", { x: { column: "image", scale: 1 / 255 }, y: "label", train: [0, train] }),
     batchSize,
     microBatch: Math.min(32, batchSize),
-    epochs: 100_000,
+    epochs: 10_000,
     seed,
   });
 }

@@ -5,7 +5,8 @@
 
 import { type RaceResult, runRace } from "../harness/race.ts";
 import type { Section } from "../harness/section.ts";
-import { smallMnist } from "./mnist.ts";
+import { firstGradientRace } from "./first-gradient.ts";
+import { smallMnist, wholeMnist } from "./mnist.ts";
 import { QUICK_STEP_WORKLOADS, STEP_WORKLOADS, stepRace } from "./step.ts";
 import { LocalCoordinator, OUR_PAGE, TabHouse } from "./tabs.ts";
 
@@ -30,6 +31,16 @@ export const section: Section = {
         }
       } finally {
         await house.stop();
+        await coordinator.stop();
+      }
+    }
+    if (wants("first-gradient")) {
+      const coordinator = await LocalCoordinator.start(wholeMnist());
+      try {
+        const result = await runRace(firstGradientRace(coordinator), rounds, say);
+        show(result);
+        results.push(result);
+      } finally {
         await coordinator.stop();
       }
     }
