@@ -3,47 +3,68 @@
  * a test accuracy, each with a real coordinator and headless Chromium.
  */
 
-import { type RaceResult, runRace } from "../harness/race.ts";
-import type { Section } from "../harness/section.ts";
+import { type Race, type RaceResult, runRace } from "../harness/race.ts";
+import { installRivals } from "../harness/rivals.ts";
+import type { BenchOptions, Section } from "../harness/section.ts";
+import { accuracyRace, RIVALS_PAGE, searchBest, serveFiles } from "./accuracy.ts";
 import { firstGradientRace } from "./first-gradient.ts";
 import { smallMnist, wholeMnist } from "./mnist.ts";
 import { QUICK_STEP_WORKLOADS, STEP_WORKLOADS, stepRace } from "./step.ts";
 import { LocalCoordinator, OUR_PAGE, TabHouse } from "./tabs.ts";
 
+const TARGET = 0.97;
+const QUICK_TARGET = 0.8;
+/** Each round has a seed of its own. */
+const SEEDS = 3;
+
+type Say = (line: string) => void;
+type Run = (race: Race, rounds?: number) => Promise<void>;
+
+async function runSteps({ quick, wants }: BenchOptions, run: Run): Promise<void> {
+  const chosen = Object.entries(quick ? QUICK_STEP_WORKLOADS : STEP_WORKLOADS).filter(([name]) => wants(name));
+  if (chosen.length === 0) return;
+  await using house = await TabHouse.open(OUR_PAGE);
+  await using coordinator = await LocalCoordinator.start(smallMnist());
+  for (const [name, workload] of chosen) {
+    const { race, finished } = await stepRace(name, workload, house, coordinator);
+    try {
+      await run(race);
+    } finally {
+      await finished();
+    }
+  }
+}
+
+async function runFirstGradient({ wants }: BenchOptions, run: Run): Promise<void> {
+  if (!wants("first-gradient")) return;
+  await using coordinator = await LocalCoordinator.start(wholeMnist());
+  await run(firstGradientRace(coordinator));
+}
+
+async function runAccuracy({ wants, quick, rivals, rounds, search }: BenchOptions, run: Run, say: Say): Promise<void> {
+  if (!wants("accuracy")) return;
+  if (rivals) await installRivals(say);
+  await using house = await TabHouse.open({ ...OUR_PAGE, ...(rivals ? RIVALS_PAGE : {}) });
+  serveFiles(house, rivals);
+  await using coordinator = await LocalCoordinator.start(wholeMnist());
+  const options = { house, coordinator, rivals, target: quick ? QUICK_TARGET : TARGET };
+  if (search) await searchBest(options, say);
+  else await run(accuracyRace(options), Math.min(rounds, SEEDS));
+}
+
 export const section: Section = {
   async run(options, say) {
-    const { quick, wants, rounds, show } = options;
     const results: RaceResult[] = [];
-    const steps = Object.entries(quick ? QUICK_STEP_WORKLOADS : STEP_WORKLOADS).filter(([name]) => wants(name));
-    if (steps.length > 0) {
-      const house = await TabHouse.open(OUR_PAGE);
-      const coordinator = await LocalCoordinator.start(smallMnist());
-      try {
-        for (const [name, workload] of steps) {
-          const { race, finished } = await stepRace(name, workload, house, coordinator);
-          try {
-            const result = await runRace(race, rounds, say);
-            show(result);
-            results.push(result);
-          } finally {
-            await finished();
-          }
-        }
-      } finally {
-        await house.stop();
-        await coordinator.stop();
-      }
+    const run: Run = async (race, rounds = options.rounds) => {
+      const result = await runRace(options.quick ? { ...race, claims: [] } : race, rounds, say);
+      options.show(result);
+      results.push(result);
+    };
+    if (!options.search) {
+      await runSteps(options, run);
+      await runFirstGradient(options, run);
     }
-    if (wants("first-gradient")) {
-      const coordinator = await LocalCoordinator.start(wholeMnist());
-      try {
-        const result = await runRace(firstGradientRace(coordinator), rounds, say);
-        show(result);
-        results.push(result);
-      } finally {
-        await coordinator.stop();
-      }
-    }
+    await runAccuracy(options, run, say);
     return results;
   },
 };

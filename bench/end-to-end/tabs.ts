@@ -41,7 +41,7 @@ export class LocalCoordinator {
       const { manifest, chunks } = cutDataset("mnist", content);
       await started.api.pushDataset(manifest, chunks, () => {});
     } catch (error) {
-      await started.stop();
+      await started[Symbol.asyncDispose]();
       throw error;
     }
     return started;
@@ -55,7 +55,7 @@ export class LocalCoordinator {
     this.api = new CoordinatorApi(coordinator.url, state.secret);
   }
 
-  async stop(): Promise<void> {
+  async [Symbol.asyncDispose](): Promise<void> {
     await this.#coordinator.stop();
     this.#state.release();
     rmSync(this.#folder, { recursive: true, force: true });
@@ -90,7 +90,7 @@ export class TabHouse {
     return tab;
   }
 
-  async stop(): Promise<void> {
+  async [Symbol.asyncDispose](): Promise<void> {
     await this.browser.stop();
     await this.page.stop();
   }
