@@ -13,6 +13,7 @@ import { cutBody } from "../../shared/protocol/frames.ts";
 import type { CoordinatorMessage, Progress } from "../../shared/protocol/messages.ts";
 import { publicName } from "../../shared/protocol/name.ts";
 import { SESSION_LIMITS } from "../../shared/session/definition.ts";
+import type { RunPlan } from "../../shared/session/plan.ts";
 import { microBatchesPerStep, workMicroBatches, workSamples } from "../../shared/session/plan.ts";
 import type { LocalColumns } from "../data/local.ts";
 import { openData } from "../data/open.ts";
@@ -81,6 +82,8 @@ const FULL_CAPACITY = SESSION_LIMITS.microBatchesPerStep;
 const RECEIPT_TIMEOUT = 60_000;
 /** Engine failures in a row: after so many it is built anew, after twice as many the volunteer gives up. */
 const FAILURES_BEFORE_REBUILD = 3;
+/** Micro-batches of the open piece whose samples are fetched while the engine is still being made. */
+const FETCHED_AHEAD = 8;
 /** Beats between two accounts of usage: a second. */
 const USAGE_BEATS = 2;
 
@@ -328,6 +331,7 @@ export class Volunteer {
     this.#data = source;
     this.#say("session", sessionInfo(address, session, graphHash));
     this.#hear(reply.progress);
+    this.#fetchAhead(source, session.plan, reply.progress);
     const engine = await this.#buildEngine(session, choice);
     const { plan, graph, parameters, definition } = session;
     const sizes = { blocks: blockCount(parameters), parameters };
@@ -358,6 +362,12 @@ export class Volunteer {
     };
     this.#update();
     return this.#workshop;
+  }
+
+  /** What the first leases are likely to need comes while the engine does: both are downloads, and neither waits for the other. */
+  #fetchAhead(source: DataSource, plan: RunPlan, { stage, step }: Progress): void {
+    if (stage === "done" || this.#paused || this.#ending !== null) return;
+    source.prefetch(stage, step, 0, Math.min(FETCHED_AHEAD, workMicroBatches(plan, stage, step)));
   }
 
   async #buildEngine(session: CheckedSession, choice: EngineChoice): Promise<GradientEngine> {
