@@ -49,7 +49,7 @@ const program = new Command("npm run bench --")
   .option("--no-rivals", "ours alone; nothing is installed")
   .option("--search", "end-to-end: looks for each one's best batch and learning rate, which are then committed", false)
   .addOption(new Option("--mlp <sizes>", "engine: layers of the MLP, such as 784-512-256-10").argParser(layerSizes))
-  .addOption(new Option("--batch <n>", "engine: samples of a batch, for every workload").argParser(positive));
+  .addOption(new Option("--batch <n>", "engine, timeline: samples of a batch").argParser(positive));
 
 program.parse();
 const flags = program.opts<Flags>();

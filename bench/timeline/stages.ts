@@ -56,15 +56,27 @@ export function turnsOf(marks: readonly Mark[]): Turn[] {
   return turns;
 }
 
-/** Of each step, the turn whose result came last. `turns` holds each volunteer's, the last of them being of the same step. */
-export function decisiveTurns(turns: readonly (readonly Turn[])[]): Turn[] {
+/** `turns` holds each volunteer's, the last of them being of the same step: by step, all of its turns. */
+function byStep(turns: readonly (readonly Turn[])[]): Turn[][] {
   const count = Math.min(...turns.map(({ length }) => length));
   const aligned = turns.map((own) => own.slice(own.length - count));
-  return Array.from({ length: count }, (_, step) =>
-    aligned
-      .map((own) => own[step])
-      .reduce((latest, turn) => ((turn.sentAt ?? 0) > (latest.sentAt ?? 0) ? turn : latest)),
+  return Array.from({ length: count }, (_, step) => aligned.map((own) => own[step]));
+}
+
+/** Of each step, the turn whose result came last. */
+export const decisiveTurns = (turns: readonly (readonly Turn[])[]): Turn[] =>
+  byStep(turns).map((step) =>
+    step.reduce((latest, turn) => ((turn.sentAt ?? 0) > (latest.sentAt ?? 0) ? turn : latest)),
   );
+
+/** Milliseconds a step for which whoever was done first waited for the last one, on the mean. */
+export function meanWait(turns: readonly (readonly Turn[])[], skip: number): number {
+  const waits = byStep(turns)
+    .slice(skip)
+    .map((step) => step.flatMap(({ sentAt }) => sentAt ?? []))
+    .filter(({ length }) => length > 1)
+    .map((sent) => Math.max(...sent) - Math.min(...sent));
+  return waits.reduce((sum, wait) => sum + wait, 0) / waits.length;
 }
 
 /** Means over turns, so that they add up; `skip` of them are left out at the beginning, where data are fetched. */
