@@ -310,10 +310,16 @@ export class Volunteer {
       await this.#answer(workshop, prediction);
       return true;
     }
-    const lease = this.#paused ? undefined : this.#leases.shift();
+    const lease = this.#paused ? undefined : this.#takeLease();
     if (lease === undefined) return false;
     await this.#compute(workshop, lease);
     return true;
+  }
+
+  /** The next lease at the weights that the engine holds; one at newer ones waits for them. */
+  #takeLease(): Lease | undefined {
+    const at = this.#leases.findIndex(({ version }) => version === this.#held?.version);
+    return at < 0 ? undefined : this.#leases.splice(at, 1)[0];
   }
 
   async #prepare(): Promise<Workshop> {
@@ -670,13 +676,14 @@ export class Volunteer {
     this.#see(lease.version);
     // A pause crosses an assignment on the wire: the coordinator takes it back by itself.
     if (this.#workshop === null || this.#paused) return;
-    const { session, connection } = this.#workshop;
+    const { session, connection, data } = this.#workshop;
     const { work, step, version, from, to } = lease;
     if (from >= to || to > workMicroBatches(session.plan, work, step)) {
       throw new TrainingError("protocol", `assigned micro-batches ${from} to ${to} of ${work} ${step}: no such range`);
     }
-    if (this.#held?.version !== version || this.#arrived !== null) {
-      const message = `assigned at version ${version}, this client has ${this.#held?.version ?? "none"}`;
+    const latest = this.#arrived?.version ?? this.#held?.version ?? null;
+    if (latest === null || version < latest) {
+      const message = `assigned at version ${version}, this client has ${latest ?? "none"}`;
       connection.send({ type: "failed", lease: lease.lease, code: "version", message });
       return;
     }
@@ -691,6 +698,8 @@ export class Volunteer {
       running.abort.abort();
     }
     this.#leases.push(lease);
+    // Its weights may still be under way.
+    data.prefetch(work, step, from, to);
     this.#ring();
   }
 

@@ -52,6 +52,14 @@ const MAX_CLIENTS = 4096;
 /** Weight of the newest step in samples per second. */
 const SPEED_MEMORY = 0.2;
 
+/** Who is sent weights: all of them, or what changed. */
+interface Receivers {
+  readonly whole: readonly Client[];
+  readonly changed: readonly Client[];
+}
+
+const NOBODY: Receivers = { whole: [], changed: [] };
+
 export interface LiveOptions {
   readonly ctx: DurableObjectState;
   readonly store: SessionStore;
@@ -75,6 +83,8 @@ export class Live {
   readonly #clients = new Map<WebSocket, Client>();
   /** Clients that are behind and found no memory free for their weights. */
   readonly #unserved = new Set<Client>();
+  /** Who is about to be sent the version that was committed. */
+  #receivers: Receivers = NOBODY;
   readonly #tally = new Tally();
   /** What each client added to the open piece. */
   readonly #gains = new Map<Client, { samples: number; shards: number }>();
@@ -374,6 +384,7 @@ export class Live {
     this.#advance({ type: "ready", time, client: client.id, version: client.version });
     this.#sendWeights([client]);
     client.remember();
+    this.#run.checkpointIfDue();
   }
 
   #acknowledge(client: Client): void {
@@ -389,21 +400,25 @@ export class Live {
    * step after step.
    */
   #sendWeights(clients: Iterable<Client>): void {
-    const { version, step, stage } = this.#run.state;
-    if (stage === "done") return;
-    const since = performance.now();
+    this.#transfer(this.#chooseReceivers(clients));
+  }
+
+  /** Those who are to be sent the newest weights, with the memory for it taken. */
+  #chooseReceivers(clients: Iterable<Client>): Receivers {
+    const whole: Client[] = [];
+    const changed: Client[] = [];
+    const { version, stage } = this.#run.state;
+    if (stage === "done") return { whole, changed };
     const waiting = [...new Set([...this.#unserved, ...clients])].filter(
       (client) => client.version !== null && client.version < version && client.sent === null && client.capacity !== 0,
     );
     this.#unserved.clear();
-    if (waiting.length === 0) return;
+    if (waiting.length === 0) return { whole, changed };
     const change = this.#run.change();
     const changeBytes = change === null ? 0 : framedBytes(change.total);
     // Room for one result stays free: who gets a lease without weights of its own before it needs memory, too.
     let room = this.#ledger.free - this.#admission.largestUpload;
     if (waiting.length * this.#transferBytes > room) waiting.sort((a, b) => a.contributed - b.contributed);
-    const whole: Client[] = [];
-    const changed: Client[] = [];
     for (const client of waiting) {
       const hasBefore = change !== null && client.version === version - 1;
       const bytes = hasBefore ? changeBytes : this.#transferBytes;
@@ -417,6 +432,20 @@ export class Live {
       client.sentBytes = bytes;
       (hasBefore ? changed : whole).push(client);
     }
+    return { whole, changed };
+  }
+
+  #sendReceivers(): void {
+    const receivers = this.#receivers;
+    this.#receivers = NOBODY;
+    this.#transfer(receivers);
+  }
+
+  #transfer({ whole, changed }: Receivers): void {
+    if (whole.length + changed.length === 0) return;
+    const since = performance.now();
+    const { version, step } = this.#run.state;
+    const change = changed.length === 0 ? null : this.#run.change();
     const header = { kind: "weights", version, step, lease: 0, clamped: 0, loss: 0n, weight: 0n } as const;
     if (change !== null) this.#broadcast(changed, cutFrames({ ...header, codec: "sparse" }, change));
     this.#broadcast(whole, cutFrames({ ...header, codec: "float32" }, this.#run.weights()));
@@ -540,9 +569,22 @@ export class Live {
     }
     if (work === "train") this.#lastTrain = this.#store.lastMetric("train");
     if (work === "validate") this.#lastValidation = this.#store.lastMetric("validate");
-    this.#advance({ type: "committed", time, stage, step, version });
+    this.#receivers = this.#chooseReceivers(this.#clients.values());
+    const ahead = this.#chooseAhead(this.#receivers);
+    this.#advance({ type: "committed", time, stage, step, version, ahead: ahead.map(({ id }) => id) });
+    for (const client of ahead) if (client.lease?.version !== version) this.#dropUpload(client);
+    // A piece at the same version brings no broadcast: these are clients that were behind.
+    this.#sendReceivers();
     this.#announce(stage === "done");
     if (stage === "done") for (const client of [...this.#clients.values()]) this.#end(client);
+  }
+
+  /** Receivers that can be given work with the weights: those for whose result there is memory as well, and for one more. */
+  #chooseAhead({ whole, changed }: Receivers): Client[] {
+    const { largestUpload } = this.#admission;
+    // Where memory is short it is for weights first: they serve more clients.
+    if (this.#unserved.size > 0) return [];
+    return [...changed, ...whole].filter((client) => this.#ledger.free >= 2 * largestUpload && this.#grant(client));
   }
 
   #measure(work: string, samples: number, time: number): void {
@@ -572,7 +614,7 @@ export class Live {
         break;
       }
       case "broadcast":
-        this.#sendWeights(this.#clients.values());
+        this.#sendReceivers();
         break;
       case "wake":
         this.#wakeLater(effect.time);

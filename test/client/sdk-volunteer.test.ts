@@ -172,6 +172,19 @@ describe("a volunteer", () => {
     expect(scene.engine.weights).toEqual(new Float32Array(PARAMETERS).fill(2));
   });
 
+  it("keeps a lease at weights that are under way, and computes it once they are set", async () => {
+    await scene.join();
+    scene.socket.say(assignment({ lease: 6, version: 2, step: 1, to: 1 }));
+    await settle();
+    expect(scene.engine.tasks).toEqual([]);
+    expect(scene.socket.last("failed")).toBeUndefined();
+    scene.sendWeights(2);
+    await result(6);
+    expect(scene.engine.weights).toEqual(new Float32Array(PARAMETERS).fill(2));
+    expect(scene.socket.frames.at(-1)).toMatchObject({ lease: 6, version: 2, step: 1 });
+    expect(scene.socket.last("ready")).toEqual({ type: "ready", version: 2 });
+  });
+
   it("gives up a lease when newer weights arrive in the middle of it", async () => {
     await scene.join();
     scene.engine.hold();
