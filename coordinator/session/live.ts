@@ -19,6 +19,7 @@ import {
 } from "../../shared/protocol/messages.ts";
 import { publicName } from "../../shared/protocol/name.ts";
 import type { SessionDefinition } from "../../shared/session/definition.ts";
+import type { Work } from "../../shared/session/plan.ts";
 import {
   advance,
   createRound,
@@ -531,8 +532,8 @@ export class Live {
 
   /** Lets the round judge a result, and uses the contribution if it is the first. */
   async #decide(client: Client, event: Extract<RoundEvent, { type: "result" }>, contribution: Admitted): Promise<void> {
-    const effects = advance(this.#round, event);
-    for (const effect of effects) {
+    let completed: Work | null = null;
+    for (const effect of advance(this.#round, event)) {
       if (effect.type === "accept") {
         this.#run.add(contribution);
         client.contributed = event.version;
@@ -540,12 +541,14 @@ export class Live {
         this.#gains.set(client, { samples: gain.samples + contribution.samples, shards: gain.shards + 1 });
         this.#receipt(client, effect.lease.id, "", contribution.samples);
       } else if (effect.type === "drop") this.#receipt(client, effect.lease, effect.reason);
-      else if (effect.type === "complete") await this.#complete(effect.work);
+      else if (effect.type === "complete") completed = effect.work;
       else this.#carryOut(effect);
     }
+    // Last: the next piece's own effects, such as its deadlines, come after this one's.
+    if (completed !== null) await this.#complete(completed);
   }
 
-  async #complete(work: Parameters<Run["complete"]>[0]): Promise<void> {
+  async #complete(work: Work): Promise<void> {
     const time = Date.now();
     const gains: MemberGain[] = [];
     for (const [{ id, keyHash, engine, device, name }, gain] of this.#gains)
