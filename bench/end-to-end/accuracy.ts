@@ -19,10 +19,9 @@ const EPOCHS = 12;
 const SEARCH_EPOCHS = 5;
 const SEARCH_SEED = 1;
 
-/** Files that TensorFlow.js loads by itself. */
+/** Files of TensorFlow.js that are not bundled. */
 const TENSORFLOW = [
-  "tfjs-core/dist/tf-core.min.js",
-  "tfjs-backend-wasm/dist/tf-backend-wasm.min.js",
+  "tfjs-backend-wasm/dist/tf-backend-wasm.es2017.min.js",
   "tfjs-backend-wasm/dist/tfjs-backend-wasm.wasm",
   "tfjs-backend-wasm/dist/tfjs-backend-wasm-simd.wasm",
   "tfjs-backend-wasm/dist/tfjs-backend-wasm-threaded-simd.wasm",
