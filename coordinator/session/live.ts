@@ -473,6 +473,13 @@ export class Live {
       return;
     }
     this.#admission.checkHeader(lease, frame);
+    if (!this.#hasRoom(client, frame)) {
+      // More had to wait for work than there is memory for results: somebody else, or the same one later, does it.
+      client.leases.delete(lease.id);
+      this.#advance({ type: "failed", time: Date.now(), client: client.id, lease: lease.id });
+      client.remember();
+      return;
+    }
     const body = this.#assemble(client, frame);
     if (body === null) {
       this.#tally.lap("admit", since);
@@ -501,14 +508,15 @@ export class Live {
     return client.answered === frame.lease ? "duplicate" : "foreign";
   }
 
+  /** Whether there is memory to keep a frame until its result is whole. */
+  #hasRoom(client: Client, { payload, total }: Frame): boolean {
+    return payload.byteLength === total || this.#grant(client);
+  }
+
   /** The whole body once it is there; at most one that is not is kept a client. */
   #assemble(client: Client, frame: Frame): Delivery | null {
     if (frame.payload.byteLength === frame.total) return new Delivery([frame.payload]);
-    if (client.upload === null || frame.offset === 0) {
-      client.upload = null;
-      if (!this.#grant(client)) throw new ProtocolError("too-many-clients", "no memory is free: try again");
-      client.upload = new Upload(frame);
-    }
+    if (client.upload === null || frame.offset === 0) client.upload = new Upload(frame);
     return client.upload.add(frame);
   }
 

@@ -67,7 +67,8 @@ describe("a session of more clients than there is memory for", () => {
     expect(ledger.peak).toBeGreaterThan(75_000_000);
     expect(tally.steps).toBe(6);
     const oneResult = 4 * 110_000 * 27;
-    expect(tally.bytesIn).toBeGreaterThan(6 * 10 * 0.9 * oneResult);
+    // Whoever comes late finds its micro-batch done by others, several in one result.
+    expect(tally.bytesIn).toBeGreaterThan(6 * 10 * 0.6 * oneResult);
     expect(tally.bytesOut).toBeGreaterThan(CLIENTS * oneResult);
   });
 
