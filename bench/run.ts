@@ -17,6 +17,7 @@ interface Flags {
   readonly json: boolean;
   readonly quick: boolean;
   readonly rivals: boolean;
+  readonly search: boolean;
   readonly only: readonly string[];
   readonly rounds?: number;
   readonly mlp?: readonly number[];
@@ -46,8 +47,9 @@ const program = new Command("npm run bench --")
   .option("--rounds <n>", `rounds of each race (${ROUNDS} unless told)`, positive)
   .option("--quick", "small work, few rounds: shows that everything runs", false)
   .option("--no-rivals", "ours alone; nothing is installed")
+  .option("--search", "end-to-end: looks for each one's best batch and learning rate, which are then committed", false)
   .addOption(new Option("--mlp <sizes>", "engine: layers of the MLP, such as 784-512-256-10").argParser(layerSizes))
-  .addOption(new Option("--batch <n>", "engine: samples of a batch, for every workload").argParser(positive));
+  .addOption(new Option("--batch <n>", "engine, timeline: samples of a batch").argParser(positive));
 
 program.parse();
 const flags = program.opts<Flags>();
@@ -76,6 +78,7 @@ for (const name of sections) {
     rounds: flags.rounds ?? (flags.quick ? QUICK_ROUNDS : ROUNDS),
     quick: flags.quick,
     rivals: flags.rivals,
+    search: flags.search,
     wants: (race) =>
       prefixes.length === 0 ||
       prefixes.some((parts) => parts.join("/") === race || parts.join("/") === `${name}/${race}`),

@@ -29,6 +29,10 @@ export const SECTIONS = {
     about: "where the milliseconds of one step go, from lease to new weights",
     load: () => import("./timeline/section.ts"),
   },
+  "end-to-end": {
+    about: "two tabs and a coordinator: a step beside running freely, the first gradient, time to an accuracy",
+    load: () => import("./end-to-end/section.ts"),
+  },
 } as const satisfies Record<string, SectionEntry>;
 
 export type SectionName = keyof typeof SECTIONS;

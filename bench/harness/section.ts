@@ -8,6 +8,8 @@ export interface BenchOptions {
   readonly quick: boolean;
   /** False: ours alone, and nothing is installed. */
   readonly rivals: boolean;
+  /** Instead of measuring, sections look for the settings that they measure with, and say them. */
+  readonly search: boolean;
   /** Whether a race is asked for; sections leave out the others before they prepare anything. */
   readonly wants: (race: string) => boolean;
   /** May be called as soon as a race is over: long runs show what they have. */

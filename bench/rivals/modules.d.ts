@@ -38,6 +38,7 @@ declare module "@jax-js/jax" {
       options: { readonly shape?: readonly number[]; readonly dtype?: string; readonly device?: Device },
     ): Array;
     matmul(a: Array, b: Array): Array;
+    sqrt(x: Array): Array;
     split(x: Array, sections: number, axis: number): Array[];
   };
   export const lax: {
@@ -79,7 +80,7 @@ declare module "@tensorflow/tfjs-core" {
   export function env(): { set(flag: string, value: boolean | number): void };
   export function tidy<T>(compute: () => T): T;
   export function keep<T extends Tensor>(tensor: T): T;
-  export function variable(initial: Tensor, trainable: boolean, name: string): Variable;
+  export function variable(initial: Tensor, trainable: boolean, name?: string): Variable;
   export function tensor(
     values: Float32Array | Int32Array,
     shape: readonly number[],
@@ -112,13 +113,20 @@ declare module "@tensorflow/tfjs-core" {
   export enum Reduction {
     SUM = 1,
   }
+  interface Optimizer {
+    minimize(loss: () => Tensor, returnCost: boolean, variables: readonly Variable[]): Tensor | null;
+    dispose(): void;
+  }
+  export const train: {
+    adam(learningRate: number, beta1: number, beta2: number, epsilon: number): Optimizer;
+  };
   export const losses: {
     softmaxCrossEntropy(
       labels: Tensor,
       logits: Tensor,
-      weights: number | undefined,
-      labelSmoothing: number,
-      reduction: Reduction,
+      weights?: number,
+      labelSmoothing?: number,
+      reduction?: Reduction,
     ): Tensor;
   };
 }

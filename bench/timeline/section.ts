@@ -8,6 +8,7 @@ import type { BenchOptions, Section } from "../harness/section.ts";
 import { STAGES, type StageName } from "./stages.ts";
 import { recordTimeline, type Timeline } from "./trial.ts";
 
+const BATCH = 256;
 const STEPS = 130;
 const QUICK_STEPS = 10;
 
@@ -15,10 +16,10 @@ const QUICK_STEPS = 10;
 const PHASES = ["admit", "add", "prepare", "log", "update", "checkpoint", "broadcast"] as const;
 
 /** One recording a round, whoever asks for it first. */
-function recordings({ quick }: BenchOptions): (round: number) => Promise<Timeline> {
+function recordings({ quick }: BenchOptions, batch: number): (round: number) => Promise<Timeline> {
   const held: Promise<Timeline>[] = [];
   return (round) => {
-    held[round] ??= recordTimeline(quick ? QUICK_STEPS : STEPS, quick);
+    held[round] ??= recordTimeline(quick ? QUICK_STEPS : STEPS, batch, quick);
     return held[round];
   };
 }
@@ -39,14 +40,16 @@ const sumOf = (values: Readonly<Record<string, number>>): number =>
 
 export const section: Section = {
   async run(options, say) {
-    const recordingOf = recordings(options);
+    const batch = options.sizes.batch ?? BATCH;
+    const recordingOf = recordings(options, batch);
     const stages = Object.keys(STAGES) as StageName[];
     const turn = {
       name: "turn",
-      work: "of the volunteer that each step waited for; MNIST 784-256-128-10, batches of 256, two volunteers on WASM",
+      work: `of the volunteer that each step waited for; MNIST 784-256-128-10, batches of ${batch}, two volunteers on WASM`,
       contestants: [
         ...stages.map((stage) => row(`${stage}: ${STAGES[stage]}`, recordingOf, (timeline) => timeline.stages[stage])),
         row("the whole step", recordingOf, (timeline) => timeline.stages.step),
+        row("besides: the other volunteer's wait for this one's result", recordingOf, (timeline) => timeline.wait),
       ],
     };
     const coordinator = {

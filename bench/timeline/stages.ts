@@ -7,12 +7,12 @@ import type { Mark, MarkName } from "./recorder.ts";
 
 /** In the order of a turn. */
 export const STAGES = {
-  assign: "from ready, or a result, to the next lease",
+  assign: "from ready, or a result, to the next lease; none where that came with the weights",
   fill: "micro-batches fetched and filled in",
   compute: "forward and backward, rounded and added",
   "read back": "the sum into the volunteer's memory",
   encode: "the result into frames, and into the socket",
-  coordinator: "from the last result sent to the first frame of weights",
+  coordinator: "from the last result sent to the first frame of weights, and to the lease before it",
   download: "the frames of weights",
   apply: "weights put together and set",
 } as const;
@@ -42,29 +42,51 @@ export interface Turn {
 export function turnsOf(marks: readonly Mark[]): Turn[] {
   const turns: Turn[] = [];
   let open: { start: number; sentAt: number | null; stages: Record<StageName, number> } | null = null;
-  let last = 0;
+  let before: MarkName | null = null;
+  let [beforeThat, last] = [0, 0];
   for (const { name, at } of marks) {
-    if (open !== null) open.stages[BEFORE[name]] += at - last;
+    if (open !== null) {
+      open.stages[BEFORE[name]] += at - last;
+      // A lease that comes right before its weights was not waited for by itself.
+      if (name === "weights-began" && before === "assigned") {
+        open.stages.assign -= last - beforeThat;
+        open.stages.coordinator += last - beforeThat;
+      }
+    }
     if (open !== null && name === "sent") open.sentAt = at;
     if (name === "ready") {
       if (open !== null) turns.push({ stages: open.stages, milliseconds: at - open.start, sentAt: open.sentAt });
       const none = Object.fromEntries(Object.keys(STAGES).map((stage) => [stage, 0])) as Record<StageName, number>;
       open = { start: at, sentAt: null, stages: none };
     }
+    before = name;
+    beforeThat = last;
     last = at;
   }
   return turns;
 }
 
-/** Of each step, the turn whose result came last. `turns` holds each volunteer's, the last of them being of the same step. */
-export function decisiveTurns(turns: readonly (readonly Turn[])[]): Turn[] {
+/** `turns` holds each volunteer's, the last of them being of the same step: by step, all of its turns. */
+function byStep(turns: readonly (readonly Turn[])[]): Turn[][] {
   const count = Math.min(...turns.map(({ length }) => length));
   const aligned = turns.map((own) => own.slice(own.length - count));
-  return Array.from({ length: count }, (_, step) =>
-    aligned
-      .map((own) => own[step])
-      .reduce((latest, turn) => ((turn.sentAt ?? 0) > (latest.sentAt ?? 0) ? turn : latest)),
+  return Array.from({ length: count }, (_, step) => aligned.map((own) => own[step]));
+}
+
+/** Of each step, the turn whose result came last. */
+export const decisiveTurns = (turns: readonly (readonly Turn[])[]): Turn[] =>
+  byStep(turns).map((step) =>
+    step.reduce((latest, turn) => ((turn.sentAt ?? 0) > (latest.sentAt ?? 0) ? turn : latest)),
   );
+
+/** Milliseconds a step for which whoever was done first waited for the last one, on the mean. */
+export function meanWait(turns: readonly (readonly Turn[])[], skip: number): number {
+  const waits = byStep(turns)
+    .slice(skip)
+    .map((step) => step.flatMap(({ sentAt }) => sentAt ?? []))
+    .filter(({ length }) => length > 1)
+    .map((sent) => Math.max(...sent) - Math.min(...sent));
+  return waits.reduce((sum, wait) => sum + wait, 0) / waits.length;
 }
 
 /** Means over turns, so that they add up; `skip` of them are left out at the beginning, where data are fetched. */

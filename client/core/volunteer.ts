@@ -13,6 +13,7 @@ import { cutBody } from "../../shared/protocol/frames.ts";
 import type { CoordinatorMessage, Progress } from "../../shared/protocol/messages.ts";
 import { publicName } from "../../shared/protocol/name.ts";
 import { SESSION_LIMITS } from "../../shared/session/definition.ts";
+import type { RunPlan } from "../../shared/session/plan.ts";
 import { microBatchesPerStep, workMicroBatches, workSamples } from "../../shared/session/plan.ts";
 import type { LocalColumns } from "../data/local.ts";
 import { openData } from "../data/open.ts";
@@ -81,6 +82,8 @@ const FULL_CAPACITY = SESSION_LIMITS.microBatchesPerStep;
 const RECEIPT_TIMEOUT = 60_000;
 /** Engine failures in a row: after so many it is built anew, after twice as many the volunteer gives up. */
 const FAILURES_BEFORE_REBUILD = 3;
+/** Micro-batches of the open piece whose samples are fetched while the engine is still being made. */
+const FETCHED_AHEAD = 8;
 /** Beats between two accounts of usage: a second. */
 const USAGE_BEATS = 2;
 
@@ -307,10 +310,16 @@ export class Volunteer {
       await this.#answer(workshop, prediction);
       return true;
     }
-    const lease = this.#paused ? undefined : this.#leases.shift();
+    const lease = this.#paused ? undefined : this.#takeLease();
     if (lease === undefined) return false;
     await this.#compute(workshop, lease);
     return true;
+  }
+
+  /** The next lease at the weights that the engine holds; one at newer ones waits for them. */
+  #takeLease(): Lease | undefined {
+    const at = this.#leases.findIndex(({ version }) => version === this.#held?.version);
+    return at < 0 ? undefined : this.#leases.splice(at, 1)[0];
   }
 
   async #prepare(): Promise<Workshop> {
@@ -328,6 +337,7 @@ export class Volunteer {
     this.#data = source;
     this.#say("session", sessionInfo(address, session, graphHash));
     this.#hear(reply.progress);
+    this.#fetchAhead(source, session.plan, reply.progress);
     const engine = await this.#buildEngine(session, choice);
     const { plan, graph, parameters, definition } = session;
     const sizes = { blocks: blockCount(parameters), parameters };
@@ -358,6 +368,12 @@ export class Volunteer {
     };
     this.#update();
     return this.#workshop;
+  }
+
+  /** What the first leases are likely to need comes while the engine does: both are downloads, and neither waits for the other. */
+  #fetchAhead(source: DataSource, plan: RunPlan, { stage, step }: Progress): void {
+    if (stage === "done" || this.#paused || this.#ending !== null) return;
+    source.prefetch(stage, step, 0, Math.min(FETCHED_AHEAD, workMicroBatches(plan, stage, step)));
   }
 
   async #buildEngine(session: CheckedSession, choice: EngineChoice): Promise<GradientEngine> {
@@ -660,13 +676,14 @@ export class Volunteer {
     this.#see(lease.version);
     // A pause crosses an assignment on the wire: the coordinator takes it back by itself.
     if (this.#workshop === null || this.#paused) return;
-    const { session, connection } = this.#workshop;
+    const { session, connection, data } = this.#workshop;
     const { work, step, version, from, to } = lease;
     if (from >= to || to > workMicroBatches(session.plan, work, step)) {
       throw new TrainingError("protocol", `assigned micro-batches ${from} to ${to} of ${work} ${step}: no such range`);
     }
-    if (this.#held?.version !== version || this.#arrived !== null) {
-      const message = `assigned at version ${version}, this client has ${this.#held?.version ?? "none"}`;
+    const latest = this.#arrived?.version ?? this.#held?.version ?? null;
+    if (latest === null || version < latest) {
+      const message = `assigned at version ${version}, this client has ${latest ?? "none"}`;
       connection.send({ type: "failed", lease: lease.lease, code: "version", message });
       return;
     }
@@ -681,6 +698,8 @@ export class Volunteer {
       running.abort.abort();
     }
     this.#leases.push(lease);
+    // Its weights may still be under way.
+    data.prefetch(work, step, from, to);
     this.#ring();
   }
 

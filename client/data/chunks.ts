@@ -57,6 +57,11 @@ export class ChunkStore {
     return this.#heldBytes;
   }
 
+  /** Chunks held in memory. */
+  get count(): number {
+    return this.#held.size;
+  }
+
   /** The chunk if it is in memory. */
   peek(hash: string): Uint8Array<ArrayBuffer> | undefined {
     const bytes = this.#held.get(hash);

@@ -108,12 +108,14 @@ export class HostedSource implements DataSource {
   }
 
   prefetch(work: Work, step: number, from: number, to: number): void {
+    const { chunks: store, manifest } = this.#options;
+    if (store.count === manifest.chunks.length) return;
     const chunks = new Set<number>();
     for (let index = from; index < to; index++) {
       const real = this.#locate(work, step, index, this.#rows);
       for (const chunk of this.#chunksOf(this.#rows.subarray(0, Math.max(0, real)))) chunks.add(chunk);
     }
-    for (const chunk of chunks) this.#options.chunks.prefetch(this.#chunk(chunk));
+    for (const chunk of chunks) store.prefetch(this.#chunk(chunk));
   }
 
   dispose(): void {

@@ -175,6 +175,8 @@ class SessionPage extends LitElement {
       }
       this.evaluations = metrics.evaluations;
       this.members = metrics.result?.members ?? [];
+      // The button is what somebody came for: it does not wait for the page's next turn.
+      if (this.found !== "found") this.#pace.hurry();
       this.found = "found";
       isOver = ENDS.has(status);
       document.title = `${info.definition.title} · Commonweight`;

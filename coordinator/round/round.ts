@@ -47,9 +47,12 @@ export function createRound(plan: RunPlan, start: RoundStart): RoundState {
 /** Applies one event. Changes `state`; the effects are to be carried out in order. Throws RoundError. */
 export function advance(state: RoundState, event: RoundEvent): RoundEffect[] {
   const effects: RoundEffect[] = [];
+  const { version } = state;
   handle(state, event, effects);
   completeIfDone(state, effects);
   assignWork(state, event.time, effects);
+  // Behind the work: its samples can be fetched while the weights are still under way.
+  if (state.version > version) effects.push({ type: "broadcast", version: state.version });
   scheduleWake(state, event.time, effects);
   return effects;
 }
@@ -78,7 +81,7 @@ function handle(state: RoundState, event: RoundEvent, effects: RoundEffect[]): v
       expire(state, event.time);
       break;
     case "committed":
-      openPiece(state, event, effects);
+      openPiece(state, event);
       break;
     case "control":
       control(state, event, effects);
@@ -214,7 +217,7 @@ function expire(state: RoundState, time: number): void {
   }
 }
 
-function openPiece(state: RoundState, event: EventOf<"committed">, effects: RoundEffect[]): void {
+function openPiece(state: RoundState, event: EventOf<"committed">): void {
   const { step, version } = event;
   if (!state.committing) {
     throw new RoundError("not-complete", `${state.stage} of step ${state.step} was committed before it was complete`);
@@ -223,7 +226,6 @@ function openPiece(state: RoundState, event: EventOf<"committed">, effects: Roun
   if (version < state.version) {
     throw new RoundError("version-fell", `version ${version} was committed after version ${state.version}`);
   }
-  const isNewer = version > state.version;
   // Stopping is final, also while a piece was being committed.
   state.stage = state.status === "stopped" ? "done" : event.stage;
   state.step = step;
@@ -238,7 +240,12 @@ function openPiece(state: RoundState, event: EventOf<"committed">, effects: Roun
     client.counted = 0;
     place(state, client);
   }
-  if (isNewer) effects.push({ type: "broadcast", version });
+  for (const id of event.ahead) {
+    const client = state.clients.get(id);
+    if (client?.place !== "expected") continue;
+    client.version = version;
+    place(state, client);
+  }
 }
 
 /** The piece of work starts with nothing handed out and nothing done. */

@@ -25,7 +25,7 @@ export type Place =
 
 export interface Client {
   readonly id: ClientId;
-  /** Weights it holds; null before its first `ready`. */
+  /** Weights it holds, or will hold when it comes to the work that it was given; null before its first `ready`. */
   version: number | null;
   /** Most micro-batches it wants at a time. */
   capacity: number;

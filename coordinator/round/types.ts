@@ -50,6 +50,8 @@ export type RoundEvent =
       readonly stage: Stage;
       readonly step: number;
       readonly version: number;
+      /** Clients that a newer version is sent to at once: they are given work with it, and need not ask. */
+      readonly ahead: readonly ClientId[];
     }
   | { readonly type: "control"; readonly time: number; readonly action: "pause" | "resume" | "stop" | "fail" };
 
@@ -63,7 +65,7 @@ export type RoundEffect =
   | { readonly type: "drop"; readonly client: ClientId; readonly lease: number; readonly reason: DropReason }
   /** Every micro-batch is in: make it durable, apply it, then send `committed`. Nothing is assigned in between. */
   | { readonly type: "complete"; readonly work: Work; readonly step: number }
-  /** Send the weights of this version to every client that has none or older ones. */
+  /** Send the weights of this version to every client that has none or older ones, behind the work that was assigned with it. */
   | { readonly type: "broadcast"; readonly version: number }
   /** A tick must come at this time (the earliest deadline), or null: none is needed. */
   | { readonly type: "wake"; readonly time: number | null };

@@ -19,6 +19,7 @@ import {
 } from "../../shared/protocol/messages.ts";
 import { publicName } from "../../shared/protocol/name.ts";
 import type { SessionDefinition } from "../../shared/session/definition.ts";
+import type { Work } from "../../shared/session/plan.ts";
 import {
   advance,
   createRound,
@@ -52,6 +53,14 @@ const MAX_CLIENTS = 4096;
 /** Weight of the newest step in samples per second. */
 const SPEED_MEMORY = 0.2;
 
+/** Who is sent weights: all of them, or what changed. */
+interface Receivers {
+  readonly whole: readonly Client[];
+  readonly changed: readonly Client[];
+}
+
+const NOBODY: Receivers = { whole: [], changed: [] };
+
 export interface LiveOptions {
   readonly ctx: DurableObjectState;
   readonly store: SessionStore;
@@ -75,6 +84,8 @@ export class Live {
   readonly #clients = new Map<WebSocket, Client>();
   /** Clients that are behind and found no memory free for their weights. */
   readonly #unserved = new Set<Client>();
+  /** Who is about to be sent the version that was committed. */
+  #receivers: Receivers = NOBODY;
   readonly #tally = new Tally();
   /** What each client added to the open piece. */
   readonly #gains = new Map<Client, { samples: number; shards: number }>();
@@ -374,6 +385,7 @@ export class Live {
     this.#advance({ type: "ready", time, client: client.id, version: client.version });
     this.#sendWeights([client]);
     client.remember();
+    this.#run.checkpointIfDue();
   }
 
   #acknowledge(client: Client): void {
@@ -389,21 +401,25 @@ export class Live {
    * step after step.
    */
   #sendWeights(clients: Iterable<Client>): void {
-    const { version, step, stage } = this.#run.state;
-    if (stage === "done") return;
-    const since = performance.now();
+    this.#transfer(this.#chooseReceivers(clients));
+  }
+
+  /** Those who are to be sent the newest weights, with the memory for it taken. */
+  #chooseReceivers(clients: Iterable<Client>): Receivers {
+    const whole: Client[] = [];
+    const changed: Client[] = [];
+    const { version, stage } = this.#run.state;
+    if (stage === "done") return { whole, changed };
     const waiting = [...new Set([...this.#unserved, ...clients])].filter(
       (client) => client.version !== null && client.version < version && client.sent === null && client.capacity !== 0,
     );
     this.#unserved.clear();
-    if (waiting.length === 0) return;
+    if (waiting.length === 0) return { whole, changed };
     const change = this.#run.change();
     const changeBytes = change === null ? 0 : framedBytes(change.total);
     // Room for one result stays free: who gets a lease without weights of its own before it needs memory, too.
     let room = this.#ledger.free - this.#admission.largestUpload;
     if (waiting.length * this.#transferBytes > room) waiting.sort((a, b) => a.contributed - b.contributed);
-    const whole: Client[] = [];
-    const changed: Client[] = [];
     for (const client of waiting) {
       const hasBefore = change !== null && client.version === version - 1;
       const bytes = hasBefore ? changeBytes : this.#transferBytes;
@@ -417,6 +433,20 @@ export class Live {
       client.sentBytes = bytes;
       (hasBefore ? changed : whole).push(client);
     }
+    return { whole, changed };
+  }
+
+  #sendReceivers(): void {
+    const receivers = this.#receivers;
+    this.#receivers = NOBODY;
+    this.#transfer(receivers);
+  }
+
+  #transfer({ whole, changed }: Receivers): void {
+    if (whole.length + changed.length === 0) return;
+    const since = performance.now();
+    const { version, step } = this.#run.state;
+    const change = changed.length === 0 ? null : this.#run.change();
     const header = { kind: "weights", version, step, lease: 0, clamped: 0, loss: 0n, weight: 0n } as const;
     if (change !== null) this.#broadcast(changed, cutFrames({ ...header, codec: "sparse" }, change));
     this.#broadcast(whole, cutFrames({ ...header, codec: "float32" }, this.#run.weights()));
@@ -443,6 +473,13 @@ export class Live {
       return;
     }
     this.#admission.checkHeader(lease, frame);
+    if (!this.#hasRoom(client, frame)) {
+      // More had to wait for work than there is memory for results: somebody else, or the same one later, does it.
+      client.leases.delete(lease.id);
+      this.#advance({ type: "failed", time: Date.now(), client: client.id, lease: lease.id });
+      client.remember();
+      return;
+    }
     const body = this.#assemble(client, frame);
     if (body === null) {
       this.#tally.lap("admit", since);
@@ -471,14 +508,15 @@ export class Live {
     return client.answered === frame.lease ? "duplicate" : "foreign";
   }
 
+  /** Whether there is memory to keep a frame until its result is whole. */
+  #hasRoom(client: Client, { payload, total }: Frame): boolean {
+    return payload.byteLength === total || this.#grant(client);
+  }
+
   /** The whole body once it is there; at most one that is not is kept a client. */
   #assemble(client: Client, frame: Frame): Delivery | null {
     if (frame.payload.byteLength === frame.total) return new Delivery([frame.payload]);
-    if (client.upload === null || frame.offset === 0) {
-      client.upload = null;
-      if (!this.#grant(client)) throw new ProtocolError("too-many-clients", "no memory is free: try again");
-      client.upload = new Upload(frame);
-    }
+    if (client.upload === null || frame.offset === 0) client.upload = new Upload(frame);
     return client.upload.add(frame);
   }
 
@@ -502,8 +540,8 @@ export class Live {
 
   /** Lets the round judge a result, and uses the contribution if it is the first. */
   async #decide(client: Client, event: Extract<RoundEvent, { type: "result" }>, contribution: Admitted): Promise<void> {
-    const effects = advance(this.#round, event);
-    for (const effect of effects) {
+    let completed: Work | null = null;
+    for (const effect of advance(this.#round, event)) {
       if (effect.type === "accept") {
         this.#run.add(contribution);
         client.contributed = event.version;
@@ -511,12 +549,14 @@ export class Live {
         this.#gains.set(client, { samples: gain.samples + contribution.samples, shards: gain.shards + 1 });
         this.#receipt(client, effect.lease.id, "", contribution.samples);
       } else if (effect.type === "drop") this.#receipt(client, effect.lease, effect.reason);
-      else if (effect.type === "complete") await this.#complete(effect.work);
+      else if (effect.type === "complete") completed = effect.work;
       else this.#carryOut(effect);
     }
+    // Last: the next piece's own effects, such as its deadlines, come after this one's.
+    if (completed !== null) await this.#complete(completed);
   }
 
-  async #complete(work: Parameters<Run["complete"]>[0]): Promise<void> {
+  async #complete(work: Work): Promise<void> {
     const time = Date.now();
     const gains: MemberGain[] = [];
     for (const [{ id, keyHash, engine, device, name }, gain] of this.#gains)
@@ -540,9 +580,22 @@ export class Live {
     }
     if (work === "train") this.#lastTrain = this.#store.lastMetric("train");
     if (work === "validate") this.#lastValidation = this.#store.lastMetric("validate");
-    this.#advance({ type: "committed", time, stage, step, version });
+    this.#receivers = this.#chooseReceivers(this.#clients.values());
+    const ahead = this.#chooseAhead(this.#receivers);
+    this.#advance({ type: "committed", time, stage, step, version, ahead: ahead.map(({ id }) => id) });
+    for (const client of ahead) if (client.lease?.version !== version) this.#dropUpload(client);
+    // A piece at the same version brings no broadcast: these are clients that were behind.
+    this.#sendReceivers();
     this.#announce(stage === "done");
     if (stage === "done") for (const client of [...this.#clients.values()]) this.#end(client);
+  }
+
+  /** Receivers that can be given work with the weights: those for whose result there is memory as well, and for one more. */
+  #chooseAhead({ whole, changed }: Receivers): Client[] {
+    const { largestUpload } = this.#admission;
+    // Where memory is short it is for weights first: they serve more clients.
+    if (this.#unserved.size > 0) return [];
+    return [...changed, ...whole].filter((client) => this.#ledger.free >= 2 * largestUpload && this.#grant(client));
   }
 
   #measure(work: string, samples: number, time: number): void {
@@ -572,7 +625,7 @@ export class Live {
         break;
       }
       case "broadcast":
-        this.#sendWeights(this.#clients.values());
+        this.#sendReceivers();
         break;
       case "wake":
         this.#wakeLater(effect.time);

@@ -45,8 +45,9 @@ import { sha256Hex } from "./identity.ts";
 import { type Body, changeBody, weightsBody } from "./sections.ts";
 import type { Tally } from "./tally.ts";
 
-/** Steps between two checkpoints: a recovery replays at most so many. */
+/** Steps between two checkpoints, and at most so many: a recovery replays no more. */
 const CHECKPOINT_INTERVAL = 16;
+const LATEST_CHECKPOINT = 2 * CHECKPOINT_INTERVAL;
 
 /** A new version with the weights of the one before. */
 const UNCHANGED: Change = { unit: 1, units: new Int8Array(0) };
@@ -183,6 +184,11 @@ export class Run {
     if (this.#state.step !== this.#state.checkpointStep) this.#checkpoint();
   }
 
+  /** To be called while clients are at work, and so nobody waits for what is written. */
+  checkpointIfDue(): void {
+    if (this.#state.step - this.#state.checkpointStep >= CHECKPOINT_INTERVAL) this.#checkpoint();
+  }
+
   /** Adds a contribution that the round accepted. */
   add(contribution: Admitted): void {
     const since = performance.now();
@@ -294,7 +300,7 @@ export class Run {
     }
     this.#tally.stepped();
     if (ended.step === this.plan.totalSteps) await this.#hashWeights(time);
-    if (ended.step - ended.checkpointStep >= CHECKPOINT_INTERVAL) this.#checkpoint();
+    if (ended.step - ended.checkpointStep >= LATEST_CHECKPOINT) this.#checkpoint();
   }
 
   async #validated(time: number, gains: readonly MemberGain[]): Promise<void> {

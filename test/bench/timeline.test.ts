@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { Mark, MarkName } from "../../bench/timeline/recorder.ts";
-import { decisiveTurns, meanStages, turnsOf } from "../../bench/timeline/stages.ts";
+import { decisiveTurns, meanStages, meanWait, turnsOf } from "../../bench/timeline/stages.ts";
 
 const marksOf = (...marks: [MarkName, number][]): Mark[] => marks.map(([name, at]) => ({ name, at }));
 
@@ -44,6 +44,38 @@ describe("a volunteer's turn", () => {
       },
     ]);
     expect(Object.values(turns[0].stages).reduce((sum, value) => sum + value, 0)).toBe(90);
+  });
+
+  it("counts a lease that came with the weights as part of what it waited for anyway", () => {
+    const marks = turn.flatMap((mark): Mark[] => {
+      if (mark.name === "assigned" && mark.at === 12) return [];
+      return mark.name === "weights-began" ? [{ name: "assigned", at: 79 }, mark] : [mark];
+    });
+    expect(turnsOf(marks)[0].stages).toMatchObject({ assign: 3, fill: 8, coordinator: 17 });
+  });
+
+  it("waits for the last one, for as long as it was done before", () => {
+    const [early] = turnsOf(turn);
+    const late = { ...early, sentAt: 70 };
+    const idle = { ...early, sentAt: null };
+    expect(
+      meanWait(
+        [
+          [early, early],
+          [late, early],
+        ],
+        0,
+      ),
+    ).toBe(3.5);
+    expect(
+      meanWait(
+        [
+          [early, early, idle],
+          [late, late, early],
+        ],
+        1,
+      ),
+    ).toBe(7);
   });
 
   it("counts where its result was the last of the step", () => {

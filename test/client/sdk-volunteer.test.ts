@@ -1,4 +1,5 @@
 import { beforeEach, describe, expect, it } from "vitest";
+import type { EngineRequest } from "../../client/core/platform.ts";
 import { addSparse, encodeSums } from "../../shared/codec/index.ts";
 import { upwardLayout } from "../../shared/protocol/frames.ts";
 import { CLIENT, PROGRESS, RESUME_KEY, Scene, SESSION_ID, settle, until, weightsBody } from "./sdk-fake.ts";
@@ -27,6 +28,28 @@ describe("a volunteer", () => {
     expect(scene.socket.last("ready")).toEqual({ type: "ready", version: 1 });
     expect(scene.of("welcome")).toEqual([{ client: CLIENT, resumeKey: RESUME_KEY, step: 0, version: 1 }]);
     expect(scene.of("status").map(({ status }) => status)).toEqual(["joining", "connecting", "loading", "waiting"]);
+  });
+
+  it("fetches the samples of the open piece while its engine is being made", async () => {
+    const { createEngine } = scene.platform;
+    const made = Promise.withResolvers<void>();
+    const platform = {
+      ...scene.platform,
+      createEngine: async (request: EngineRequest) => made.promise.then(() => createEngine(request)),
+    };
+    Object.assign(scene, { platform });
+    scene.start();
+    await until(() => scene.server.requests.filter((path) => path.startsWith("/chunks/")).length === 2, "both chunks");
+    expect(scene.server.sockets).toEqual([]);
+    made.resolve();
+    await until(() => scene.server.sockets.length === 1, "a socket");
+  });
+
+  it("fetches nothing ahead while it is paused", async () => {
+    scene.start();
+    scene.volunteer.pause();
+    await until(() => scene.server.sockets.length === 1, "a socket");
+    expect(scene.server.requests).toEqual([""]);
   });
 
   it("computes an assigned range and sends sums, exponents and scalars in one body", async () => {
@@ -147,6 +170,19 @@ describe("a volunteer", () => {
     scene.sendWeights(2);
     await until(() => scene.socket.last("ready")?.version === 2);
     expect(scene.engine.weights).toEqual(new Float32Array(PARAMETERS).fill(2));
+  });
+
+  it("keeps a lease at weights that are under way, and computes it once they are set", async () => {
+    await scene.join();
+    scene.socket.say(assignment({ lease: 6, version: 2, step: 1, to: 1 }));
+    await settle();
+    expect(scene.engine.tasks).toEqual([]);
+    expect(scene.socket.last("failed")).toBeUndefined();
+    scene.sendWeights(2);
+    await result(6);
+    expect(scene.engine.weights).toEqual(new Float32Array(PARAMETERS).fill(2));
+    expect(scene.socket.frames.at(-1)).toMatchObject({ lease: 6, version: 2, step: 1 });
+    expect(scene.socket.last("ready")).toEqual({ type: "ready", version: 2 });
   });
 
   it("gives up a lease when newer weights arrive in the middle of it", async () => {

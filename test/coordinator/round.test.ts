@@ -316,9 +316,34 @@ describe("a round between two pieces of work", () => {
   it("broadcasts a higher version and assigns at once to those who hold it already", () => {
     const script = completed();
     script.arrive("bert", 2);
-    expect(script.commit("train", 1, 2).types).toEqual(["broadcast", "assign"]);
+    expect(script.commit("train", 1, 2).types).toEqual(["assign", "broadcast"]);
     expect(script.leases.bert).toMatchObject({ step: 1, version: 2 });
     expect(script.leases.anna).toMatchObject({ step: 0, version: 1 });
+  });
+
+  it("gives work with the weights to those that they are sent to at once, and nothing is kept for these", () => {
+    const script = measured({ fast: 100, slow: 300 });
+    const told = script.commit("train", 1, 2, ["fast", "slow"]);
+    expect(told.types).toEqual(["assign", "assign", "broadcast"]);
+    expect(told.assigned).toEqual({ fast: "0..12", slow: "12..16" });
+    expect(script.ready("fast", 2).types).toEqual([]);
+    expect(script.result("fast", 1200).types).toEqual(["accept"]);
+    expect(script.ready("slow", 2).types).toEqual([]);
+    expect(script.result("slow", 1).types).toEqual(["accept", "complete"]);
+  });
+
+  it("gives work with the weights to nobody who pauses, who failed too often, or who did not come last time", () => {
+    const script = measured({ steady: 100, paused: 100, failing: 100, absent: 100 });
+    script.commit("train", 1, 2, ["steady", "paused", "failing"]);
+    script.fail("failing");
+    script.fail("failing");
+    script.fail("failing");
+    script.capacity("paused", 0);
+    let types: string[] = [];
+    script.tick(2_000);
+    while (!types.includes("complete")) types = script.result("steady", 100).types;
+    const told = script.commit("train", 2, 3, ["steady", "paused", "failing", "absent"]);
+    expect(told.assigned).toEqual({ steady: "0..16" });
   });
 
   it("assigns a piece that keeps the version at once, without a broadcast", () => {

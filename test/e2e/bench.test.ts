@@ -54,7 +54,7 @@ describe("npm run bench", () => {
 /** What a quick run of a section says; its standard output is one JSON object. */
 async function runSection(...args: readonly string[]): Promise<RaceResult[]> {
   const command = ["bench/run.ts", "--quick", "--rounds", "1", "--no-rivals", "--json", ...args];
-  const { stdout } = await run(process.execPath, command, { cwd: packageRoot, timeout: TIMEOUT });
+  const { stdout } = await run(process.execPath, command, { cwd: packageRoot, timeout: 2 * TIMEOUT });
   const { sections } = JSON.parse(stdout) as { sections: Record<string, RaceResult[]> };
   return Object.values(sections).flat();
 }
@@ -115,10 +115,28 @@ describe("npm run bench -- timeline", () => {
   it("accounts for every millisecond of a step", async () => {
     const [turn, coordinator] = await runSection("timeline");
     const figures = measuredIn([turn]).map(({ summary }) => summary.median);
-    const whole = figures.pop() ?? 0;
+    const [whole, wait] = figures.splice(-2);
+    expect(wait).toBeGreaterThanOrEqual(0);
     expect(figures.reduce((sum, figure) => sum + figure, 0)).toBeCloseTo(whole, 6);
     expect(measuredIn([coordinator]).map(({ name }) => name)).toContain("broadcast");
   });
+});
+
+describe("npm run bench -- end-to-end", () => {
+  it("times a session beside the same tabs running freely, a first gradient, and the way to an accuracy", async () => {
+    const races = await runSection("end-to-end");
+    expect(races.map(({ name }) => name)).toEqual(["step-mlp", "first-gradient", "accuracy"]);
+    const [step, opening, accuracy] = races.map((race) => measuredIn([race]));
+    const [session, , free] = step;
+    expect(session.facts["step / free"]).toBeCloseTo(session.rounds[0] / free.rounds[0], 6);
+    expect(session.rounds[0]).toBeGreaterThan(free.rounds[0]);
+    expect(opening.map(({ name }) => name)).toEqual(["WASM", "WebGPU"]);
+    for (const { facts, summary } of opening) {
+      const moments = ["button pressed", "welcomed", "weights set", "first lease"].map((name) => facts[name]);
+      expect([...moments, summary.median].toSorted((a, b) => a - b)).toEqual([...moments, summary.median]);
+    }
+    expect(accuracy[0].summary.median).toBeGreaterThan(0);
+  }, 120_000);
 });
 
 describe("the page /bench", () => {

@@ -130,6 +130,17 @@ describe("the session's page", () => {
     expect((await progressOf(id)).clientCount).toBe(0);
   });
 
+  it("has its button there as soon as the session is read, and does not wait for its next turn to draw", async () => {
+    const id = await create();
+    const { page } = await open(id);
+    await page.locator(JOIN).waitFor();
+    const waited = await page.evaluate(() => {
+      const read = performance.getEntriesByType("resource").filter(({ name }) => name.includes("/metrics"));
+      return performance.now() - Math.max(...read.map((entry) => (entry as PerformanceResourceTiming).responseEnd));
+    });
+    expect(waited).toBeLessThan(600);
+  });
+
   it("draws which class was taken for which, readable for all and no wider than the screen", async () => {
     const id = await create({ epochs: 2, loss: loss.crossEntropy({ metrics: ["confusion"] }) });
     const helper = await joinTraining(`${coordinator.url}/s/${id}`, { engine: "wasm", workers: 1 });

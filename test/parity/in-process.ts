@@ -162,7 +162,7 @@ export async function trainInProcess(program: Program): Promise<number[]> {
         aggregate.reset();
         shard.begin(announce(envelope));
         const stage = done === plan.totalSteps ? "done" : "train";
-        events.push({ type: "committed", time, stage, step: done, version });
+        events.push({ type: "committed", time, stage, step: done, version, ahead: [] });
       } else if (effect.type === "broadcast") events.push(...readies());
     }
   }

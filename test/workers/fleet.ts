@@ -184,8 +184,15 @@ export class FakeClient {
   }
 
   sendBytes(bytes: Uint8Array<ArrayBuffer>): void {
-    this.#socket?.send(bytes);
+    // As clients do: what a socket that is closed was to be told is void.
+    if (this.#socket?.readyState !== WebSocket.OPEN) return;
+    this.#socket.send(bytes);
     this.sent += 1;
+  }
+
+  /** Whether it has the weights that an assignment is for, or newer ones. */
+  holds({ version }: Assign): boolean {
+    return version <= this.version;
   }
 
   drop(): void {
@@ -244,9 +251,13 @@ export async function takePart(
   await client.connect();
   client.hello();
   while (client.closed === null || client.received.length > 0) {
-    const message = client.received.shift();
-    if (message === undefined) await client.changed();
-    else if (message.type === "assign") {
+    // Work may come before the weights that it is done at.
+    const at = client.received.findIndex((each) => each.type !== "assign" || client.holds(each));
+    const [message] = at < 0 ? [] : client.received.splice(at, 1);
+    if (message === undefined) {
+      if (client.closed !== null) return;
+      await client.changed();
+    } else if (message.type === "assign") {
       if (rest > 0) await new Promise((resolve) => setTimeout(resolve, rest));
       const sample = await sampleOf(message);
       // Its socket may have closed meanwhile.

@@ -67,7 +67,8 @@ describe("a session of more clients than there is memory for", () => {
     expect(ledger.peak).toBeGreaterThan(75_000_000);
     expect(tally.steps).toBe(6);
     const oneResult = 4 * 110_000 * 27;
-    expect(tally.bytesIn).toBeGreaterThan(6 * 10 * 0.9 * oneResult);
+    // Whoever comes late finds its micro-batch done by others, several in one result.
+    expect(tally.bytesIn).toBeGreaterThan(6 * 10 * 0.6 * oneResult);
     expect(tally.bytesOut).toBeGreaterThan(CLIENTS * oneResult);
   });
 
@@ -90,9 +91,13 @@ describe("a session of more clients than there is memory for", () => {
     paused.send({ type: "capacity", microBatches: 0 });
     for (;;) {
       const next = await worker.next((message) => (["assign", "weights"].includes(message.type) ? message : undefined));
-      if (next.type === "assign") for (const frame of fakeResult(large, next)) worker.sendBytes(frame);
+      // Work at the next weights comes with them, and is left alone.
+      if (next.type === "assign" && next.work === "calibrate") {
+        for (const frame of fakeResult(large, next)) worker.sendBytes(frame);
+      }
       if (next.type === "weights") break;
     }
+    worker.send({ type: "ready", version: 2 });
     // What was sent to both at once would be here by now.
     await new Promise((resolve) => setTimeout(resolve, 200));
     expect(paused.received.map(({ type }) => type)).not.toContain("weights");

@@ -293,10 +293,14 @@ export class Coordinator {
     throw new InvariantError(`an effect for ${id}, who is not connected`);
   }
 
+  /** It is to be sent the newest weights. */
+  #isBehind({ version, sent }: Attachment): boolean {
+    return version !== null && version < this.#version && sent === null && !this.isDone;
+  }
+
   #sendWeights(line: Line, attachment: Attachment): void {
     const version = this.#version;
-    const isBehind = attachment.version !== null && attachment.version < version;
-    if (!isBehind || attachment.sent !== null || this.isDone) return;
+    if (!this.#isBehind(attachment)) return;
     attachment.sent = version;
     line.down(() => attachment.member.load(version));
   }
@@ -337,7 +341,10 @@ export class Coordinator {
       return;
     }
     const [stage, step, version] = [this.#stage, this.#step, this.#version];
-    this.#tell({ type: "committed", time: this.#time.now, stage, step, version });
+    // The real one leaves out those for whose results it has no memory.
+    const receivers = [...this.#lines.values()].filter((attachment) => this.#isBehind(attachment));
+    const ahead = receivers.filter(() => this.#chance.happens(0.8)).map(({ member }) => member.id);
+    this.#tell({ type: "committed", time: this.#time.now, stage, step, version, ahead });
   }
 
   #proceed(work: Lease["work"]): void {

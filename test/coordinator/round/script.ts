@@ -85,8 +85,9 @@ export class Script {
     return this.#tell({ type: "failed", time: this.#now, client, lease: this.leases[client]?.id ?? 0 });
   }
 
-  commit(stage: Stage, step: number, version: number): Told {
-    return this.#tell({ type: "committed", time: this.#now, stage, step, version });
+  /** `ahead`: who is sent the weights at once, and given work with them. */
+  commit(stage: Stage, step: number, version: number, ahead: readonly string[] = []): Told {
+    return this.#tell({ type: "committed", time: this.#now, stage, step, version, ahead });
   }
 
   control(action: "pause" | "resume" | "stop" | "fail"): Told {

@@ -115,6 +115,8 @@ export class Volunteer implements Member {
       if (line === null || this.#line !== line || this.#version >= version) return;
       this.#version = version;
       line.up(() => this.#coordinator.ready(line, version));
+      const waiting = this.#lease;
+      if (waiting?.version === version) this.#begin(waiting);
     });
   }
 
@@ -122,6 +124,11 @@ export class Volunteer implements Member {
     // Assigned before the coordinator heard of the pause.
     if (this.#isPaused) return;
     this.#lease = lease;
+    // Assigned with the weights that it is computed at.
+    if (lease.version <= this.#version) this.#begin(lease);
+  }
+
+  #begin(lease: Lease): void {
     const temper = this.#misbehaves() ? this.#temper : "steady";
     if (temper === "hangs") return;
     const work = this.#pace * (lease.to - lease.from) * (0.7 + 0.6 * this.#chance.next());

@@ -37,6 +37,8 @@ interface WatchedClient {
   failures: number;
   /** Was given work of the open piece. */
   served: boolean;
+  /** Did not come for the weights of the piece before. */
+  missed: boolean;
   /** Its last lease ran out, and it was silent since. */
   doubted: boolean;
   lease: WatchedLease | null;
@@ -70,6 +72,7 @@ export class RoundWitness {
   #done: Uint8Array;
   #doneCount = 0;
   #committing = false;
+  #isBroadcastDue = false;
   #nextLease: number;
   #firstLease: number;
   #time = Number.NEGATIVE_INFINITY;
@@ -143,6 +146,7 @@ export class RoundWitness {
           capacity: Number.POSITIVE_INFINITY,
           failures: 0,
           served: false,
+          missed: false,
           doubted: false,
           lease: null,
         };
@@ -188,7 +192,18 @@ export class RoundWitness {
         this.#step = event.step;
         if (event.stage === "done" && this.#status === "running") this.#status = "finished";
         this.#open(event.time);
-        for (const each of this.#clients.values()) each.served = false;
+        this.#isBroadcastDue = event.version > this.#version;
+        for (const each of this.#clients.values()) {
+          each.missed = !each.served;
+          each.served = false;
+        }
+        for (const id of event.ahead) {
+          const each = this.#clients.get(id);
+          const isActive = each !== undefined && each.capacity > 0 && each.failures < FAILURES_TOLERATED;
+          if (!isActive || each.version === null || each.missed || each.doubted) continue;
+          if (each.lease === null) each.version = event.version;
+        }
+        this.#version = event.version;
         return null;
       case "control":
         if (this.#stage === "done") return null;
@@ -284,8 +299,8 @@ export class RoundWitness {
         break;
       case "broadcast":
         requireThat(event.type === "committed" && effect.version === event.version, () => "a broadcast of no commit");
-        requireThat(effect.version > this.#version, () => `version ${effect.version} after ${this.#version}`);
-        this.#version = effect.version;
+        requireThat(this.#isBroadcastDue, () => `version ${effect.version} was broadcast, and is not newer`);
+        this.#isBroadcastDue = false;
         break;
       case "wake":
         requireThat(effect.time !== this.#wake, () => "the same wake twice");
@@ -324,7 +339,9 @@ export class RoundWitness {
   #checkAfterwards(event: RoundEvent, effects: readonly RoundEffect[], refused: Lease | null): void {
     const has = (type: RoundEffect["type"]): boolean => effects.some((effect) => effect.type === type);
     if (event.type === "committed") {
-      requireThat(this.#version === event.version, () => `version ${event.version} was not broadcast`);
+      requireThat(!this.#isBroadcastDue, () => `version ${event.version} was not broadcast`);
+      const [broadcast, last] = ["broadcast", "assign"].map((type) => effects.findLastIndex((it) => it.type === type));
+      requireThat(!has("broadcast") || broadcast > last, () => "weights go out before the work that is done at them");
     }
     requireThat(refused === null || has("revoke"), () => "a lease that cannot be restored was not revoked");
     if (this.#stage === "done" || this.#status !== "running") {

@@ -1,0 +1,231 @@
+/**
+ * Time to a test accuracy, two cores for everybody: ours in two tabs of one worker each over a real coordinator, rivals in one
+ * tab with two threads. All have Adam, the same first weights, and the same samples in the same order. Accuracy on the whole
+ * test set is looked at after every 10,000 samples or a little more, and the clock stands meanwhile, for all alike.
+ */
+
+import { copyFileSync, mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import type { Tab } from "../../cli/devtools.ts";
+import { packageRoot } from "../../cli/root.ts";
+import { type Claim, type Contestant, type Race, Refusal } from "../harness/race.ts";
+import { BATCHES, BEST, LEARNING_RATES, type Setting } from "./best.ts";
+import { mnistSession, PERCEPTRON, valuesOf } from "./mnist.ts";
+import type { Files, Trainer } from "./page/trainer.ts";
+import { type LocalCoordinator, Pair, type TabHouse } from "./tabs.ts";
+
+/** Epochs after which nothing is hoped for any more; fewer while settings are tried. */
+const EPOCHS = 12;
+const SEARCH_EPOCHS = 5;
+const SEARCH_SEED = 1;
+
+/** Files of TensorFlow.js that are not bundled. */
+const TENSORFLOW = [
+  "tfjs-backend-wasm/dist/tf-backend-wasm.es2017.min.js",
+  "tfjs-backend-wasm/dist/tfjs-backend-wasm.wasm",
+  "tfjs-backend-wasm/dist/tfjs-backend-wasm-simd.wasm",
+  "tfjs-backend-wasm/dist/tfjs-backend-wasm-threaded-simd.wasm",
+] as const;
+
+const FILES: Files = {
+  images: "/images.bin",
+  labels: "/labels.bin",
+  testImages: "/testImages.bin",
+  testLabels: "/testLabels.bin",
+};
+
+export const RIVALS_PAGE = {
+  trainer: "bench/end-to-end/page/trainer.ts",
+  learners: "bench/rivals/learners.ts",
+} as const;
+
+/** What is learnt, and how often it is looked at. */
+export interface Lesson {
+  readonly target: number;
+  /** Pictures to learn from, the first ones of the data set, and between two looks at the accuracy. */
+  readonly samples: number;
+  readonly interval: number;
+}
+
+/** Puts what pages load beside their scripts. */
+export function serveFiles({ page }: TabHouse, rivals: boolean): void {
+  for (const [name, address] of Object.entries(FILES)) {
+    writeFileSync(join(page.folder, address), valuesOf(name as keyof Files));
+  }
+  if (!rivals) return;
+  const folder = join(page.folder, "tensorflow");
+  mkdirSync(folder);
+  for (const path of TENSORFLOW) {
+    copyFileSync(
+      join(packageRoot, "bench/rivals/node_modules/@tensorflow", path),
+      join(folder, path.split("/").at(-1) ?? ""),
+    );
+  }
+}
+
+/** One training from the first weights on. */
+interface Training {
+  /** At least so many samples; answers milliseconds and samples. */
+  train(samples: number): Promise<{ readonly milliseconds: number; readonly samples: number }>;
+  accuracy(): Promise<number>;
+  close(): Promise<void>;
+}
+
+type StartTraining = (setting: Setting, seed: number, lesson: Lesson) => Promise<Training>;
+
+const definitionOf = ({ batch, lr }: Setting, seed: number, samples: number) =>
+  mnistSession({ network: PERCEPTRON, batchSize: batch, lr, seed, train: samples });
+
+const startOurs =
+  (house: TabHouse, coordinator: LocalCoordinator): StartTraining =>
+  async (setting, seed, { samples }) => {
+    const pair = await Pair.open(house, coordinator, definitionOf(setting, seed, samples));
+    return {
+      async train(wanted) {
+        const { milliseconds, steps } = await pair.train(Math.ceil(wanted / setting.batch));
+        return { milliseconds, samples: steps * setting.batch };
+      },
+      accuracy: () => pair.accuracy(FILES.testImages, FILES.testLabels),
+      close: () => pair.close(),
+    };
+  };
+
+const ask = <T>(tab: Tab, method: keyof Trainer, ...args: readonly unknown[]): Promise<T> =>
+  tab.evaluate<T>(`trainer.${method}(${args.map((arg) => JSON.stringify(arg)).join(", ")})`);
+
+const startRival =
+  (house: TabHouse, name: string): StartTraining =>
+  async (setting, seed, { samples }) => {
+    const tab = await house.tab(`globalThis.trainer?.names.includes(${JSON.stringify(name)})`);
+    await ask(tab, "load", FILES);
+    await ask(tab, "start", name, definitionOf(setting, seed, samples));
+    return {
+      async train(wanted) {
+        return { milliseconds: await ask<number>(tab, "train", wanted), samples: wanted };
+      },
+      accuracy: () => ask(tab, "accuracy"),
+      close: () => tab.close(),
+    };
+  };
+
+/** Milliseconds and samples until the accuracy is reached. */
+interface Way {
+  readonly milliseconds: number;
+  readonly samples: number;
+}
+
+/** Null if the accuracy is not reached within so many epochs. */
+async function learn({ target, samples, interval }: Lesson, training: Training, epochs: number): Promise<Way | null> {
+  let [milliseconds, seen] = [0, 0];
+  while (seen < epochs * samples) {
+    const done = await training.train(interval);
+    milliseconds += done.milliseconds;
+    seen += done.samples;
+    if ((await training.accuracy()) >= target) return { milliseconds, samples: seen };
+  }
+  return null;
+}
+
+async function during<T>(starting: Promise<Training>, use: (training: Training) => Promise<T>): Promise<T> {
+  const training = await starting;
+  try {
+    return await use(training);
+  } finally {
+    await training.close();
+  }
+}
+
+export interface AccuracyOptions {
+  readonly house: TabHouse;
+  readonly coordinator: LocalCoordinator;
+  readonly rivals: boolean;
+  readonly lesson: Lesson;
+}
+
+const OURS = "two tabs";
+const RIVAL_NAMES = ["jax-js WASM", "TensorFlow.js WASM"] as const;
+
+function starters({ house, coordinator, rivals }: AccuracyOptions): Map<string, StartTraining> {
+  const found = new Map([[OURS, startOurs(house, coordinator)]]);
+  if (rivals) for (const name of RIVAL_NAMES) found.set(name, startRival(house, name));
+  return found;
+}
+
+const describe = ({ batch, lr }: Setting): string => `batch ${batch}, lr ${lr}`;
+
+const SECOND = 1000;
+
+function contestant(name: string, start: StartTraining, lesson: Lesson): Contestant {
+  const setting = BEST[name];
+  let seed = 0;
+  return {
+    name,
+    ours: name === OURS,
+    prepare: async () => ({ batch: setting.batch, lr: setting.lr }),
+    async measure() {
+      seed += 1;
+      const way = await during(start(setting, seed, lesson), (training) => learn(lesson, training, EPOCHS));
+      if (way === null) {
+        throw new Refusal("failed", `${lesson.target} was not reached with ${describe(setting)}, seed ${seed}`);
+      }
+      return way.milliseconds / SECOND;
+    },
+  };
+}
+
+const CLAIMS: readonly Claim[] = [
+  { kind: "gain", ours: OURS, rival: "TensorFlow.js WASM", atLeast: 3 },
+  { kind: "gain", ours: OURS, rival: "jax-js WASM", atLeast: 1 },
+];
+
+/** Every round has a seed of its own. */
+export function accuracyRace(options: AccuracyOptions): Race {
+  const { lesson, rivals } = options;
+  return {
+    name: "accuracy",
+    work: `MNIST 784-256-128-10, Adam, to ${lesson.target * 100} % of the test set; two cores, each at its best batch and learning rate`,
+    unit: "s",
+    better: "lower",
+    contestants: Array.from(starters(options), ([name, start]) => contestant(name, start, lesson)),
+    claims: rivals ? CLAIMS : [],
+  };
+}
+
+/**
+ * Says the table of `best.ts`. How many samples it takes to the accuracy depends on batch and learning rate alone, not on who
+ * computes: it is found once for every setting, by ours. How long a sample takes is measured for everybody, with every batch.
+ */
+export async function searchBest(options: AccuracyOptions, say: (line: string) => void): Promise<void> {
+  const { lesson } = options;
+  const everyone = starters(options);
+  const ours = everyone.get(OURS);
+  if (ours === undefined) return;
+  const needed: { readonly setting: Setting; readonly samples: number }[] = [];
+  for (const batch of BATCHES) {
+    for (const lr of LEARNING_RATES) {
+      const setting = { batch, lr };
+      const way = await during(ours(setting, SEARCH_SEED, lesson), (training) =>
+        learn(lesson, training, SEARCH_EPOCHS),
+      );
+      say(`${describe(setting)}: ${way === null ? `not in ${SEARCH_EPOCHS} epochs` : `${way.samples} samples`}`);
+      if (way !== null) needed.push({ setting, samples: way.samples });
+    }
+  }
+  for (const [name, start] of everyone) {
+    const ways: { readonly setting: Setting; readonly seconds: number }[] = [];
+    for (const batch of BATCHES) {
+      const setting = { batch, lr: LEARNING_RATES[0] };
+      const pace = await during(start(setting, SEARCH_SEED, lesson), async (training) => {
+        await training.train(lesson.interval);
+        const { milliseconds, samples } = await training.train(lesson.interval);
+        return milliseconds / samples;
+      });
+      say(`${name}, batch ${batch}: ${(pace * SECOND).toFixed(0)} µs a sample`);
+      for (const { setting, samples } of needed) {
+        if (setting.batch === batch) ways.push({ setting, seconds: (samples * pace) / SECOND });
+      }
+    }
+    const [best] = ways.toSorted((a, b) => a.seconds - b.seconds);
+    if (best !== undefined) say(`${name}: best with ${describe(best.setting)}, about ${best.seconds.toFixed(1)} s`);
+  }
+}

@@ -1,0 +1,179 @@
+/** Two tabs of headless Chromium in one session of a real local coordinator. */
+
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { CoordinatorApi } from "../../cli/api.ts";
+import { BROWSER_FLAGS, BROWSER_HINT, findBrowser } from "../../cli/browser.ts";
+import { type Coordinator, startCoordinator } from "../../cli/coordinator.ts";
+import { cutDataset, type DatasetContent } from "../../cli/dataset.ts";
+import { Chromium, type Tab } from "../../cli/devtools.ts";
+import { openState, type StateFolder } from "../../cli/state.ts";
+import type { SessionDefinition } from "../../shared/session/definition.ts";
+import { type PageServer, servePage } from "../harness/page-server.ts";
+import { Refusal } from "../harness/race.ts";
+import type { EndToEndTab, FreeRun } from "./page/tab.ts";
+
+const PATIENCE = 120_000;
+const TABS = 2;
+
+/** A path, or Refusal `unavailable`. */
+export function requireBrowser(): string {
+  const executable = findBrowser();
+  if (executable === null) throw new Refusal("unavailable", `the end-to-end section needs a browser: ${BROWSER_HINT}`);
+  return executable;
+}
+
+/** A coordinator that holds one data set, named `mnist`. */
+export class LocalCoordinator {
+  readonly api: CoordinatorApi;
+  readonly url: string;
+  readonly #coordinator: Coordinator;
+  readonly #state: StateFolder;
+  readonly #folder: string;
+
+  static async start(content: DatasetContent): Promise<LocalCoordinator> {
+    const folder = mkdtempSync(join(tmpdir(), "commonweight-bench-"));
+    const state = openState(join(folder, "state"));
+    const coordinator = await startCoordinator({ state, port: 0, say: () => {} });
+    const started = new LocalCoordinator(coordinator, state, folder);
+    try {
+      const { manifest, chunks } = cutDataset("mnist", content);
+      await started.api.pushDataset(manifest, chunks, () => {});
+    } catch (error) {
+      await started[Symbol.asyncDispose]();
+      throw error;
+    }
+    return started;
+  }
+
+  private constructor(coordinator: Coordinator, state: StateFolder, folder: string) {
+    this.#coordinator = coordinator;
+    this.#state = state;
+    this.#folder = folder;
+    this.url = coordinator.url;
+    this.api = new CoordinatorApi(coordinator.url, state.secret);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#coordinator.stop();
+    this.#state.release();
+    rmSync(this.#folder, { recursive: true, force: true });
+  }
+}
+
+/** Chromium with the page that tabs open. */
+export class TabHouse {
+  readonly browser: Chromium;
+  readonly page: PageServer;
+
+  static async open(entries: Readonly<Record<string, string>>): Promise<TabHouse> {
+    const executable = requireBrowser();
+    const page = await servePage(entries);
+    try {
+      return new TabHouse(await Chromium.launch({ executable, flags: BROWSER_FLAGS }), page);
+    } catch (error) {
+      await page.stop();
+      throw error;
+    }
+  }
+
+  private constructor(browser: Chromium, page: PageServer) {
+    this.browser = browser;
+    this.page = page;
+  }
+
+  /** A tab in a profile of its own: volunteers elsewhere share no cache either. Open once `ready` is true there. */
+  async tab(ready: string): Promise<Tab> {
+    const tab = await (await this.browser.createProfile()).open(this.page.url);
+    await tab.until(`document.readyState === "complete" && ${ready}`, PATIENCE, "the benchmark's script");
+    return tab;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.browser.stop();
+    await this.page.stop();
+  }
+}
+
+export const OUR_PAGE = { tab: "bench/end-to-end/page/tab.ts" } as const;
+
+const call = <T>(tab: Tab, method: keyof EndToEndTab, ...args: readonly unknown[]): Promise<T> =>
+  tab.evaluate<T>(`tab.${method}(${args.map((arg) => JSON.stringify(arg)).join(", ")})`);
+
+/** One stretch of training, by the coordinator's own record. */
+export interface Stretch {
+  /** Milliseconds from the word to go to the last step done, and a step by itself. */
+  readonly milliseconds: number;
+  readonly stepMilliseconds: number;
+  readonly steps: number;
+}
+
+/** Two tabs in one session, which stands still unless a stretch is asked for. */
+export class Pair {
+  readonly #coordinator: LocalCoordinator;
+  readonly #id: string;
+  readonly #tabs: readonly Tab[];
+  #step = 0;
+
+  static async open(house: TabHouse, coordinator: LocalCoordinator, definition: SessionDefinition): Promise<Pair> {
+    const { id } = await coordinator.api.createSession(definition);
+    await coordinator.api.control(id, "pause");
+    const tabs = await Promise.all(Array.from({ length: TABS }, () => house.tab("globalThis.tab !== undefined")));
+    const pair = new Pair(coordinator, id, tabs);
+    await Promise.all(tabs.map((tab) => call(tab, "join", `${coordinator.url}/s/${id}`)));
+    return pair;
+  }
+
+  private constructor(coordinator: LocalCoordinator, id: string, tabs: readonly Tab[]) {
+    this.#coordinator = coordinator;
+    this.#id = id;
+    this.#tabs = tabs;
+  }
+
+  get step(): number {
+    return this.#step;
+  }
+
+  async prepareFreeRun(): Promise<void> {
+    await Promise.all(this.#tabs.map((tab) => call(tab, "prepareFreeRun", this.#coordinator.url, this.#id)));
+  }
+
+  /** Samples a millisecond of both tabs together, at once, each as fast as it goes. */
+  async freeRun(milliseconds: number): Promise<number> {
+    const runs = await Promise.all(this.#tabs.map((tab) => call<FreeRun>(tab, "freeRun", milliseconds)));
+    return runs.reduce((sum, run) => sum + run.samples / run.milliseconds, 0);
+  }
+
+  /** Trains for at least so many steps, then pauses. */
+  async train(steps: number): Promise<Stretch> {
+    const { api } = this.#coordinator;
+    const before = this.#step;
+    const start = Date.now();
+    await api.control(this.#id, "resume");
+    await this.#tabs[0].until(`tab.step >= ${before + steps}`, PATIENCE, `step ${before + steps}`);
+    await api.control(this.#id, "pause");
+    const rows = (await api.readMetrics(this.#id, before)).steps;
+    const [first, last] = [rows[0], rows.at(-1)];
+    if (first === undefined || last === undefined) throw new Refusal("failed", "no step was recorded");
+    this.#step = last.step;
+    return {
+      milliseconds: last.time - start,
+      stepMilliseconds: (last.time - first.time) / (rows.length - 1),
+      steps: rows.length,
+    };
+  }
+
+  /** Of the test's pictures, by the present weights. */
+  async accuracy(images: string, labels: string): Promise<number> {
+    const [tab] = this.#tabs;
+    await tab.until(`tab.step >= ${this.#step}`, PATIENCE, `the weights of step ${this.#step}`);
+    return call(tab, "accuracy", images, labels);
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.#tabs.map((tab) => call(tab, "leave")));
+    await Promise.all(this.#tabs.map((tab) => tab.close()));
+    await this.#coordinator.api.deleteSession(this.#id);
+  }
+}
