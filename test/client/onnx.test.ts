@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { EngineError, type MicroBatch, type ShardTask } from "../../client/engine/engine.ts";
-import { createWasmEngine, loadWasmRuntime } from "../../client/engine/node/engine.ts";
+import { createWasmEngine } from "../../client/engine/node/engine.ts";
 import { lowerTraining } from "../../client/engine/onnx/lowering.ts";
 import { announce, BLOCK, blockCount, createEnvelope, magnitudeBits } from "../../shared/codec/index.ts";
 import {
@@ -17,10 +17,10 @@ import {
 } from "../../shared/graph/index.ts";
 import { buildGraph, loss, nn } from "../../shared/nn/index.ts";
 import { fillDropoutMask } from "../../shared/random/index.ts";
+import { runtime } from "./onnxruntime.ts";
 import { CASES, type Case, describeCase, single } from "./op-cases.ts";
 import { numbers, relativeError } from "./webgpu-run.ts";
 
-const runtime = await loadWasmRuntime();
 const MICRO = 8;
 
 /** The relative L2 error of one op's ONNX lowering against the reference. */

@@ -3,7 +3,17 @@
  * Integer addition of their sums makes the result the same whoever computed what, and needs no synchronisation.
  */
 
-import type { Contribution, EngineOptions, GradientEngine, MicroBatch, ShardTask, Tensor } from "../engine.ts";
+import { blockCount } from "../../../shared/codec/index.ts";
+import { parameterLength } from "../../../shared/graph/index.ts";
+import {
+  type Contribution,
+  EngineError,
+  type EngineOptions,
+  type GradientEngine,
+  type MicroBatch,
+  type ShardTask,
+  type Tensor,
+} from "../engine.ts";
 import type { PoolMember } from "./compute.ts";
 
 export interface OnnxEngineOptions extends EngineOptions {
@@ -13,21 +23,29 @@ export interface OnnxEngineOptions extends EngineOptions {
   readonly members: readonly PoolMember[];
 }
 
+/** What is under way for one shard. */
+interface Shard {
+  readonly work: Promise<unknown>[];
+  failure: { readonly error: unknown } | null;
+}
+
 class OnnxEngine implements GradientEngine {
   readonly kind: "wasm" | "native";
   readonly device: string;
+  readonly #blocks: number;
   readonly #members: readonly PoolMember[];
-  #idle: PoolMember[];
+  readonly #idle: PoolMember[];
   readonly #waiting: ((member: PoolMember) => void)[] = [];
-  #running: Promise<void>[] = [];
-  #failure: { readonly error: unknown } | null = null;
-  #begun: Promise<unknown> = Promise.resolve();
+  #shard: Shard = { work: [], failure: null };
+  /** Arrays of sums that were added to another: filled again by the next shard. */
+  #spare: Int32Array[] = [];
 
-  constructor({ kind, device, members }: OnnxEngineOptions) {
+  constructor({ kind, device, members, graph }: OnnxEngineOptions) {
     this.kind = kind;
     this.device = device;
     this.#members = members;
     this.#idle = [...members];
+    this.#blocks = blockCount(parameterLength(graph));
   }
 
   async setWeights(weights: Float32Array): Promise<void> {
@@ -35,38 +53,42 @@ class OnnxEngine implements GradientEngine {
   }
 
   begin(task: ShardTask): void {
-    const before = Promise.allSettled(this.#running);
-    this.#running = [];
-    this.#failure = null;
-    this.#begun = before.then(() => Promise.all(this.#members.map((member) => member.begin(task))));
-    this.#begun.catch(() => {}); // `accumulate` and `take` await it
+    this.#shard = { work: [], failure: null };
+    const { length } = task.exponents;
+    if (task.work === "gradient" && length !== this.#blocks) {
+      const problem = `${length} exponents were announced, this graph has ${this.#blocks} blocks`;
+      this.#shard.failure = { error: new EngineError("failed", problem) };
+      return;
+    }
+    for (const member of this.#members) this.#watch(this.#shard, member.begin(task));
   }
 
   async accumulate(microBatch: MicroBatch): Promise<void> {
-    await this.#begun;
+    const shard = this.#shard;
     const member = this.#idle.pop() ?? (await new Promise<PoolMember>((resolve) => this.#waiting.push(resolve)));
-    const run = member
-      .run(microBatch)
-      .catch((error: unknown) => {
-        this.#failure ??= { error };
-      })
-      .finally(() => {
-        const next = this.#waiting.shift();
-        if (next === undefined) this.#idle.push(member);
-        else next(member);
-      });
-    this.#running.push(run);
+    if (shard.failure !== null) {
+      this.#release(member);
+      throw shard.failure.error;
+    }
+    this.#watch(
+      shard,
+      member.run(microBatch).finally(() => this.#release(member)),
+    );
   }
 
   async idle(): Promise<void> {
-    await Promise.all(this.#running);
+    await Promise.all(this.#shard.work);
   }
 
   async take(): Promise<Contribution> {
-    await this.#begun;
-    await Promise.all(this.#running);
-    if (this.#failure !== null) throw this.#failure.error;
-    const [first, ...others] = await Promise.all(this.#members.map((member) => member.take()));
+    const shard = this.#shard;
+    // Members work in turn: their sums are on the way as soon as their last micro-batch is computed.
+    const taken = Promise.all(this.#members.map((member) => member.take(this.#spare.pop())));
+    taken.catch(() => {}); // what went wrong first is what is said
+    await Promise.all(shard.work);
+    if (shard.failure !== null) throw shard.failure.error;
+    const [first, ...others] = await taken;
+    this.#spare = others.map(({ sums }) => sums).filter(({ length }) => length > 0);
     return others.reduce(addContributions, first);
   }
 
@@ -75,20 +97,34 @@ class OnnxEngine implements GradientEngine {
   }
 
   async dispose(): Promise<void> {
-    await Promise.allSettled(this.#running);
+    await this.idle();
     await Promise.all(this.#members.map((member) => member.dispose()));
+  }
+
+  #watch(shard: Shard, work: Promise<unknown>): void {
+    shard.work.push(
+      work.catch((error: unknown) => {
+        shard.failure ??= { error };
+      }),
+    );
+  }
+
+  #release(member: PoolMember): void {
+    const next = this.#waiting.shift();
+    if (next === undefined) this.#idle.push(member);
+    else next(member);
   }
 }
 
 /** Adds `next` into `sum`, whose arrays are its own. */
 function addContributions(sum: Contribution, next: Contribution): Contribution {
-  for (let at = 0; at < sum.sums.length; at++) sum.sums[at] += next.sums[at];
-  for (let block = 0; block < sum.maxima.length; block++) {
-    if (next.maxima[block] > sum.maxima[block]) sum.maxima[block] = next.maxima[block];
-  }
+  const { sums, maxima } = sum;
+  const { sums: added, maxima: seen } = next;
+  for (let at = 0; at < sums.length; at++) sums[at] += added[at];
+  for (let block = 0; block < maxima.length; block++) if (seen[block] > maxima[block]) maxima[block] = seen[block];
   return {
-    sums: sum.sums,
-    maxima: sum.maxima,
+    sums,
+    maxima,
     clamped: sum.clamped + next.clamped,
     loss: sum.loss + next.loss,
     weight: sum.weight + next.weight,

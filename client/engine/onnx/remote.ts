@@ -3,13 +3,14 @@
  * both have one.
  */
 
-import { EngineError, type EngineErrorCode, type EngineOptions } from "../engine.ts";
+import { type Contribution, EngineError, type EngineErrorCode, type EngineOptions, type Tensor } from "../engine.ts";
 import { OnnxCompute, type PoolMember } from "./compute.ts";
 import type { OnnxRuntime } from "./runtime.ts";
 
 /** The part of a Worker, a worker's own scope or a Node MessagePort that is used. */
 export interface Port {
-  postMessage(message: unknown, transfer: Transferable[]): void;
+  /** Moves the buffers in `transfer` instead of copying them. */
+  postMessage(message: unknown, transfer: ArrayBufferLike[]): void;
   /** Called with every message's data. */
   listen(listener: (data: unknown) => void): void;
 }
@@ -20,11 +21,20 @@ interface Call {
   readonly id: number;
   readonly method: Method;
   readonly args: readonly unknown[];
+  /** Buffers of the arguments that come back with the answer, to be filled again. */
+  readonly lent: readonly ArrayBuffer[];
 }
 
-type Answer =
-  | { readonly id: number; readonly value: unknown }
-  | { readonly id: number; readonly code: EngineErrorCode; readonly message: string };
+type Answer = { readonly id: number; readonly lent: readonly ArrayBuffer[] } & (
+  | { readonly value: unknown }
+  | { readonly code: EngineErrorCode; readonly message: string }
+);
+
+/** Buffers that go with an answer instead of being copied. */
+const GIVEN: { readonly [M in Method]?: (value: unknown) => ArrayBufferLike } = {
+  take: (value) => (value as Contribution).sums.buffer,
+  predict: (value) => (value as Float32Array).buffer,
+};
 
 /** Serves one member behind a port. The runtime is loaded when the first call says what it needs. */
 export function serveMember<Setup>(port: Port, load: (setup: Setup) => Promise<OnnxRuntime>): void {
@@ -40,15 +50,38 @@ export function serveMember<Setup>(port: Port, load: (setup: Setup) => Promise<O
   };
   port.listen((data) => {
     const call = data as Call;
+    const { id, lent } = call;
     carryOut(call).then(
-      (value) => port.postMessage({ id: call.id, value } satisfies Answer, []),
+      (value) => {
+        const given = GIVEN[call.method]?.(value);
+        port.postMessage({ id, lent, value } satisfies Answer, [...lent, ...(given === undefined ? [] : [given])]);
+      },
       (error: unknown) => {
         const code = error instanceof EngineError ? error.code : "failed";
         const message = error instanceof Error ? error.message : String(error);
-        port.postMessage({ id: call.id, code, message } satisfies Answer, []);
+        port.postMessage({ id, lent, code, message } satisfies Answer, [...lent]);
       },
     );
   });
+}
+
+/** Buffers on their way to a thread and back: after the first steps nothing is allocated for what is sent. */
+class Loan {
+  readonly #spare: ArrayBuffer[];
+  readonly buffers: ArrayBuffer[] = [];
+
+  constructor(spare: ArrayBuffer[]) {
+    this.#spare = spare;
+  }
+
+  copy<T extends Tensor>(values: T): T {
+    const at = this.#spare.findIndex(({ byteLength }) => byteLength === values.byteLength);
+    const [buffer] = at === -1 ? [new ArrayBuffer(values.byteLength)] : this.#spare.splice(at, 1);
+    this.buffers.push(buffer);
+    const copy = values instanceof Int32Array ? new Int32Array(buffer) : new Float32Array(buffer);
+    copy.set(values);
+    return copy as T;
+  }
 }
 
 interface Pending {
@@ -73,8 +106,11 @@ export async function connectMember<Setup>(
   let calls = 0;
   let death: EngineError | null = null;
 
+  const spare: ArrayBuffer[] = [];
+
   thread.port.listen((data) => {
     const answer = data as Answer;
+    spare.push(...answer.lent);
     const call = pending.get(answer.id);
     pending.delete(answer.id);
     if ("code" in answer) call?.reject(new EngineError(answer.code, answer.message));
@@ -86,14 +122,20 @@ export async function connectMember<Setup>(
     pending.clear();
   });
 
-  const ask = <T>(method: Method, ...args: readonly unknown[]): Promise<T> => {
+  const send = <T>(
+    method: Method,
+    args: readonly unknown[],
+    lent: readonly ArrayBuffer[],
+    given: readonly ArrayBufferLike[],
+  ) => {
     if (death !== null) return Promise.reject(death);
     return new Promise<T>((resolve, reject) => {
       const id = calls++;
       pending.set(id, { resolve: (value) => resolve(value as T), reject });
-      thread.port.postMessage({ id, method, args } satisfies Call, []);
+      thread.port.postMessage({ id, method, args, lent } satisfies Call, [...lent, ...given]);
     });
   };
+  const ask = <T>(method: Method, ...args: readonly unknown[]): Promise<T> => send<T>(method, args, [], []);
 
   try {
     await ask("create", setup, options);
@@ -101,12 +143,34 @@ export async function connectMember<Setup>(
     await thread.terminate();
     throw error;
   }
+
+  /** Of the last `setWeights`. */
+  let weights: Promise<void> = Promise.resolve();
   return {
-    setWeights: (weights) => ask("setWeights", weights),
+    // The copy is made: nobody need wait for the thread to have its own.
+    async setWeights(values) {
+      const loan = new Loan(spare);
+      const copy = loan.copy(values);
+      weights = send<void>("setWeights", [copy], loan.buffers, []);
+      weights.catch(() => {});
+    },
     begin: (task) => ask("begin", task),
-    run: (microBatch) => ask("run", microBatch),
-    take: () => ask("take"),
-    predict: (features, samples) => ask("predict", features, samples),
+    run({ inputs, position }) {
+      const loan = new Loan(spare);
+      const copies = Object.entries(inputs).map(([name, values]) => [name, loan.copy(values)]);
+      return send("run", [{ inputs: Object.fromEntries(copies), position }], loan.buffers, []);
+    },
+    async take(into) {
+      const given = into === undefined ? [] : [into.buffer];
+      const taken = send<Contribution>("take", [into], [], given);
+      await weights;
+      return taken;
+    },
+    async predict(features, samples) {
+      const prediction = ask<Float32Array>("predict", features, samples);
+      await weights;
+      return prediction;
+    },
     dispose: async () => {
       await ask("dispose").catch(() => {}); // it ends either way
       await thread.terminate();
