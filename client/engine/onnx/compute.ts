@@ -25,6 +25,8 @@ import type { Block, OnnxRuntime, OnnxSession, PlacedTensor } from "./runtime.ts
  * are carried out one after the other, in the order in which they were made.
  */
 export interface PoolMember {
+  /** Micro-batches that it may be handed before the first of them is computed. */
+  readonly queue: number;
   /** Resolves when the weights were copied: `take` and `predict` tell if they did not fit. */
   setWeights(weights: Float32Array): Promise<void>;
   begin(task: ShardTask): Promise<void>;
@@ -73,6 +75,8 @@ const ALIGNMENT = 16;
 const aligned = (bytes: number): number => Math.ceil(bytes / ALIGNMENT) * ALIGNMENT;
 
 export class OnnxCompute implements PoolMember {
+  /** Inputs are read when it is their turn, and their owner fills them again after one more. */
+  readonly queue = 1;
   readonly #runtime: OnnxRuntime;
   readonly #options: EngineOptions;
   readonly #loaded = new Map<ModelKind, Promise<Loaded>>();

@@ -34,8 +34,9 @@ class OnnxEngine implements GradientEngine {
   readonly device: string;
   readonly #blocks: number;
   readonly #members: readonly PoolMember[];
-  readonly #idle: PoolMember[];
-  readonly #waiting: ((member: PoolMember) => void)[] = [];
+  /** Micro-batches that each member was handed and has not computed. */
+  readonly #queued: Map<PoolMember, number>;
+  readonly #waiting: (() => void)[] = [];
   #shard: Shard = { work: [], failure: null };
   /** Arrays of sums that were added to another: filled again by the next shard. */
   #spare: Int32Array[] = [];
@@ -44,7 +45,7 @@ class OnnxEngine implements GradientEngine {
     this.kind = kind;
     this.device = device;
     this.#members = members;
-    this.#idle = [...members];
+    this.#queued = new Map(members.map((member) => [member, 0]));
     this.#blocks = blockCount(parameterLength(graph));
   }
 
@@ -65,15 +66,13 @@ class OnnxEngine implements GradientEngine {
 
   async accumulate(microBatch: MicroBatch): Promise<void> {
     const shard = this.#shard;
-    const member = this.#idle.pop() ?? (await new Promise<PoolMember>((resolve) => this.#waiting.push(resolve)));
-    if (shard.failure !== null) {
-      this.#release(member);
-      throw shard.failure.error;
+    let member = this.#free();
+    while (member === null) {
+      await new Promise<void>((resolve) => this.#waiting.push(resolve));
+      member = this.#free();
     }
-    this.#watch(
-      shard,
-      member.run(microBatch).finally(() => this.#release(member)),
-    );
+    if (shard.failure !== null) throw shard.failure.error;
+    this.#hand(shard, member, microBatch);
   }
 
   async idle(): Promise<void> {
@@ -109,10 +108,28 @@ class OnnxEngine implements GradientEngine {
     );
   }
 
-  #release(member: PoolMember): void {
-    const next = this.#waiting.shift();
-    if (next === undefined) this.#idle.push(member);
-    else next(member);
+  /** The member with the shortest queue, if that is short enough. */
+  #free(): PoolMember | null {
+    let found: PoolMember | null = null;
+    let shortest = Number.POSITIVE_INFINITY;
+    for (const [member, length] of this.#queued) {
+      if (length >= member.queue || length >= shortest) continue;
+      found = member;
+      shortest = length;
+    }
+    return found;
+  }
+
+  #hand(shard: Shard, member: PoolMember, microBatch: MicroBatch): void {
+    const count = (by: number): void => {
+      this.#queued.set(member, (this.#queued.get(member) ?? 0) + by);
+    };
+    count(1);
+    const run = member.run(microBatch).finally(() => {
+      count(-1);
+      this.#waiting.shift()?.();
+    });
+    this.#watch(shard, run);
   }
 }
 

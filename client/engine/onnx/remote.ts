@@ -15,7 +15,7 @@ export interface Port {
   listen(listener: (data: unknown) => void): void;
 }
 
-type Method = Exclude<keyof PoolMember, "dispose"> | "create" | "dispose";
+type Method = Exclude<keyof PoolMember, "queue" | "dispose"> | "create" | "dispose";
 
 interface Call {
   readonly id: number;
@@ -96,6 +96,9 @@ export interface RemoteThread {
   onDeath(listener: (reason: string) => void): void;
 }
 
+/** One is computed and the next one is there: the thread never waits for a message. */
+const QUEUE = 2;
+
 /** Starts a member in a thread. Throws EngineError if it cannot be created there. */
 export async function connectMember<Setup>(
   thread: RemoteThread,
@@ -147,6 +150,7 @@ export async function connectMember<Setup>(
   /** Of the last `setWeights`. */
   let weights: Promise<void> = Promise.resolve();
   return {
+    queue: QUEUE,
     // The copy is made: nobody need wait for the thread to have its own.
     async setWeights(values) {
       const loan = new Loan(spare);
