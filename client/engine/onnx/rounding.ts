@@ -11,6 +11,7 @@ import type { Block } from "./runtime.ts";
 const WORD = 4;
 
 interface Exports {
+  clear(at: number, bytes: number): void;
   measure(gradient: number, maxima: number, count: number): void;
   accumulate(gradient: number, announced: number, sums: number, maxima: number, count: number, bits: number): number;
 }
@@ -55,7 +56,7 @@ export class Rounding {
 
   /** Begins a sum of zero. @param announced exponents by block; none if nothing will be rounded */
   begin(announced: Uint8Array = new Uint8Array(0)): void {
-    this.#sums.fill(0);
+    this.#exports.clear(this.#sums.byteOffset, this.#sums.byteLength);
     this.#maxima.fill(0);
     this.#announced.set(announced);
     this.#clamped = 0;
