@@ -36,6 +36,9 @@ const GIVEN: { readonly [M in Method]?: (value: unknown) => ArrayBufferLike } = 
   predict: (value) => (value as Float32Array).buffer,
 };
 
+/** Nobody waits for these: their answers go with the next one's. */
+const PREPARING: ReadonlySet<Method> = new Set<Method>(["setWeights", "begin"]);
+
 /** Serves one member behind a port. The runtime is loaded when the first call says what it needs. */
 export function serveMember<Setup>(port: Port, load: (setup: Setup) => Promise<OnnxRuntime>): void {
   let member: OnnxCompute | null = null;
@@ -48,20 +51,31 @@ export function serveMember<Setup>(port: Port, load: (setup: Setup) => Promise<O
     if (member === null) throw new EngineError("failed", `${method} before create`);
     return (member[method] as (...args: readonly unknown[]) => Promise<unknown>).apply(member, [...args]);
   };
+  let answers: Answer[] = [];
+  let moved: ArrayBufferLike[] = [];
+  const answer = (call: Call, given: Answer, isAwaited: boolean, buffers: readonly ArrayBufferLike[] = []): void => {
+    answers.push(given);
+    moved.push(...call.lent, ...buffers);
+    if (!isAwaited) return;
+    port.postMessage(answers, moved);
+    answers = [];
+    moved = [];
+  };
   port.listen((data) => {
-    const call = data as Call;
-    const { id, lent } = call;
-    carryOut(call).then(
-      (value) => {
-        const given = GIVEN[call.method]?.(value);
-        port.postMessage({ id, lent, value } satisfies Answer, [...lent, ...(given === undefined ? [] : [given])]);
-      },
-      (error: unknown) => {
-        const code = error instanceof EngineError ? error.code : "failed";
-        const message = error instanceof Error ? error.message : String(error);
-        port.postMessage({ id, lent, code, message } satisfies Answer, [...lent]);
-      },
-    );
+    for (const call of data as readonly Call[]) {
+      const { id, method, lent } = call;
+      carryOut(call).then(
+        (value) => {
+          const given = GIVEN[method]?.(value);
+          answer(call, { id, lent, value }, !PREPARING.has(method), given === undefined ? [] : [given]);
+        },
+        (error: unknown) => {
+          const code = error instanceof EngineError ? error.code : "failed";
+          const message = error instanceof Error ? error.message : String(error);
+          answer(call, { id, lent, code, message }, true);
+        },
+      );
+    }
   });
 }
 
@@ -112,12 +126,13 @@ export async function connectMember<Setup>(
   const spare: ArrayBuffer[] = [];
 
   thread.port.listen((data) => {
-    const answer = data as Answer;
-    spare.push(...answer.lent);
-    const call = pending.get(answer.id);
-    pending.delete(answer.id);
-    if ("code" in answer) call?.reject(new EngineError(answer.code, answer.message));
-    else call?.resolve(answer.value);
+    for (const answer of data as readonly Answer[]) {
+      spare.push(...answer.lent);
+      const call = pending.get(answer.id);
+      pending.delete(answer.id);
+      if ("code" in answer) call?.reject(new EngineError(answer.code, answer.message));
+      else call?.resolve(answer.value);
+    }
   });
   thread.onDeath((reason) => {
     death = new EngineError("failed", `a pool worker died: ${reason}`);
@@ -125,58 +140,65 @@ export async function connectMember<Setup>(
     pending.clear();
   });
 
+  /** Calls that go with the next one. */
+  let held: Call[] = [];
+  /** @param lent buffers of the arguments that come back; @param given those that do not */
   const send = <T>(
     method: Method,
     args: readonly unknown[],
-    lent: readonly ArrayBuffer[],
-    given: readonly ArrayBufferLike[],
-  ) => {
+    lent: readonly ArrayBuffer[] = [],
+    given: readonly ArrayBufferLike[] = [],
+  ): Promise<T> => {
     if (death !== null) return Promise.reject(death);
     return new Promise<T>((resolve, reject) => {
       const id = calls++;
       pending.set(id, { resolve: (value) => resolve(value as T), reject });
-      thread.port.postMessage({ id, method, args, lent } satisfies Call, [...lent, ...given]);
+      held.push({ id, method, args, lent });
+      if (method === "begin") return;
+      thread.port.postMessage(held, [...lent, ...given]);
+      held = [];
     });
   };
-  const ask = <T>(method: Method, ...args: readonly unknown[]): Promise<T> => send<T>(method, args, [], []);
 
   try {
-    await ask("create", setup, options);
+    await send("create", [setup, options]);
   } catch (error) {
     await thread.terminate();
     throw error;
   }
 
-  /** Of the last `setWeights`. */
-  let weights: Promise<void> = Promise.resolve();
+  /** Of the calls that nobody waited for: the next one that is waited for tells. */
+  let prepared: Promise<unknown> = Promise.resolve();
+  const prepare = (call: Promise<void>): void => {
+    prepared = Promise.all([prepared, call]);
+    prepared.catch(() => {});
+  };
+  /** What `send` answers, unless what went before it failed. */
+  const afterPreparing = async <T>(answer: Promise<T>): Promise<T> => {
+    const before = prepared;
+    prepared = Promise.resolve();
+    const [value] = await Promise.all([answer, before]);
+    return value;
+  };
   return {
     queue: QUEUE,
     // The copy is made: nobody need wait for the thread to have its own.
     async setWeights(values) {
       const loan = new Loan(spare);
-      const copy = loan.copy(values);
-      weights = send<void>("setWeights", [copy], loan.buffers, []);
-      weights.catch(() => {});
+      prepare(send("setWeights", [loan.copy(values)], loan.buffers));
     },
-    begin: (task) => ask("begin", task),
+    async begin(task) {
+      prepare(send("begin", [task]));
+    },
     run({ inputs, position }) {
       const loan = new Loan(spare);
       const copies = Object.entries(inputs).map(([name, values]) => [name, loan.copy(values)]);
-      return send("run", [{ inputs: Object.fromEntries(copies), position }], loan.buffers, []);
+      return send("run", [{ inputs: Object.fromEntries(copies), position }], loan.buffers);
     },
-    async take(into) {
-      const given = into === undefined ? [] : [into.buffer];
-      const taken = send<Contribution>("take", [into], [], given);
-      await weights;
-      return taken;
-    },
-    async predict(features, samples) {
-      const prediction = ask<Float32Array>("predict", features, samples);
-      await weights;
-      return prediction;
-    },
+    take: (into) => afterPreparing(send<Contribution>("take", [into], [], into === undefined ? [] : [into.buffer])),
+    predict: (features, samples) => afterPreparing(send<Float32Array>("predict", [features, samples])),
     dispose: async () => {
-      await ask("dispose").catch(() => {}); // it ends either way
+      await send("dispose", []).catch(() => {}); // it ends either way
       await thread.terminate();
     },
   };
