@@ -38,8 +38,8 @@ class OnnxEngine implements GradientEngine {
   readonly #queued: Map<PoolMember, number>;
   readonly #waiting: (() => void)[] = [];
   #shard: Shard = { work: [], failure: null };
-  /** Arrays of sums that were added to another: filled again by the next shard. */
-  #spare: Int32Array[] = [];
+  /** Arrays of sums that nobody reads any more. */
+  readonly #spare: Int32Array[] = [];
 
   constructor({ kind, device, members, graph }: OnnxEngineOptions) {
     this.kind = kind;
@@ -87,8 +87,13 @@ class OnnxEngine implements GradientEngine {
     await Promise.all(shard.work);
     if (shard.failure !== null) throw shard.failure.error;
     const [first, ...others] = await taken;
-    this.#spare = others.map(({ sums }) => sums).filter(({ length }) => length > 0);
-    return others.reduce(addContributions, first);
+    const sum = others.reduce(addContributions, first);
+    for (const other of others) this.reuse(other);
+    return sum;
+  }
+
+  reuse({ sums }: Contribution): void {
+    if (sums.length > 0 && this.#spare.length < this.#members.length) this.#spare.push(sums);
   }
 
   predict(features: Readonly<Record<string, Tensor>>, samples: number): Promise<Float32Array> {
