@@ -59,9 +59,13 @@ async function loadNativeRuntime(): Promise<OnnxRuntime> {
     const module = (await import(name)) as { default?: unknown };
     return wrapNodePackage(module.default ?? module);
   } catch (cause) {
-    throw new EngineError("unavailable", "the native engine needs the package onnxruntime-node: npm install it", {
-      cause,
-    });
+    throw new EngineError(
+      "unavailable",
+      "the native engine needs a package that is not here: npm install onnxruntime-node",
+      {
+        cause,
+      },
+    );
   }
 }
 
