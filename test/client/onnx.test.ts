@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { EngineError, type GradientEngine, type MicroBatch, type ShardTask } from "../../client/engine/engine.ts";
 import { createWasmEngine, loadWasmRuntime } from "../../client/engine/node/engine.ts";
 import { lowerTraining } from "../../client/engine/onnx/lowering.ts";
@@ -267,6 +267,16 @@ describe("a worker of the ONNX pool", () => {
     // Weights, the call to begin with the inputs, both of their answers in one, the call to take and its answer.
     expect(sizes.length).toBe(3 * 5);
     expect(Math.max(...sizes.map(({ moved }) => moved))).toBeGreaterThanOrEqual(length * 4);
+    await member.dispose();
+  });
+
+  it("gives back buffers of weights though nothing is computed with them", async () => {
+    const { thread, sizes } = connectedHere();
+    const member = await connectMember(thread, null, options);
+    sizes.length = 0;
+    for (let version = 0; version < 10; version++) await member.setWeights(initialize(graph, version));
+    await vi.waitFor(() => expect(sizes.length).toBe(10 + 3));
+    expect(sizes.filter(({ moved }) => moved === 3 * length * 4).length).toBe(3);
     await member.dispose();
   });
 

@@ -132,7 +132,7 @@ class OnnxEngine implements GradientEngine {
     count(1);
     const run = member.run(microBatch).finally(() => {
       count(-1);
-      this.#waiting.shift()?.();
+      for (const wake of this.#waiting.splice(0)) wake();
     });
     this.#watch(shard, run);
   }

@@ -7,6 +7,7 @@
  * (onnxruntime-web/lib/wasm/wasm-core-impl.ts). Package and `.wasm` are pinned to one version and one hash (ort-hash.ts).
  */
 
+import { EngineError } from "../engine.ts";
 import type { OnnxRuntime, OnnxSession, PlacedTensor } from "./runtime.ts";
 
 /** Addresses and handles are byte offsets; 0 is none. */
@@ -86,7 +87,7 @@ export async function createModuleRuntime(factory: OrtFactory, wasm: WebAssembly
 
   const allocate = (byteLength: number): number => {
     const address = module._malloc(Math.max(byteLength, ALIGNMENT));
-    if (address === 0) throw new Error(`no memory for ${byteLength} bytes`);
+    if (address === 0) throw new EngineError("memory", `onnxruntime has no memory for ${byteLength} bytes more`);
     return address;
   };
 

@@ -36,8 +36,9 @@ const GIVEN: { readonly [M in Method]?: (value: unknown) => ArrayBufferLike } = 
   predict: (value) => (value as Float32Array).buffer,
 };
 
-/** Nobody waits for these: their answers go with the next one's. */
+/** Nobody waits for these: their answers go with the next one's, unless only such calls come and buffers pile up. */
 const PREPARING: ReadonlySet<Method> = new Set<Method>(["setWeights", "begin"]);
+const MOST_HELD = 2;
 
 /** Serves one member behind a port. The runtime is loaded when the first call says what it needs. */
 export function serveMember<Setup>(port: Port, load: (setup: Setup) => Promise<OnnxRuntime>): void {
@@ -56,7 +57,7 @@ export function serveMember<Setup>(port: Port, load: (setup: Setup) => Promise<O
   const answer = (call: Call, given: Answer, isAwaited: boolean, buffers: readonly ArrayBufferLike[] = []): void => {
     answers.push(given);
     moved.push(...call.lent, ...buffers);
-    if (!isAwaited) return;
+    if (!isAwaited && answers.length <= MOST_HELD) return;
     port.postMessage(answers, moved);
     answers = [];
     moved = [];
@@ -170,7 +171,7 @@ export async function connectMember<Setup>(
   /** Of the calls that nobody waited for: the next one that is waited for tells. */
   let prepared: Promise<unknown> = Promise.resolve();
   const prepare = (call: Promise<void>): void => {
-    prepared = Promise.all([prepared, call]);
+    prepared = Promise.all([prepared, call]).then(() => {});
     prepared.catch(() => {});
   };
   /** What `send` answers, unless what went before it failed. */

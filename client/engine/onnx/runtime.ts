@@ -29,7 +29,7 @@ export interface OnnxSession {
 
 /** Single-threaded: that is what makes the bits of a session the same everywhere. */
 export interface OnnxRuntime {
-  /** Throws an error that speaks of memory where there is not enough. */
+  /** Throws where there is not enough. */
   allocate(byteLength: number): Block;
   createSession(model: Uint8Array): Promise<OnnxSession>;
 }
