@@ -15,8 +15,8 @@ const root = resolve(dirname(fileURLToPath(import.meta.url)), "..");
 
 interface Kernels {
   readonly source: string;
-  /** Files by path, from the compiled bytes. */
-  readonly files: (bytes: Buffer) => Readonly<Record<string, Buffer>>;
+  /** Files by path, from the compiled bytes; those of `shared` import a memory that is shared. */
+  readonly files: (own: Buffer, shared: () => Buffer) => Readonly<Record<string, Buffer>>;
 }
 
 const idOf = (bytes: Buffer): string => createHash("sha256").update(bytes).digest("hex").slice(0, 16);
@@ -34,17 +34,23 @@ export const KERNELS_BUILD = "${idOf(bytes)}";
   },
   {
     source: "client/engine/onnx/assembly/rounding.ts",
-    files: (bytes) => ({
+    files: (own, shared) => ({
       "client/engine/onnx/rounding-wasm.ts":
-        Buffer.from(`/** assembly/rounding.ts, compiled, in base64. Written by scripts/build-kernels.ts. */
-export const ROUNDING_WASM =
-  "${bytes.toString("base64")}";
+        Buffer.from(`/** assembly/rounding.ts, compiled for either kind of memory, in base64. Written by scripts/build-kernels.ts. */
+export const ROUNDING_WASM = {
+  own: "${own.toString("base64")}",
+  shared:
+    "${shared().toString("base64")}",
+} as const;
 `),
     }),
   },
 ];
 
-function compile(source: string): Buffer {
+/** Of a shared memory the most has to be said: all that 32 bits can address. */
+const SHARED = ["--enable", "threads", "--sharedMemory", "--maximumMemory", "65536"];
+
+function compile(source: string, more: readonly string[] = []): Buffer {
   const folder = mkdtempSync(join(tmpdir(), "commonweight-kernels-"));
   try {
     const out = join(folder, "kernels.wasm");
@@ -59,6 +65,7 @@ function compile(source: string): Buffer {
       "--optimizeLevel",
       "3",
       "--importMemory",
+      ...more,
     ];
     const result = spawnSync(process.execPath, [asc, join(root, source), "-o", out, ...options], { encoding: "utf8" });
     if (result.status !== 0) throw new Error(`asc failed:\n${result.stdout}${result.stderr}`);
@@ -71,7 +78,7 @@ function compile(source: string): Buffer {
 const check = process.argv.includes("--check");
 for (const { source, files } of KERNELS) {
   const bytes = compile(source);
-  for (const [file, content] of Object.entries(files(bytes))) {
+  for (const [file, content] of Object.entries(files(bytes, () => compile(source, SHARED)))) {
     if (!check) writeFileSync(join(root, file), content);
     else if (!readFileSync(join(root, file)).equals(content)) {
       console.error(`${file} is not what ${source} compiles to: run npm run kernels`);

@@ -36,6 +36,8 @@ export async function bundleWorker(name: WorkerBundle): Promise<string> {
       assetsInlineLimit: 0,
       rolldownOptions: {
         input: join(root, entry),
+        // onnxruntime's module asks for these where it runs in Node.
+        external: ["module", "worker_threads"],
         output: { format, codeSplitting: false, entryFileNames: "worker.js" },
       },
     },

@@ -121,7 +121,7 @@ function writeNotices(): void {
 
 /** The two files of onnxruntime-web that volunteers in Node use; its `.wasm` is among the assets already. */
 function carryRuntime(): void {
-  const code = fileURLToPath(import.meta.resolve("onnxruntime-web/wasm"));
+  const code = fileURLToPath(import.meta.resolve("onnxruntime-web/ort-wasm-simd-threaded.mjs"));
   copyFileSync(code, join(root, "dist/client/engine/node/onnxruntime.js"));
 }
 

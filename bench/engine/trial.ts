@@ -29,8 +29,12 @@ export const TOLERANCE = 1e-4;
 /** Milliseconds that a round should last, so that clocks and pauses do not show, and most steps in it. */
 const ROUND_TIME = 100;
 const MOST_STEPS = 32;
-/** Steps before the first timed one, besides the one that is checked: compilers and caches settle. */
-const WARM_UP = 2;
+/**
+ * Before the first timed step, besides the one that is checked: so many steps at least, and for so many milliseconds.
+ * Browsers run WebAssembly as it was compiled in haste, and once more compiled what was often called.
+ */
+const WARM_UP_STEPS = 2;
+const WARM_UP_TIME = 2000;
 
 const MEGABYTE = 1e6;
 const GIGA = 1e9;
@@ -107,7 +111,10 @@ export function createTrial({ name, ours, create, problem, reference }: TrialOpt
             `(${wrongParameters(problem, gradient, reference).join(", ")})`,
         );
       }
-      const one = await time(WARM_UP, stepper);
+      const end = performance.now() + WARM_UP_TIME;
+      let one: number;
+      do one = await time(WARM_UP_STEPS, stepper);
+      while (performance.now() < end);
       repeat = Math.min(MOST_STEPS, Math.max(1, Math.round(ROUND_TIME / one)));
       account.reset();
       return {};

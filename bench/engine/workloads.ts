@@ -45,7 +45,8 @@ export interface Workload {
 export type WorkloadName = Network["kind"];
 
 export const WORKLOADS: { readonly [Kind in WorkloadName]: Workload & { network: { kind: Kind } } } = {
-  mlp: { network: { kind: "mlp", sizes: [784, 512, 256, 10] }, batch: 128, microBatch: 32 },
+  // For two cores or volunteers, one micro-batch each: fewer and larger ones cost fewer roundings.
+  mlp: { network: { kind: "mlp", sizes: [784, 512, 256, 10] }, batch: 128, microBatch: 64 },
   cnn: { network: { kind: "cnn" }, batch: 64, microBatch: 32 },
   gpt: {
     network: { kind: "gpt", layers: 4, width: 128, heads: 4, context: 64, vocabulary: 65 },

@@ -461,6 +461,7 @@ export class Volunteer {
       // Read anew: a reconnect may have given the work another lease.
       if (lease.work === "train") this.#leaveOut(workshop, running.lease, contribution.sums, held);
       this.#deliver(workshop, encodeResult(running.lease, contribution, sizes));
+      engine.reuse?.(contribution);
       this.#governor.endLease(this.#platform.now());
       this.#say("result", {
         lease: running.lease.lease,

@@ -66,6 +66,8 @@ export interface GradientEngine {
   idle(): Promise<void>;
   /** Waits for everything accumulated since `begin`. On an error the shard is void; `begin` may be called again. */
   take(): Promise<Contribution>;
+  /** Gives a contribution's arrays back to be filled again: the caller is done with them. */
+  reuse?(contribution: Contribution): void;
   /** Prediction for any number of samples (features only), flat [samples, ...]. Not while a shard is open. */
   predict(features: Readonly<Record<string, Tensor>>, samples: number): Promise<Float32Array>;
   dispose(): Promise<void>;

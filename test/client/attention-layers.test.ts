@@ -3,7 +3,6 @@
 import { readFileSync } from "node:fs";
 import { gunzipSync } from "node:zlib";
 import { describe, expect, it } from "vitest";
-import { loadWasmRuntime } from "../../client/engine/node/engine.ts";
 import { type LoweredModel, lowerPrediction, lowerTraining } from "../../client/engine/onnx/lowering.ts";
 import {
   differentiate,
@@ -17,6 +16,7 @@ import {
   type ValueId,
 } from "../../shared/graph/index.ts";
 import { buildGraph, type Loss, type Module, nn } from "../../shared/nn/index.ts";
+import { runtime } from "./onnxruntime.ts";
 import { openDevice } from "./webgpu-device.ts";
 import { relativeError, runOnGpu } from "./webgpu-run.ts";
 
@@ -118,7 +118,6 @@ function expectPyTorch(training: TrainingGraph, fixture: Fixture, values: Values
 }
 
 const gpu = await openDevice();
-const runtime = await loadWasmRuntime();
 
 describe.each(Object.keys(FIXTURES))("%s", (name) => {
   const fixture = FIXTURES[name];

@@ -1,12 +1,11 @@
 import { describe, expect, it } from "vitest";
-import { loadWasmRuntime } from "../../client/engine/node/engine.ts";
 import { lowerPrediction, lowerTraining } from "../../client/engine/onnx/lowering.ts";
 import { inferShapes } from "../../shared/graph/index.ts";
 import { errorsOf, LOSS_CASES, type LossCase, prepare } from "../shared/nn/loss-cases.ts";
+import { runtime } from "./onnxruntime.ts";
 import { openDevice } from "./webgpu-device.ts";
 import { runOnGpu } from "./webgpu-run.ts";
 
-const runtime = await loadWasmRuntime();
 const gpu = await openDevice();
 
 /** Outputs of the training model (loss, weight, metrics, gradients), and the prediction. */

@@ -1,5 +1,4 @@
 import { describe, expect, it } from "vitest";
-import { loadWasmRuntime } from "../../client/engine/node/engine.ts";
 import { exportOnnx } from "../../client/engine/onnx/export.ts";
 import { ModelWriter } from "../../client/engine/onnx/model.ts";
 import {
@@ -14,9 +13,8 @@ import { buildGraph, loss, type Module, nn } from "../../shared/nn/index.ts";
 import { parseModel } from "../../shared/onnx/model.ts";
 import { onnxModule } from "../../shared/onnx/module.ts";
 import { EXPORTED, inputOf, modelFile, stateDictOf } from "../shared/onnx/cases.ts";
+import { runtime } from "./onnxruntime.ts";
 import { numbers, relativeError } from "./webgpu-run.ts";
-
-const runtime = await loadWasmRuntime();
 
 /** What onnxruntime makes of the exported model. */
 async function runExported(

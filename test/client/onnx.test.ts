@@ -1,7 +1,8 @@
-import { describe, expect, it } from "vitest";
-import { EngineError, type MicroBatch, type ShardTask } from "../../client/engine/engine.ts";
+import { describe, expect, it, vi } from "vitest";
+import { EngineError, type GradientEngine, type MicroBatch, type ShardTask } from "../../client/engine/engine.ts";
 import { createWasmEngine, loadWasmRuntime } from "../../client/engine/node/engine.ts";
 import { lowerTraining } from "../../client/engine/onnx/lowering.ts";
+import { connectMember, type Port, type RemoteThread, serveMember } from "../../client/engine/onnx/remote.ts";
 import { announce, BLOCK, blockCount, createEnvelope, magnitudeBits } from "../../shared/codec/index.ts";
 import {
   differentiate,
@@ -17,10 +18,10 @@ import {
 } from "../../shared/graph/index.ts";
 import { buildGraph, loss, nn } from "../../shared/nn/index.ts";
 import { fillDropoutMask } from "../../shared/random/index.ts";
+import { runtime } from "./onnxruntime.ts";
 import { CASES, type Case, describeCase, single } from "./op-cases.ts";
 import { numbers, relativeError } from "./webgpu-run.ts";
 
-const runtime = await loadWasmRuntime();
 const MICRO = 8;
 
 /** The relative L2 error of one op's ONNX lowering against the reference. */
@@ -203,4 +204,139 @@ describe("the ONNX engine", () => {
     expect((await engine.take()).weight).toBe(BigInt((MICRO - 1) * 3) << 24n);
     await engine.dispose();
   });
+});
+
+/** A worker of the pool in this thread, and what goes to it and comes back, as it is when it is posted. */
+function connectedHere(): { thread: RemoteThread; sizes: { sent: number; moved: number }[] } {
+  const { port1, port2 } = new MessageChannel();
+  const sizes: { sent: number; moved: number }[] = [];
+  const observed = (port: MessagePort): Port => ({
+    postMessage(message, transfer) {
+      sizes.push({ sent: bytesIn(message), moved: transfer.reduce((sum, { byteLength }) => sum + byteLength, 0) });
+      port.postMessage(message, transfer as ArrayBuffer[]);
+    },
+    listen: (listener) => port.addEventListener("message", ({ data }) => listener(data)),
+  });
+  serveMember<null>(observed(port2), loadWasmRuntime);
+  port1.start();
+  port2.start();
+  const thread = {
+    port: observed(port1),
+    terminate: () => {
+      port1.close();
+      port2.close();
+    },
+    onDeath: () => {},
+  };
+  return { thread, sizes };
+}
+
+/** Of all buffers in a message. */
+function bytesIn(message: unknown, seen = new Set<unknown>()): number {
+  if (typeof message !== "object" || message === null || seen.has(message)) return 0;
+  seen.add(message);
+  if (message instanceof ArrayBuffer) return message.byteLength;
+  if (ArrayBuffer.isView(message)) return bytesIn(message.buffer, seen);
+  return Object.values(message).reduce((sum: number, value) => sum + bytesIn(value, seen), 0);
+}
+
+describe("a worker of the ONNX pool", () => {
+  const graph = NETWORKS["residual regressor"];
+  const length = parameterLength(graph);
+  const options = { graph: differentiate(graph, MICRO), microBatch: MICRO, seed: 0 };
+  const exponents = new Uint8Array(blockCount(length)).fill(128);
+  const sumsOf = async (engine: GradientEngine, microBatch: MicroBatch): Promise<Int32Array> => {
+    engine.begin(task("gradient", 27, exponents));
+    await engine.accumulate(microBatch);
+    return (await engine.take()).sums;
+  };
+
+  it("is sent weights and inputs, and sends sums, by moving their buffers: only bytes by block are copied", async () => {
+    const { thread, sizes } = connectedHere();
+    const member = await connectMember(thread, null, options);
+    sizes.length = 0;
+    let spare: Int32Array | undefined;
+    for (let step = 0; step < 3; step++) {
+      await member.setWeights(initialize(graph, 0));
+      await member.begin(task("gradient", 27, exponents));
+      await member.run(microBatchOf(graph, 1));
+      spare = (await member.take(spare)).sums;
+    }
+    const copied = sizes.map(({ sent, moved }) => sent - moved);
+    expect(Math.max(...copied)).toBeLessThanOrEqual(exponents.length);
+    // Weights, the call to begin with the inputs, both of their answers in one, the call to take and its answer.
+    expect(sizes.length).toBe(3 * 5);
+    expect(Math.max(...sizes.map(({ moved }) => moved))).toBeGreaterThanOrEqual(length * 4);
+    await member.dispose();
+  });
+
+  it("gives back buffers of weights though nothing is computed with them", async () => {
+    const { thread, sizes } = connectedHere();
+    const member = await connectMember(thread, null, options);
+    sizes.length = 0;
+    for (let version = 0; version < 10; version++) await member.setWeights(initialize(graph, version));
+    await vi.waitFor(() => expect(sizes.length).toBe(10 + 3));
+    expect(sizes.filter(({ moved }) => moved === 3 * length * 4).length).toBe(3);
+    await member.dispose();
+  });
+
+  it("has its own copy of weights and inputs as soon as they were handed over", async () => {
+    const engine = await createWasmEngine(options, 2);
+    const [weights, microBatch] = [initialize(graph, 0), microBatchOf(graph, 1)];
+    await engine.setWeights(weights);
+    const expected = await sumsOf(engine, microBatch);
+    await engine.setWeights(weights);
+    weights.fill(0);
+    engine.begin(task("gradient", 27, exponents));
+    await engine.accumulate(microBatch);
+    for (const values of Object.values(microBatch.inputs)) values.fill(0);
+    expect((await engine.take()).sums).toEqual(expected);
+    await engine.dispose();
+  });
+
+  it("fills arrays again that were given back", async () => {
+    const engine = await createWasmEngine(options, 2);
+    await engine.setWeights(initialize(graph, 0));
+    const expected = await sumsOf(engine, microBatchOf(graph, 1));
+    const copy = expected.slice();
+    engine.reuse?.({ ...(await nothingOf(engine)), sums: expected });
+    expect(await sumsOf(engine, microBatchOf(graph, 1))).toEqual(copy);
+    expect(expected.length).toBe(0); // it was moved to a worker
+    await engine.dispose();
+  });
+
+  it("tells of weights that do not fit when its sums are asked for, and goes on with the next ones", async () => {
+    const engine = await createWasmEngine(options, 2);
+    await engine.setWeights(new Float32Array(4));
+    await expect(sumsOf(engine, microBatchOf(graph, 1))).rejects.toThrow(`4 weights came, the graph has ${length}`);
+    await engine.setWeights(initialize(graph, 0));
+    expect((await sumsOf(engine, microBatchOf(graph, 1))).length).toBe(length);
+    await engine.dispose();
+  });
+});
+
+const nothingOf = async (engine: GradientEngine) => {
+  engine.begin(task("evaluate"));
+  return engine.take();
+};
+
+it("an engine that is disposed of leaves its memory to the next one", async () => {
+  const graph = buildGraph({ model: nn.linear(1024, 1024), loss: loss.mse(), input: [1024] });
+  const size = async () => (await loadWasmRuntime()).allocate(16).memory.buffer.byteLength;
+  const sizes: number[] = [];
+  for (let turn = 0; turn < 6; turn++) {
+    const engine = await createWasmEngine({ graph: differentiate(graph, MICRO), microBatch: MICRO, seed: 0 }, 1);
+    await engine.setWeights(initialize(graph, 0));
+    engine.begin(task("calibrate"));
+    const inputs = {
+      x: numbers(1, MICRO * 1024),
+      y: numbers(2, MICRO * 1024),
+      weight: new Float32Array(MICRO).fill(1),
+    };
+    await engine.accumulate({ inputs, position: 0 });
+    await engine.take();
+    await engine.dispose();
+    sizes.push(await size());
+  }
+  expect(sizes[5]).toBe(sizes[1]);
 });

@@ -3,6 +3,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { Rounding } from "../../client/engine/onnx/rounding.ts";
+import { allocateAlone, type Block } from "../../client/engine/onnx/runtime.ts";
 import { accumulateFixed, blockCount, measureExponents } from "../../shared/codec/index.ts";
 
 /** Float32 of any bits: ordinary ones, subnormal ones, infinities and NaN. */
@@ -20,7 +21,19 @@ const gradient = fc
   .chain((quads) => fc.array(anyFloat, { minLength: 4 * quads, maxLength: 4 * quads }))
   .map((values) => Float32Array.from(values));
 
-describe("rounding and adding in WebAssembly", () => {
+/** As onnxruntime's memory is, and in its middle. */
+function allocateShared(): Block {
+  return {
+    memory: new WebAssembly.Memory({ initial: 2, maximum: 65_536, shared: true }),
+    address: 4096,
+    free: () => {},
+  };
+}
+
+describe.each([
+  ["of its own", allocateAlone],
+  ["that is shared", allocateShared],
+])("rounding and adding in WebAssembly memory %s", (_, allocate) => {
   it("gives the sums, maxima and counts of the definition, micro-batch after micro-batch", () => {
     fc.assert(
       fc.property(
@@ -31,7 +44,7 @@ describe("rounding and adding in WebAssembly", () => {
         (values, bits, first, second) => {
           const blocks = blockCount(values.length);
           const announced = Uint8Array.from({ length: blocks }, (_, block) => (block % 2 === 0 ? first : second));
-          const rounding = new Rounding(values.length);
+          const rounding = new Rounding(values.length, allocate);
           const [sums, maxima] = [new Int32Array(values.length), new Uint8Array(blocks)];
           let clamped = 0;
           rounding.begin(announced);
@@ -53,7 +66,7 @@ describe("rounding and adding in WebAssembly", () => {
       fc.property(gradient, (values) => {
         const maxima = new Uint8Array(blockCount(values.length));
         measureExponents(values, maxima);
-        const rounding = new Rounding(values.length);
+        const rounding = new Rounding(values.length, allocate);
         rounding.begin();
         rounding.gradient.set(values);
         rounding.measure();
@@ -63,7 +76,7 @@ describe("rounding and adding in WebAssembly", () => {
   });
 
   it("begins each shard anew", () => {
-    const rounding = new Rounding(4);
+    const rounding = new Rounding(4, allocate);
     for (let shard = 0; shard < 2; shard++) {
       rounding.begin(Uint8Array.of(127));
       rounding.gradient.set([1, 2, 3, 3e38]);

@@ -1,7 +1,6 @@
 import { readFileSync } from "node:fs";
 import { gunzipSync } from "node:zlib";
 import { describe, expect, it } from "vitest";
-import { loadWasmRuntime } from "../../client/engine/node/engine.ts";
 import { lowerTraining } from "../../client/engine/onnx/lowering.ts";
 import {
   differentiate,
@@ -12,6 +11,7 @@ import {
   type TrainingGraph,
 } from "../../shared/graph/index.ts";
 import { buildGraph, loss, type Module, nn } from "../../shared/nn/index.ts";
+import { runtime } from "./onnxruntime.ts";
 import { openDevice } from "./webgpu-device.ts";
 import { type Inputs, numbers, relativeError, runOnGpu } from "./webgpu-run.ts";
 
@@ -36,7 +36,6 @@ const fixtures: readonly Fixture[] = JSON.parse(
 );
 
 const gpu = await openDevice();
-const runtime = await loadWasmRuntime();
 
 /** x plus a parameter of zeros, whose gradient is that of x. */
 const shifted: Module = {

@@ -2,12 +2,12 @@
 
 import { describe, expect, it } from "vitest";
 import type { MicroBatch } from "../../client/engine/engine.ts";
-import { loadWasmRuntime } from "../../client/engine/node/engine.ts";
 import { exportOnnx } from "../../client/engine/onnx/export.ts";
 import { type Graph, givenWeights, inferenceGraph, runReference, sizeOf } from "../../shared/graph/index.ts";
 import { buildGraph, loss, optim } from "../../shared/nn/index.ts";
 import { onnxModule } from "../../shared/onnx/module.ts";
 import type { OptimizerOptions } from "../../shared/session/optimizer.ts";
+import { runtime } from "../client/onnxruntime.ts";
 import { relativeError } from "../shared/graph/finite-differences.ts";
 import { EXPORTED, type ExportedCase, inputOf, modelFile, stateDictOf } from "../shared/onnx/cases.ts";
 import { trainInProcess } from "./in-process.ts";
@@ -16,8 +16,6 @@ const BATCH = 5;
 /** Of gradient descent: large enough that a step shows in float32. */
 const LR = 1;
 const STEPS = 20;
-
-const runtime = await loadWasmRuntime();
 
 const featuresOf = ({ x, dtype }: ExportedCase): Float32Array | Int32Array =>
   dtype === "int32" ? Int32Array.from(x) : Float32Array.from(x);

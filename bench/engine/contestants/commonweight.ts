@@ -3,7 +3,7 @@
  * added, and the integer sum in the host's memory. Rivals stop at a gradient; ours is what goes on the wire.
  */
 
-import type { GradientEngine, MicroBatch, ShardTask, Tensor } from "../../../client/engine/engine.ts";
+import type { Contribution, GradientEngine, MicroBatch, ShardTask, Tensor } from "../../../client/engine/engine.ts";
 import { createBrowserPool } from "../../../client/engine/onnx/browser.ts";
 import { requestWebGpu } from "../../../client/engine/webgpu/device.ts";
 import { createWebGpuEngine, planSession } from "../../../client/engine/webgpu/engine.ts";
@@ -40,18 +40,19 @@ async function createShardStepper(engine: GradientEngine, problem: Problem, micr
     return engine.take();
   };
   const nothing = new Uint8Array(0);
+  let last: Contribution | null = null;
   const { maxima } = await run({ work: "calibrate", magnitudeBits: 0, exponents: nothing });
   const exponents = announce(createEnvelope(maxima));
   const bits = magnitudeBits("fixed32", microBatches.length);
   const task = { work: "gradient", magnitudeBits: bits, exponents } as const;
-  let sums: Int32Array = new Int32Array(0);
   return {
     async step() {
-      ({ sums } = await run(task));
+      if (last !== null) engine.reuse?.(last);
+      last = await run(task);
     },
     async gradient() {
       const scales = Array.from(exponents, (exponent) => gridScale(bits, exponent));
-      return Float32Array.from(sums, (value, at) => value / scales[Math.floor(at / BLOCK)]);
+      return Float32Array.from(last?.sums ?? [], (value, at) => value / scales[Math.floor(at / BLOCK)]);
     },
     dispose: () => engine.dispose(),
   };

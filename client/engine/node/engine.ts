@@ -9,20 +9,25 @@ import type { EngineCandidates } from "../create.ts";
 import { EngineError, type EngineOptions, type GradientEngine } from "../engine.ts";
 import { OnnxCompute, type PoolMember } from "../onnx/compute.ts";
 import { createOnnxEngine } from "../onnx/engine.ts";
+import { createModuleRuntime, type OrtFactory } from "../onnx/module.ts";
+import { wrapNodePackage } from "../onnx/native.ts";
 import { connectMember, type RemoteThread } from "../onnx/remote.ts";
-import { type OnnxRuntime, wrapRuntime, wrapWebRuntime } from "../onnx/runtime.ts";
+import type { OnnxRuntime } from "../onnx/runtime.ts";
 
 /** TypeScript in the repository, JavaScript when published. */
 const isPublished = import.meta.url.endsWith(".js");
 
 /**
- * onnxruntime-web's code and its `.wasm`. The published package carries copies of these two (scripts/build.ts), because
- * the whole of onnxruntime-web is 139 MB, ten times what a volunteer needs of it.
+ * onnxruntime-web's module: its code and its `.wasm`. The published package carries copies of these two (scripts/build.ts),
+ * because the whole of onnxruntime-web is 139 MB, ten times what a volunteer needs of it.
  */
-function locateRuntime(): { readonly code: string; readonly wasm: string | URL } {
+function locateModule(): { readonly code: string; readonly wasm: string | URL } {
   if (!isPublished) {
     const { resolve } = createRequire(import.meta.url);
-    return { code: "onnxruntime-web/wasm", wasm: resolve("onnxruntime-web/ort-wasm-simd-threaded.wasm") };
+    return {
+      code: "onnxruntime-web/ort-wasm-simd-threaded.mjs",
+      wasm: resolve("onnxruntime-web/ort-wasm-simd-threaded.wasm"),
+    };
   }
   return {
     code: new URL("./onnxruntime.js", import.meta.url).href,
@@ -30,12 +35,21 @@ function locateRuntime(): { readonly code: string; readonly wasm: string | URL }
   };
 }
 
-/** onnxruntime-web in this thread. */
-export async function loadWasmRuntime(): Promise<OnnxRuntime> {
-  const { code, wasm } = locateRuntime();
-  const bytes = readFileSync(wasm);
-  const wasmBinary = bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength) as ArrayBuffer;
-  return wrapWebRuntime(await import(code), { wasmBinary });
+async function startRuntime(): Promise<OnnxRuntime> {
+  const { code, wasm } = locateModule();
+  const [{ default: factory }, module] = await Promise.all([
+    import(code) as Promise<{ default: OrtFactory }>,
+    WebAssembly.compile(readFileSync(wasm)),
+  ]);
+  return createModuleRuntime(factory, module);
+}
+
+let runtime: Promise<OnnxRuntime> | undefined;
+
+/** onnxruntime-web in this thread: one, whose memory all engines here share. */
+export function loadWasmRuntime(): Promise<OnnxRuntime> {
+  runtime ??= startRuntime();
+  return runtime;
 }
 
 /** onnxruntime-node, an optional peer. Throws EngineError `unavailable` if it is not installed. */
@@ -43,11 +57,15 @@ async function loadNativeRuntime(): Promise<OnnxRuntime> {
   const name = "onnxruntime-node"; // not a literal in the import: it need not exist
   try {
     const module = (await import(name)) as { default?: unknown };
-    return wrapRuntime("native", module.default ?? module);
+    return wrapNodePackage(module.default ?? module);
   } catch (cause) {
-    throw new EngineError("unavailable", "the native engine needs the package onnxruntime-node: npm install it", {
-      cause,
-    });
+    throw new EngineError(
+      "unavailable",
+      "the native engine needs a package that is not here: npm install onnxruntime-node",
+      {
+        cause,
+      },
+    );
   }
 }
 
@@ -58,7 +76,7 @@ function startThread(): RemoteThread {
   let ended = false;
   return {
     port: {
-      postMessage: (message) => worker.postMessage(message),
+      postMessage: (message, transfer) => worker.postMessage(message, transfer as ArrayBuffer[]),
       listen: (listener) => worker.on("message", listener),
     },
     terminate: async () => {

@@ -8,6 +8,9 @@ const port = parentPort;
 if (port === null) throw new Error("this file is the entry of a worker thread");
 
 serveMember<null>(
-  { postMessage: (message) => port.postMessage(message), listen: (listener) => port.on("message", listener) },
+  {
+    postMessage: (message, transfer) => port.postMessage(message, transfer as ArrayBuffer[]),
+    listen: (listener) => port.on("message", listener),
+  },
   loadWasmRuntime,
 );

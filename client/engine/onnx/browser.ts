@@ -1,18 +1,18 @@
 /**
- * The ONNX engine in browsers. Runs inside the SDK's worker, so one member computes in place; more of them are nested
- * workers. onnxruntime's code comes with the SDK, its `.wasm` from the coordinator, checked against the hash that the SDK
+ * The ONNX engine in browsers: started by the SDK's worker, which has the socket to mind, it computes in nested workers, one a
+ * member. onnxruntime's code comes with the SDK, its `.wasm` from the coordinator, checked against the hash that the SDK
  * was built with.
  */
 
 import { EngineError, type EngineOptions, type GradientEngine } from "../engine.ts";
 import type { PoolMember } from "./compute.ts";
 import { createOnnxEngine } from "./engine.ts";
+import { createModuleRuntime, type OrtFactory } from "./module.ts";
 import { connectMember, type Port, type RemoteThread, serveMember } from "./remote.ts";
-import { type OnnxRuntime, wrapWebRuntime } from "./runtime.ts";
 
 /** What a pool worker is told before its first session. */
 interface PoolSetup {
-  readonly wasmBinary: ArrayBuffer;
+  readonly module: WebAssembly.Module;
 }
 
 export interface BrowserPoolOptions extends EngineOptions {
@@ -37,9 +37,9 @@ function threadOf(worker: Worker): RemoteThread {
 
 /** A pool of nested workers. Throws EngineError. */
 export async function createBrowserPool(options: BrowserPoolOptions): Promise<GradientEngine> {
-  const { workers, wasmBinary, spawn } = options;
-  const setup: PoolSetup = { wasmBinary };
-  const { graph, microBatch, seed } = options;
+  const { graph, microBatch, seed, workers, wasmBinary, spawn } = options;
+  // Compiled once: a module is shared by threads.
+  const setup: PoolSetup = { module: await WebAssembly.compile(wasmBinary) };
   const starting = Array.from({ length: workers }, () =>
     connectMember(threadOf(spawn()), setup, { graph, microBatch, seed }),
   );
@@ -54,16 +54,13 @@ export async function createBrowserPool(options: BrowserPoolOptions): Promise<Gr
   return createOnnxEngine({ ...options, kind: "wasm", device: `WASM × ${workers}`, members });
 }
 
-/** To be called by a pool worker's entry, with the SDK's own onnxruntime-web module. */
-export function servePoolWorker(load: () => Promise<unknown>): void {
+/** To be called by a pool worker's entry, with the SDK's own copy of onnxruntime-web's module. */
+export function servePoolWorker(factory: OrtFactory): void {
   const port: Port = {
     postMessage: (message, transfer) => postMessage(message, { transfer }),
     listen: (listener) => addEventListener("message", ({ data }: MessageEvent<unknown>) => listener(data)),
   };
-  serveMember<PoolSetup>(
-    port,
-    async ({ wasmBinary }): Promise<OnnxRuntime> => wrapWebRuntime(await load(), { wasmBinary }),
-  );
+  serveMember<PoolSetup>(port, ({ module }) => createModuleRuntime(factory, module));
 }
 
 /**

@@ -1,9 +1,9 @@
 /**
  * One thread's part of the ONNX engine: its sessions, its copy of the weights, and the integer sum of the micro-batches
- * that it was handed. What several of them have summed can be added up in any order.
+ * that it was handed, all in the runtime's memory, where each tensor has a fixed place. What several of them have summed can be added up in any order.
  */
 
-import { blockCount, roundScalar, scalarLimit } from "../../../shared/codec/index.ts";
+import { roundScalar, scalarLimit } from "../../../shared/codec/index.ts";
 import { parameterLength, sizeOf } from "../../../shared/graph/index.ts";
 import { evaluationSums } from "../../../shared/graph/parameters.ts";
 import { fillDropoutMask } from "../../../shared/random/index.ts";
@@ -16,29 +16,39 @@ import {
   type ShardTask,
   type Tensor,
 } from "../engine.ts";
-import { type LoweredModel, lowerEvaluation, lowerPrediction, lowerTraining } from "./lowering.ts";
+import { type LoweredModel, lowerEvaluation, lowerPrediction, lowerTraining, type MaskInput } from "./lowering.ts";
 import { Rounding } from "./rounding.ts";
-import type { OnnxRuntime, OnnxSession, OnnxTensor } from "./runtime.ts";
+import type { Block, OnnxRuntime, OnnxSession, PlacedTensor } from "./runtime.ts";
 
-/** Everything that a pool member can be asked to do; the engine talks to members in the same thread and in others alike. */
+/**
+ * Everything that a pool member can be asked to do; the engine talks to members in the same thread and in others alike. Calls
+ * are carried out one after the other, in the order in which they were made.
+ */
 export interface PoolMember {
+  /** Micro-batches that it may be handed before the first of them is computed. */
+  readonly queue: number;
+  /** Resolves when the weights were copied: `take` and `predict` tell if they did not fit. */
   setWeights(weights: Float32Array): Promise<void>;
   begin(task: ShardTask): Promise<void>;
   run(microBatch: MicroBatch): Promise<void>;
-  take(): Promise<Contribution>;
+  /** @param into an array for the sums, which becomes the contribution's */
+  take(into?: Int32Array): Promise<Contribution>;
   predict(features: Readonly<Record<string, Tensor>>, samples: number): Promise<Float32Array>;
   dispose(): Promise<void>;
 }
 
 type ModelKind = "training" | "evaluation" | "prediction";
 
+/** A compiled model and the places of its tensors. */
 interface Loaded {
-  readonly model: LoweredModel;
   readonly session: OnnxSession;
-  /** By the model's input names: views of the weights and of the masks, whose values change in place. */
-  readonly held: Readonly<Record<string, OnnxTensor>>;
-  /** By mask of the model, flat. */
-  readonly masks: readonly Float32Array[];
+  readonly run: () => Promise<void>;
+  /** By index of the graph's inputs; null where the model does not read one. */
+  readonly inputs: readonly (Tensor | null)[];
+  readonly masks: readonly { readonly of: MaskInput; readonly values: Float32Array }[];
+  /** In the model's order, gradients left out: those are in the flat gradient. */
+  readonly outputs: readonly Float32Array[];
+  readonly block: Block;
 }
 
 const LOWERINGS = { training: lowerTraining, evaluation: lowerEvaluation, prediction: lowerPrediction } as const;
@@ -51,6 +61,8 @@ const NO_TASK: ShardTask = {
   exponents: new Uint8Array(0),
 };
 
+const nothingSummed = () => ({ sums: new Int32Array(0), maxima: new Uint8Array(0), clamped: 0 });
+
 /** Anything thrown as an EngineError; running out of memory has a code of its own, whatever it was to be. */
 function toEngineError(code: EngineErrorCode, what: string, cause: unknown): EngineError {
   if (cause instanceof EngineError) return cause;
@@ -58,39 +70,40 @@ function toEngineError(code: EngineErrorCode, what: string, cause: unknown): Eng
   return new EngineError(/memory|alloc/i.test(message) ? "memory" : code, `${what}: ${message}`, { cause });
 }
 
-/** Computes one micro-batch at a time; its callers see to that. */
+const WORD = 4;
+const ALIGNMENT = 16;
+const aligned = (bytes: number): number => Math.ceil(bytes / ALIGNMENT) * ALIGNMENT;
+
 export class OnnxCompute implements PoolMember {
+  /** Inputs are read when it is their turn, and their owner fills them again after one more. */
+  readonly queue = 1;
   readonly #runtime: OnnxRuntime;
   readonly #options: EngineOptions;
   readonly #loaded = new Map<ModelKind, Promise<Loaded>>();
+  readonly #weightsBlock: Block;
+  /** The flat weights: models read their parameters where they lie here. */
   readonly #weights: Float32Array;
-  readonly #parameters: readonly OnnxTensor[];
-  readonly #rounding: Rounding;
+  /** Made when something is to be summed. */
+  #rounding: Rounding | null = null;
   /** Loss, weight and metrics come first among a model's outputs; of an evaluation all outputs are sums. */
   readonly #scalarCount: number;
   readonly #evaluationCount: number;
-  /** Offsets of the parameters that have a gradient, in the order of the training model's outputs. */
-  readonly #gradientOffsets: readonly number[];
   #task = NO_TASK;
   /** Loss, weight, metrics and the elements of tables in units of 2⁻²⁴. */
   #scalars: bigint[] = [];
+  /** The call before. */
+  #last: Promise<unknown> = Promise.resolve();
 
   constructor(runtime: OnnxRuntime, options: EngineOptions) {
     this.#runtime = runtime;
     this.#options = options;
     const { graph } = options;
     const length = parameterLength(graph);
-    this.#weights = new Float32Array(length);
-    this.#rounding = new Rounding(length);
-    // Views: a new version of the weights is one copy.
-    this.#parameters = graph.parameters.map(({ offset, shape }) =>
-      runtime.createTensor("float32", this.#weights.subarray(offset, offset + sizeOf(shape)), shape),
-    );
+    this.#weightsBlock = runtime.allocate(length * WORD);
+    const { memory, address } = this.#weightsBlock;
+    this.#weights = new Float32Array(memory.buffer, address, length);
     this.#scalarCount = 2 + Object.keys(graph.outputs.metrics).length;
     this.#evaluationCount = 2 + evaluationSums(graph);
-    this.#gradientOffsets = graph.parameters
-      .filter((_, index) => graph.gradients[index] !== null)
-      .map(({ offset }) => offset);
   }
 
   /** Compiles the model for gradients, so that the first micro-batch need not wait. Throws EngineError `compile`. */
@@ -98,67 +111,91 @@ export class OnnxCompute implements PoolMember {
     await this.#load("training");
   }
 
-  async setWeights(weights: Float32Array): Promise<void> {
-    if (weights.length !== this.#weights.length) {
-      throw new EngineError("failed", `${weights.length} weights came, the graph has ${this.#weights.length}`);
-    }
-    this.#weights.set(weights);
+  setWeights(weights: Float32Array): Promise<void> {
+    return this.#inTurn(async () => {
+      if (weights.length !== this.#weights.length) {
+        throw new EngineError("failed", `${weights.length} weights came, the graph has ${this.#weights.length}`);
+      }
+      this.#weights.set(weights);
+    });
   }
 
-  async begin(task: ShardTask): Promise<void> {
-    this.#task = task;
-    if (task.work === "calibrate") this.#rounding.begin();
-    if (task.work === "gradient") {
-      const { exponents } = task;
-      const blocks = blockCount(this.#weights.length);
-      if (exponents.length !== blocks) {
-        const problem = `${exponents.length} exponents were announced, this graph has ${blocks} blocks`;
-        throw new EngineError("failed", problem);
-      }
-      this.#rounding.begin(exponents);
-    }
-    this.#scalars = [];
+  begin(task: ShardTask): Promise<void> {
+    return this.#inTurn(async () => {
+      this.#task = task;
+      this.#scalars = [];
+      if (task.work !== "evaluate") this.#sum().begin(task.exponents);
+    });
   }
 
-  async run({ inputs, position }: MicroBatch): Promise<void> {
-    const { work, step, microBatches, magnitudeBits } = this.#task;
-    const loaded = await this.#load(work === "evaluate" ? "evaluation" : "training");
-    for (const [at, { layer, probability, units }] of loaded.model.masks.entries()) {
-      const { microBatch, seed } = this.#options;
-      fillDropoutMask(seed, step, layer, probability, position, microBatch, units, loaded.masks[at]);
-    }
-    const results = await this.#execute(loaded, inputs);
-    const limit = scalarLimit(microBatches);
-    let at = 0;
-    for (const sums of work === "evaluate" ? results : results.slice(0, this.#scalarCount)) {
-      for (const value of sums) {
-        this.#scalars[at] = (this.#scalars[at] ?? 0n) + roundScalar(value, limit);
-        at += 1;
+  run(microBatch: MicroBatch): Promise<void> {
+    return this.#inTurn(async () => {
+      const { work, step, microBatches, magnitudeBits } = this.#task;
+      const loaded = await this.#load(work === "evaluate" ? "evaluation" : "training");
+      for (const { of, values } of loaded.masks) {
+        const { microBatch: samples, seed } = this.#options;
+        fillDropoutMask(seed, step, of.layer, of.probability, microBatch.position, samples, of.units, values);
       }
-    }
-    if (work === "evaluate") return;
-    for (const [at, offset] of this.#gradientOffsets.entries()) {
-      this.#rounding.gradient.set(results[this.#scalarCount + at], offset);
-    }
-    if (work === "calibrate") this.#rounding.measure();
-    else this.#rounding.accumulate(magnitudeBits);
+      await this.#execute(loaded, microBatch.inputs);
+      const limit = scalarLimit(microBatches);
+      let at = 0;
+      for (const sums of loaded.outputs) {
+        for (const value of sums) {
+          this.#scalars[at] = (this.#scalars[at] ?? 0n) + roundScalar(value, limit);
+          at += 1;
+        }
+      }
+      if (work === "calibrate") this.#sum().measure();
+      if (work === "gradient") this.#sum().accumulate(magnitudeBits);
+    });
   }
 
   /** Nothing is left of the shard here. */
-  async take(): Promise<Contribution> {
-    const { work } = this.#task;
-    const length = work === "evaluate" ? this.#evaluationCount : this.#scalarCount;
-    const [loss, weight, ...metrics] = Array.from({ length }, (_, at) => this.#scalars[at] ?? 0n);
-    const contribution = { ...this.#rounding.take(work), loss, weight, metrics };
-    await this.begin(NO_TASK);
-    return contribution;
+  take(into?: Int32Array): Promise<Contribution> {
+    return this.#inTurn(async () => {
+      const { work } = this.#task;
+      const length = work === "evaluate" ? this.#evaluationCount : this.#scalarCount;
+      const [loss, weight, ...metrics] = Array.from({ length }, (_, at) => this.#scalars[at] ?? 0n);
+      const sums = work === "evaluate" ? nothingSummed() : this.#sum().take(work, into);
+      this.#task = NO_TASK;
+      this.#scalars = [];
+      return { ...sums, loss, weight, metrics };
+    });
   }
 
-  async predict(features: Readonly<Record<string, Tensor>>, samples: number): Promise<Float32Array> {
+  predict(features: Readonly<Record<string, Tensor>>, samples: number): Promise<Float32Array> {
+    return this.#inTurn(() => this.#predict(features, samples));
+  }
+
+  async dispose(): Promise<void> {
+    await this.#last;
+    const loaded = await Promise.allSettled(this.#loaded.values());
+    this.#loaded.clear();
+    for (const result of loaded) {
+      if (result.status === "rejected") continue;
+      await result.value.session.release();
+      result.value.block.free();
+    }
+    this.#rounding?.free();
+    this.#weightsBlock.free();
+  }
+
+  #inTurn<T>(action: () => Promise<T>): Promise<T> {
+    const result = this.#last.then(action);
+    this.#last = result.catch(() => {}); // whoever made the call hears of it
+    return result;
+  }
+
+  #sum(): Rounding {
+    this.#rounding ??= new Rounding(this.#weights.length, (bytes) => this.#runtime.allocate(bytes));
+    return this.#rounding;
+  }
+
+  async #predict(features: Readonly<Record<string, Tensor>>, samples: number): Promise<Float32Array> {
     const { microBatch, graph } = this.#options;
     const inputs = graph.inputs.flatMap(({ name, dtype, role }, index) => {
       if (role !== "feature") return [];
-      const size = this.#inputSize(index) / microBatch;
+      const size = sizeOf(this.#inputShape(index)) / microBatch;
       const values = features[name];
       if (values?.length !== size * samples) {
         const came = values === undefined ? "nothing" : `${values.length} values`;
@@ -170,7 +207,9 @@ export class OnnxCompute implements PoolMember {
       return [{ name, dtype, size, values }];
     });
     const loaded = await this.#load("prediction");
-    const parts: Float32Array[] = [];
+    const [output] = loaded.outputs;
+    const width = output.length / microBatch;
+    const whole = new Float32Array(width * samples);
     for (let from = 0; from < samples; from += microBatch) {
       const count = Math.min(microBatch, samples - from);
       const batch: Record<string, Tensor> = {};
@@ -179,22 +218,10 @@ export class OnnxCompute implements PoolMember {
         padded.set(values.subarray(from * size, (from + count) * size));
         batch[name] = padded;
       }
-      const [output] = await this.#execute(loaded, batch);
-      parts.push(output.subarray(0, (output.length / microBatch) * count));
-    }
-    const whole = new Float32Array(parts.reduce((size, part) => size + part.length, 0));
-    let end = 0;
-    for (const part of parts) {
-      whole.set(part, end);
-      end += part.length;
+      await this.#execute(loaded, batch);
+      whole.set(output.subarray(0, width * count), width * from);
     }
     return whole;
-  }
-
-  async dispose(): Promise<void> {
-    const loaded = await Promise.allSettled(this.#loaded.values());
-    this.#loaded.clear();
-    for (const result of loaded) if (result.status === "fulfilled") await result.value.session.release();
   }
 
   #load(kind: ModelKind): Promise<Loaded> {
@@ -212,21 +239,67 @@ export class OnnxCompute implements PoolMember {
     try {
       const model = LOWERINGS[kind](graph, microBatch);
       const session = await this.#runtime.createSession(model.bytes);
-      const masks = model.masks.map(({ shape }) => new Float32Array(sizeOf(shape)));
-      const held: Record<string, OnnxTensor> = {};
-      for (const [index, name] of model.parameters.entries()) if (name !== null) held[name] = this.#parameters[index];
-      for (const [index, { name, shape }] of model.masks.entries()) {
-        held[name] = this.#runtime.createTensor("float32", masks[index], shape);
+      try {
+        return this.#place(kind, model, session);
+      } catch (error) {
+        await session.release();
+        throw error;
       }
-      return { model, session, held, masks };
     } catch (cause) {
       throw toEngineError("compile", `onnxruntime cannot take the ${kind} model`, cause);
     }
   }
 
-  /** Values of a graph input in one micro-batch. */
-  #inputSize(index: number): number {
-    return sizeOf(this.#inputShape(index));
+  /** Gives every tensor of a model its place: parameters and gradients theirs in the flat arrays, the others one block. */
+  #place(kind: ModelKind, model: LoweredModel, session: OnnxSession): Loaded {
+    const { graph } = this.#options;
+    const inputs = graph.inputs.map(({ dtype }, index) => ({
+      name: model.inputs[index],
+      dtype,
+      shape: this.#inputShape(index),
+    }));
+    // Those that are gradients, in the order of the parameters that have one.
+    const gradients = kind === "training" ? graph.parameters.filter((_, index) => graph.gradients[index] !== null) : [];
+    const ownOutputs = model.outputs.slice(0, model.outputs.length - gradients.length);
+    const sizes = [
+      ...inputs.map(({ name, shape }) => (name === null ? 0 : sizeOf(shape))),
+      ...model.masks.map(({ shape }) => sizeOf(shape)),
+      ...ownOutputs.map((_, index) => sizeOf(model.outputTypes[index].shape)),
+    ];
+    const block = this.#runtime.allocate(sizes.reduce((sum, size) => sum + aligned(size * WORD), 0));
+    let next = block.address;
+    const place = (dtype: "float32" | "int32", shape: readonly number[]): Tensor => {
+      const size = sizeOf(shape);
+      const at = next;
+      next += aligned(size * WORD);
+      return new (dtype === "int32" ? Int32Array : Float32Array)(block.memory.buffer, at, size);
+    };
+    const fed: PlacedTensor[] = [];
+    const inputValues = inputs.map(({ name, dtype, shape }) => {
+      if (name === null) return null;
+      const values = place(dtype, shape);
+      fed.push({ name, shape, values });
+      return values;
+    });
+    const masks = model.masks.map((of) => {
+      const values = place("float32", of.shape) as Float32Array;
+      fed.push({ name: of.name, shape: of.shape, values });
+      return { of, values };
+    });
+    for (const [index, { offset, shape }] of graph.parameters.entries()) {
+      const name = model.parameters[index];
+      if (name !== null) fed.push({ name, shape, values: this.#weights.subarray(offset, offset + sizeOf(shape)) });
+    }
+    const results: PlacedTensor[] = ownOutputs.map((name, index) => {
+      const { dtype, shape } = model.outputTypes[index];
+      return { name, shape, values: place(dtype, shape) };
+    });
+    const outputs = results.map(({ values }) => values as Float32Array);
+    for (const [index, { offset, shape }] of gradients.entries()) {
+      const values = this.#sum().gradient.subarray(offset, offset + sizeOf(shape));
+      results.push({ name: model.outputs[ownOutputs.length + index], shape, values });
+    }
+    return { session, run: session.bind(fed, results), inputs: inputValues, masks, outputs, block };
   }
 
   #inputShape(index: number): readonly number[] {
@@ -234,23 +307,21 @@ export class OnnxCompute implements PoolMember {
     return graph.inputs[index].shape.map((size) => (size === "N" ? microBatch : size));
   }
 
-  /** The model's outputs in their order, flat. Throws EngineError `memory` or `failed`. */
-  async #execute({ model, session, held }: Loaded, inputs: Readonly<Record<string, Tensor>>): Promise<Float32Array[]> {
-    const feeds = { ...held };
-    try {
-      for (const [index, { name, dtype }] of this.#options.graph.inputs.entries()) {
-        const to = model.inputs[index];
-        if (to === null) continue;
-        const shape = this.#inputShape(index);
-        const data = inputs[name];
-        if (data?.length !== sizeOf(shape)) {
-          const came = data === undefined ? "nothing" : `${data.length} values`;
-          throw new EngineError("failed", `input ${name} of a micro-batch is [${shape.join(", ")}], ${came} came`);
-        }
-        feeds[to] = this.#runtime.createTensor(dtype, data, shape);
+  /** Fills the outputs. Throws EngineError `memory` or `failed`. */
+  async #execute(loaded: Loaded, inputs: Readonly<Record<string, Tensor>>): Promise<void> {
+    for (const [index, place] of loaded.inputs.entries()) {
+      if (place === null) continue;
+      const { name } = this.#options.graph.inputs[index];
+      const data = inputs[name];
+      if (data?.length !== place.length) {
+        const came = data === undefined ? "nothing" : `${data.length} values`;
+        const shape = this.#inputShape(index).join(", ");
+        throw new EngineError("failed", `input ${name} of a micro-batch is [${shape}], ${came} came`);
       }
-      const results = await session.run(feeds);
-      return model.outputs.map((name) => results[name].data as Float32Array);
+      place.set(data);
+    }
+    try {
+      await loaded.run();
     } catch (cause) {
       throw toEngineError("failed", "onnxruntime failed", cause);
     }

@@ -209,8 +209,9 @@ export interface LoweredModel {
   readonly inputs: readonly (string | null)[];
   readonly parameters: readonly (string | null)[];
   readonly masks: readonly MaskInput[];
-  /** Names of the wanted outputs, in their order. */
+  /** Names of the wanted outputs, in their order, and their types with N bound. */
   readonly outputs: readonly string[];
+  readonly outputTypes: readonly TensorType[];
 }
 
 /** Lowers nodes so that the model computes the values `wanted`. */
@@ -258,6 +259,7 @@ function lower(
     parameters: graph.parameters.map((_, index) => isRead(graph.inputs.length + index)),
     masks,
     outputs,
+    outputTypes: wanted.map((id) => types[id]),
   };
 }
 

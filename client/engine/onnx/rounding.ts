@@ -1,53 +1,62 @@
 /**
- * A shard's sum in WebAssembly memory: gradients are copied in, rounded and added there by SIMD kernels, and the sum is copied
- * out once. What is computed is `accumulateFixed` and `measureExponents` of shared/codec, bit for bit.
+ * A shard's sum in WebAssembly memory: each gradient is rounded and added by SIMD kernels where it was computed, and the sum is
+ * copied out once. What is computed is `accumulateFixed` and `measureExponents` of shared/codec, bit for bit.
  */
 
 import { blockCount } from "../../../shared/codec/index.ts";
 import type { Contribution, ShardTask } from "../engine.ts";
 import { ROUNDING_WASM } from "./rounding-wasm.ts";
+import type { Block } from "./runtime.ts";
 
-const PAGE_BYTES = 65_536;
 const WORD = 4;
 
 interface Exports {
+  clear(at: number, bytes: number): void;
   measure(gradient: number, maxima: number, count: number): void;
   accumulate(gradient: number, announced: number, sums: number, maxima: number, count: number, bits: number): number;
 }
 
-let compiled: WebAssembly.Module | undefined;
+/** A module is for memory of one kind: what differs is a flag of its import. */
+type MemoryKind = keyof typeof ROUNDING_WASM;
 
-function moduleOf(): WebAssembly.Module {
-  compiled ??= new WebAssembly.Module(Uint8Array.from(atob(ROUNDING_WASM), (char) => char.charCodeAt(0)));
-  return compiled;
+const compiled = new Map<MemoryKind, WebAssembly.Module>();
+
+function moduleFor({ buffer }: WebAssembly.Memory): WebAssembly.Module {
+  const kind = buffer instanceof ArrayBuffer ? "own" : "shared";
+  let module = compiled.get(kind);
+  if (module === undefined) {
+    module = new WebAssembly.Module(Uint8Array.from(atob(ROUNDING_WASM[kind]), (char) => char.charCodeAt(0)));
+    compiled.set(kind, module);
+  }
+  return module;
 }
 
 export class Rounding {
   /** One micro-batch's gradient, [parameters]: to be filled before each call. */
-  readonly gradient: Float32Array<ArrayBuffer>;
-  readonly #sums: Int32Array<ArrayBuffer>;
-  readonly #announced: Uint8Array<ArrayBuffer>;
-  readonly #maxima: Uint8Array<ArrayBuffer>;
+  readonly gradient: Float32Array;
+  readonly #block: Block;
+  readonly #sums: Int32Array;
+  readonly #announced: Uint8Array;
+  readonly #maxima: Uint8Array;
   readonly #exports: Exports;
   #clamped = 0;
 
   /** @param parameters of the flat space, a multiple of 4 */
-  constructor(parameters: number) {
+  constructor(parameters: number, allocate: (byteLength: number) => Block) {
     const blocks = blockCount(parameters);
-    const blockBytes = Math.ceil(blocks / 16) * 16;
-    const bytes = 2 * parameters * WORD + 2 * blockBytes;
-    const memory = new WebAssembly.Memory({ initial: Math.ceil(bytes / PAGE_BYTES) });
+    this.#block = allocate(2 * parameters * WORD + 2 * blocks);
+    const { memory, address } = this.#block;
     const { buffer } = memory;
-    this.gradient = new Float32Array(buffer, 0, parameters);
-    this.#sums = new Int32Array(buffer, parameters * WORD, parameters);
-    this.#announced = new Uint8Array(buffer, 2 * parameters * WORD, blocks);
-    this.#maxima = new Uint8Array(buffer, 2 * parameters * WORD + blockBytes, blocks);
-    this.#exports = new WebAssembly.Instance(moduleOf(), { env: { memory } }).exports as unknown as Exports;
+    this.gradient = new Float32Array(buffer, address, parameters);
+    this.#sums = new Int32Array(buffer, address + parameters * WORD, parameters);
+    this.#announced = new Uint8Array(buffer, address + 2 * parameters * WORD, blocks);
+    this.#maxima = new Uint8Array(buffer, address + 2 * parameters * WORD + blocks, blocks);
+    this.#exports = new WebAssembly.Instance(moduleFor(memory), { env: { memory } }).exports as unknown as Exports;
   }
 
   /** Begins a sum of zero. @param announced exponents by block; none if nothing will be rounded */
   begin(announced: Uint8Array = new Uint8Array(0)): void {
-    this.#sums.fill(0);
+    this.#exports.clear(this.#sums.byteOffset, this.#sums.byteLength);
     this.#maxima.fill(0);
     this.#announced.set(announced);
     this.#clamped = 0;
@@ -71,12 +80,25 @@ export class Rounding {
     );
   }
 
-  /** Copies of what has come together: what this kind of work has no use for is empty. */
-  take(work: ShardTask["work"]): Pick<Contribution, "sums" | "maxima" | "clamped"> {
+  /**
+   * Copies of what has come together: what this kind of work has no use for is empty.
+   * @param into an array for the sums, if one is at hand
+   */
+  take(work: ShardTask["work"], into?: Int32Array): Pick<Contribution, "sums" | "maxima" | "clamped"> {
     return {
-      sums: work === "gradient" ? this.#sums.slice() : new Int32Array(0),
+      sums: work === "gradient" ? this.#copySums(into) : new Int32Array(0),
       maxima: work === "evaluate" ? new Uint8Array(0) : this.#maxima.slice(),
       clamped: work === "gradient" ? this.#clamped : 0,
     };
+  }
+
+  free(): void {
+    this.#block.free();
+  }
+
+  #copySums(into: Int32Array | undefined): Int32Array {
+    if (into?.length !== this.#sums.length) return this.#sums.slice();
+    into.set(this.#sums);
+    return into;
   }
 }

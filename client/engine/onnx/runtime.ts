@@ -1,61 +1,43 @@
-/** The part of onnxruntime that the engine uses; onnxruntime-web and onnxruntime-node both satisfy it. */
+/**
+ * The part of onnxruntime that the engine uses: sessions whose tensors have fixed places in memory, so that a run copies and
+ * allocates nothing. `module.ts` has it of onnxruntime-web's WebAssembly module, `native.ts` of onnxruntime-node.
+ */
 
-export interface OnnxTensor {
-  readonly data: unknown;
+/** A stretch of memory, 16-byte aligned, all zeros at first. */
+export interface Block {
+  /** May be shared: kernels in WebAssembly import it. */
+  readonly memory: WebAssembly.Memory;
+  /** Byte offset in `memory`. */
+  readonly address: number;
+  free(): void;
+}
+
+/** A tensor that stays where it is: `values` is a view of a block of the same runtime. */
+export interface PlacedTensor {
+  /** Of the model's input or output. */
+  readonly name: string;
+  readonly shape: readonly number[];
+  readonly values: Float32Array | Int32Array;
 }
 
 export interface OnnxSession {
-  run(feeds: Readonly<Record<string, OnnxTensor>>): Promise<Readonly<Record<string, OnnxTensor>>>;
+  /** A computation of all outputs from all inputs, where they lie; to be called one at a time. */
+  bind(inputs: readonly PlacedTensor[], outputs: readonly PlacedTensor[]): () => Promise<void>;
+  /** Frees the session and what is bound to it. */
   release(): Promise<void>;
 }
 
+/** Single-threaded: that is what makes the bits of a session the same everywhere. */
 export interface OnnxRuntime {
-  readonly kind: "wasm" | "native";
+  /** Throws where there is not enough. */
+  allocate(byteLength: number): Block;
   createSession(model: Uint8Array): Promise<OnnxSession>;
-  createTensor(type: "float32" | "int32", data: Float32Array | Int32Array, shape: readonly number[]): OnnxTensor;
 }
 
-/** What both packages export. */
-interface OrtModule {
-  readonly InferenceSession: {
-    create(model: Uint8Array, options: Record<string, unknown>): Promise<OnnxSession>;
-  };
-  readonly Tensor: new (
-    type: "float32" | "int32",
-    data: Float32Array | Int32Array,
-    shape: readonly number[],
-  ) => OnnxTensor;
+/** A block of its own, in a memory that is not shared. */
+export function allocateAlone(byteLength: number): Block {
+  const memory = new WebAssembly.Memory({ initial: Math.ceil(byteLength / PAGE_BYTES) });
+  return { memory, address: 0, free: () => {} };
 }
 
-/** Wraps a loaded module. Sessions are single-threaded: that is what makes their bits the same everywhere. */
-export function wrapRuntime(kind: OnnxRuntime["kind"], module: unknown): OnnxRuntime {
-  const ort = module as OrtModule;
-  const options = {
-    executionProviders: [kind === "wasm" ? "wasm" : "cpu"],
-    graphOptimizationLevel: "all",
-    intraOpNumThreads: 1,
-    interOpNumThreads: 1,
-    logSeverityLevel: 3,
-  };
-  return {
-    kind,
-    createSession: (model) => ort.InferenceSession.create(model, options),
-    createTensor: (type, data, shape) => new ort.Tensor(type, data, shape),
-  };
-}
-
-/** Settings of onnxruntime-web that must be made before its first session. */
-export interface WebSettings {
-  /** Bytes of its `.wasm`; where absent the package finds its own file. */
-  readonly wasmBinary?: ArrayBuffer;
-}
-
-/** Wraps the `onnxruntime-web/wasm` module, single-threaded and in the calling thread. */
-export function wrapWebRuntime(module: unknown, { wasmBinary }: WebSettings): OnnxRuntime {
-  const { env } = module as { env: { wasm: Record<string, unknown>; logLevel: string } };
-  env.wasm.numThreads = 1;
-  env.wasm.proxy = false;
-  env.logLevel = "error";
-  if (wasmBinary !== undefined) env.wasm.wasmBinary = wasmBinary;
-  return wrapRuntime("wasm", module);
-}
+const PAGE_BYTES = 65_536;

@@ -24,6 +24,11 @@ function largestOf(values: usize, end: usize): u32 {
   );
 }
 
+/** Zeros, as `TypedArray.fill` writes them into memory that is not shared. */
+export function clear(at: usize, bytes: i32): void {
+  memory.fill(at, 0, bytes);
+}
+
 /** Raises each block's maximum to the exponent byte seen in it. */
 export function measure(gradient: usize, maxima: usize, count: i32): void {
   const end = gradient + (<usize>count << 2);
@@ -54,12 +59,21 @@ export function accumulate(gradient: usize, announced: usize, sums: usize, maxim
     const blockEnd = min(gradient + BLOCK_BYTES, end);
     const exponent = largestOf(gradient, blockEnd) >>> 23;
     if (exponent > load<u8>(maxima)) store<u8>(maxima, exponent);
+    // 2^(q − (E − 126)), a normal float32 for every exponent that may be announced.
+    const grid = <u32>load<u8>(announced);
+    const scale = i32x4.splat((bits - (<i32>grid - 126) + 127) << 23);
     if (exponent == 0) {
       sums += blockEnd - gradient;
       gradient = blockEnd;
+    } else if (exponent < grid) {
+      // All are finite and below 2^(q − 1) on the grid, where nothing is clamped.
+      while (gradient < blockEnd) {
+        const rounded = f32x4.nearest(f32x4.mul(v128.load(gradient), scale));
+        v128.store(sums, i32x4.add(v128.load(sums), i32x4.trunc_sat_f32x4_s(rounded)));
+        gradient += LANE_BYTES;
+        sums += LANE_BYTES;
+      }
     } else {
-      // 2^(q − (E − 126)), a normal float32 for every exponent that may be announced.
-      const scale = i32x4.splat((bits - (<i32>load<u8>(announced) - 126) + 127) << 23);
       while (gradient < blockEnd) {
         const values = v128.load(gradient);
         const finite = i32x4.lt_s(v128.and(values, magnitude), infinite);
