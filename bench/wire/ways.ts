@@ -17,12 +17,12 @@ export const WAYS: readonly Way[] = [
   { codec: "fixed16", downlink: "float32", recommended: true },
   { codec: "packed8", downlink: "float32", recommended: true },
   { codec: "packed8", downlink: "delta", recommended: true },
-  { codec: "top20", downlink: "delta", recommended: true },
-  { codec: "top10", downlink: "delta", recommended: true },
+  { codec: "top20", downlink: "delta", recommended: false },
+  { codec: "top10", downlink: "delta", recommended: false },
   { codec: "top5", downlink: "delta", recommended: false },
 ];
 
-export const QUICK_WAYS: readonly Way[] = [PLAIN, { codec: "top10", downlink: "delta", recommended: true }];
+export const QUICK_WAYS: readonly Way[] = [PLAIN, { codec: "top10", downlink: "delta", recommended: false }];
 
 /** The one whose traffic is claimed to be so many times less. */
 export const LEAST_TRAFFIC = { way: { codec: "top10", downlink: "delta" } as Way, times: 30 } as const;
