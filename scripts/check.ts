@@ -18,6 +18,7 @@ const PROJECTS = [
   "client/node",
   "cli",
   "test",
+  "test/simulation",
   "test/workers",
   "bench/coordinator/worker",
 ];

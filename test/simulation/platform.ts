@@ -111,8 +111,20 @@ export class Platform {
     this.#database = new Database({ write: () => this.#write() }, mutation.tearsTransactions === true);
   }
 
-  get object(): TrainingSession | null {
-    return this.#life?.object ?? null;
+  /** Looks at the object without an event, if it is awake; it may die of being looked at, for that restores it from storage. */
+  inspect<Result>(look: (object: TrainingSession) => Result): Result | null {
+    if (this.#life === null) return null;
+    try {
+      return look(this.#life.object);
+    } catch (error) {
+      if (error instanceof Died) return null;
+      throw error;
+    }
+  }
+
+  /** Whether something written is not durable yet: no answer has gone out since. */
+  get isPending(): boolean {
+    return this.#database.isOpen;
   }
 
   close(): void {
@@ -132,6 +144,7 @@ export class Platform {
       return life.isOver ? null : result;
     } catch (error) {
       if (error instanceof Died || life?.isOver === true || (life === null && this.#life === null)) return null;
+      if (error instanceof InvariantError) throw error;
       throw new InvariantError(`the object threw: ${error instanceof Error ? (error.stack ?? error.message) : error}`);
     } finally {
       if (life !== null) life.handlers -= 1;
@@ -256,6 +269,13 @@ export class Platform {
     if (this.#chance.happens(this.#deathRate())) {
       this.die();
       throw new Died("at a write");
+    }
+    // Or a moment after it, when it may be durable and may not.
+    if (this.#chance.happens(this.#deathRate())) {
+      const life = this.#life;
+      this.#time.after(this.#chance.magnitude(0.1, 20), () => {
+        if (!life.isOver) this.die();
+      });
     }
     this.#commitLater();
   }

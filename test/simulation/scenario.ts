@@ -1,6 +1,5 @@
 /** What one seed asks for: a small session, so many volunteers, and which faults there are. All of it can be made smaller. */
 
-import { microBatchesPerStep, planRun } from "../../shared/session/plan.ts";
 import type { SessionDefinition } from "../../shared/session/definition.ts";
 import { dataset, defineSession, loss, nn, optim } from "../../shared/nn/index.ts";
 import { Chance } from "../coordinator/round/timeline.ts";
@@ -38,24 +37,25 @@ export interface Scenario {
 const CROWD_EVERY = 40;
 const CROWD = [300, 2_000] as const;
 
+const isCrowd = (seed: number): boolean => seed % CROWD_EVERY === CROWD_EVERY - 1;
+
 export function scenarioOf(seed: number): Scenario {
   const chance = new Chance(seed ^ 0x5eed);
-  const isCrowd = seed % CROWD_EVERY === CROWD_EVERY - 1;
-  const clients = Math.round(isCrowd ? chance.magnitude(...CROWD) : chance.magnitude(1, 24));
+  const clients = Math.round(isCrowd(seed) ? chance.magnitude(...CROWD) : chance.magnitude(1, 24));
   const share = chance.next();
   return {
     seed,
     clients,
-    steps: isCrowd ? 3 : Math.round(chance.magnitude(2, 40)),
+    steps: isCrowd(seed) ? 3 : Math.round(chance.magnitude(2, 40)),
     faults: chance.happens(0.3) ? faultNames : faultNames.filter(() => chance.happens(share)),
   };
 }
 
 /** The session that a seed trains, whoever takes part. */
-export function sessionOf({ seed, steps, clients }: Scenario): SessionDefinition {
+export function sessionOf({ seed, steps }: Scenario): SessionDefinition {
   const chance = new Chance(seed ^ 0xdef);
   const microBatch = chance.integer(1, 4);
-  const batches = Math.round(chance.magnitude(1, clients >= CROWD[0] ? 64 : 16));
+  const batches = Math.round(chance.magnitude(1, isCrowd(seed) ? 64 : 16));
   const batchSize = microBatch * batches - chance.integer(0, microBatch - 1);
   const samples = chance.integer(batchSize, batchSize * 4);
   const hidden = chance.integer(1, 12);
@@ -89,5 +89,3 @@ export function sessionOf({ seed, steps, clients }: Scenario): SessionDefinition
 /** A replay's arguments. */
 export const argumentsOf = ({ seed, clients, steps, faults }: Scenario): string =>
   `--seed ${seed} --clients ${clients} --steps ${steps} --faults ${faults.length === 0 ? "none" : faults.join(",")}`;
-
-export const sizeOf = (definition: SessionDefinition): number => microBatchesPerStep(planRun(definition));

@@ -1,6 +1,6 @@
 /** A simulated volunteer: it speaks the real protocol over a simulated network, computes slowly, and has bad habits. */
 
-import { decodeFrame } from "../../shared/protocol/frames.ts";
+import { decodeFrame, HEADER_BYTES } from "../../shared/protocol/frames.ts";
 import {
   type ClientMessage,
   type CoordinatorMessage,
@@ -22,6 +22,8 @@ export interface VolunteerOptions {
   readonly definition: SessionDefinition;
   /** Always comes back, and has no bad habits. */
   readonly isReliable: boolean;
+  /** Kinds of faults that there are. */
+  readonly faults: readonly Fault[];
   /** Whether a fault of this kind happens now. */
   readonly happens: (fault: Fault, rate: number) => boolean;
   readonly failed: (error: unknown) => void;
@@ -29,6 +31,8 @@ export interface VolunteerOptions {
   readonly onEvent: () => void;
   /** What it holds now. */
   readonly onWeights: (version: number, hash: number) => void;
+  /** It was given a lease of this number. */
+  readonly onLease: (lease: number) => void;
 }
 
 interface Held {
@@ -42,7 +46,7 @@ type Habit = (typeof HABITS)[number];
 
 export class Volunteer {
   readonly #options: VolunteerOptions;
-  readonly #habit: Habit;
+  readonly #habit: Habit | null;
   /** Milliseconds a micro-batch, one way, and to set weights. */
   readonly #pace: number;
   readonly #latency: number;
@@ -63,8 +67,9 @@ export class Volunteer {
 
   constructor(options: VolunteerOptions) {
     this.#options = options;
-    const { chance, isReliable } = options;
-    this.#habit = chance.pick(HABITS);
+    const { chance, isReliable, faults } = options;
+    const habits = HABITS.filter((habit) => faults.includes(habit));
+    this.#habit = habits.length === 0 ? null : chance.pick(habits);
     this.#pace = chance.magnitude(0.5, !isReliable && chance.happens(0.1) ? 20_000 : 300);
     this.#latency = chance.magnitude(1, 200);
     this.#loading = chance.magnitude(1, 1_000);
@@ -135,6 +140,11 @@ export class Volunteer {
   }
 
   #drop(): void {
+    const [lease, weights] = [this.#lease, this.#weights];
+    // Goes on computing without a socket.
+    if (this.#habit === "reorder" && lease !== null && weights?.version === lease.version) {
+      this.#later = resultOf(this.#options.definition, lease, weights.hash);
+    }
     if (this.#line !== null) this.#line.isOpen = false;
     this.#line = null;
     this.#socket = null;
@@ -188,8 +198,8 @@ export class Volunteer {
 
   #welcome(line: Line, { client, resumeKey, version }: Extract<CoordinatorMessage, { type: "welcome" }>): void {
     this.#identity = { client, resumeKey };
-    for (const frame of this.#later.splice(0)) this.#send(frame);
     const { chance } = this.#options;
+    if (chance.happens(0.5)) for (const frame of this.#later.splice(0)) this.#send(frame);
     if (this.#weights?.version === version && chance.happens(0.5)) {
       this.#say({ type: "ready", version });
       return;
@@ -236,12 +246,14 @@ export class Volunteer {
   #compute(line: Line, assign: Assign): void {
     // Assigned before the coordinator heard of the pause.
     this.#given.add(assign.lease);
+    this.#options.onLease(assign.lease);
     if (this.#isPaused) return;
+    for (const frame of this.#later.splice(0)) this.#send(frame);
     this.#lease = assign;
     const { time, chance, happens } = this.#options;
-    if (this.#habit === "hang" && happens("hang", 0.2)) return;
+    if (this.#habit === "hang" && happens("hang", 0.5)) return;
     const work = this.#pace * (assign.to - assign.from) * (0.7 + 0.6 * chance.next());
-    const isLate = this.#habit === "slow" && happens("slow", 0.3);
+    const isLate = this.#habit === "slow" && happens("slow", 0.5);
     time.after(isLate ? chance.magnitude(9_000, 40_000) : work, () => {
       if (this.#line !== line || this.#lease?.lease !== assign.lease) return;
       this.#lease = null;
@@ -256,7 +268,7 @@ export class Volunteer {
       this.#say({ type: "failed", lease: assign.lease, code: "other-weights", message: "these weights are not held" });
       return;
     }
-    const habit = happens(this.#habit, 0.3) ? this.#habit : null;
+    const habit = this.#habit !== null && happens(this.#habit, 0.3) ? this.#habit : null;
     if (habit === "fail") {
       this.#say({ type: "failed", lease: assign.lease, code: "simulated", message: "it could not" });
       return;
@@ -288,16 +300,23 @@ export class Volunteer {
  * not what changes them, and who lies is not told from who computes otherwise.
  */
 function damage(bytes: Uint8Array<ArrayBuffer>, chance: Chance): Uint8Array<ArrayBuffer> {
-  const cut = chance.integer(0, 2);
-  if (cut === 0) return bytes.slice(0, chance.integer(0, bytes.byteLength - 1));
-  if (cut === 1) {
-    const longer = new Uint8Array(bytes.byteLength + chance.integer(1, 64));
-    longer.set(bytes);
-    return longer;
+  const isTensor = isFrame(bytes.buffer);
+  const kind = chance.integer(0, 2);
+  if (kind < 2) {
+    const length = kind === 0 ? chance.integer(0, bytes.byteLength - 1) : bytes.byteLength + chance.integer(1, 64);
+    const other = new Uint8Array(length);
+    other.set(bytes.subarray(0, length));
+    // Of a length that it says itself, so that only the session's own sizes can tell.
+    if (isTensor && length >= HEADER_BYTES && chance.happens(0.7)) {
+      const view = new DataView(other.buffer);
+      view.setUint32(44, length - HEADER_BYTES, true);
+      view.setUint32(48, length - HEADER_BYTES, true);
+    }
+    return other;
   }
   const flipped = bytes.slice();
   // Magic, protocol, kind, codec and the lengths; or the first bytes of a message.
-  const at = isFrame(bytes.buffer) ? chance.pick([0, 4, 5, 6, 7, 44, 45, 46, 48, 49, 50]) : 0;
+  const at = isTensor ? chance.pick([0, 4, 5, 6, 7, 44, 45, 46, 48, 49, 50]) : 0;
   flipped[at] = (flipped[at] ?? 0) ^ (1 << chance.integer(0, 7));
   return flipped;
 }

@@ -29,6 +29,7 @@ export class Witness implements Watcher {
   /** Newest version and step that anybody was sent. */
   #version = 0;
   #looks = 0;
+  readonly #leases = new Set<number>();
 
   constructor(calm: Record | null) {
     this.#calm = calm;
@@ -45,6 +46,12 @@ export class Witness implements Watcher {
   held(version: number, hash: number): void {
     this.#version = Math.max(this.#version, version);
     this.#compare("weights of version", this.record.weights, this.#calm?.weights, version, hash);
+  }
+
+  /** A number says which micro-batches of which step a result is of: it has one meaning for ever. */
+  given(lease: number): void {
+    if (this.#leases.has(lease)) throw new InvariantError(`I1: the lease number ${lease} was given twice`);
+    this.#leases.add(lease);
   }
 
   /** I3: what was seen is there after every awakening. */
@@ -74,7 +81,7 @@ export class Witness implements Watcher {
   }
 
   /** The end: every figure, and every sample once. */
-  ended(object: TrainingSession): void {
+  ended(object: TrainingSession): true {
     const metrics = JSON.parse(jsonOf(object.metrics(-1)), (key, value: unknown) =>
       ["time", "engines", "members"].includes(key) ? undefined : value,
     ) as unknown;
@@ -82,7 +89,7 @@ export class Witness implements Watcher {
     const { state } = object.snapshot() ?? { state: null };
     this.record.final = JSON.stringify({ metrics, state: { ...state, envelope: undefined, checkpointStep: undefined } });
     this.record.samples = members.reduce((sum, { samples }) => sum + samples, 0);
-    if (this.#calm === null) return;
+    if (this.#calm === null) return true;
     if (this.record.final !== this.#calm.final) {
       throw new InvariantError(`I1: it ended otherwise than the calm run: ${difference(this.record.final, this.#calm.final)}`);
     }
@@ -94,6 +101,7 @@ export class Witness implements Watcher {
       const bytes = ledger.accounts[account] ?? 0;
       if (bytes !== 0) throw new InvariantError(`I4: ${bytes} bytes of ${account} are counted after everyone has gone`);
     }
+    return true;
   }
 
   #bounds(object: TrainingSession): void {

@@ -82,13 +82,14 @@ async function play(
   };
 
   try {
+    // Whoever creates it hears so when it is durable.
     const created = platform.call((object) => object.create("simulated", canonicalJson(definition), null));
     let isDone = false;
     created.then(() => {
       isDone = true;
     }, failed);
     await settle();
-    while (!isDone) await advance();
+    while (!isDone || platform.isPending) await advance();
     isCreated = true;
 
     const volunteers = Array.from({ length: scenario.clients }, (_, index) => {
@@ -99,10 +100,12 @@ async function play(
         platform,
         definition,
         isReliable,
+        faults: scenario.faults,
         happens: isReliable ? () => false : happens,
         failed,
         onEvent,
         onWeights: (version, hash) => witness.held(version, hash),
+        onLease: (lease) => witness.given(lease),
       });
     });
     for (const volunteer of volunteers) time.after(chance.magnitude(1, 5_000), () => volunteer.connect());
@@ -119,19 +122,23 @@ async function play(
     if (scenario.faults.length > 0) time.after(chance.integer(10, 1_000), disturb);
 
     let seen = -1;
+    let looked = -1;
+    let isOver = false;
     for (;;) {
       const goesOn = await advance();
-      const { object } = platform;
-      if (object !== null) {
-        const state = stateOf(object);
-        if (state.version !== seen) {
-          seen = state.version;
-          witness.look(object);
-        }
-        if (state.isOver && volunteers.every(({ isOver, isConnected }) => isOver || !isConnected)) {
-          witness.ended(object);
-          break;
-        }
+      // Without a write nothing has changed that lasts.
+      if (looked !== platform.counts.writes) {
+        looked = platform.counts.writes;
+        platform.inspect((object) => {
+          const { version, stage } = stateOf(object);
+          if (version !== seen) witness.look(object);
+          seen = version;
+          isOver = stage === "done";
+        });
+      }
+      if (isOver && volunteers.every((volunteer) => volunteer.isOver || !volunteer.isConnected)) {
+        if (platform.inspect((object) => witness.ended(object)) !== null) break;
+        await platform.call(() => {});
       }
       if (!goesOn || time.now > PATIENCE) {
         throw new InvariantError(`nothing goes on at ${Math.round(time.now)} ms, version ${seen}`);
@@ -154,10 +161,10 @@ async function play(
   }
 }
 
-function stateOf(object: TrainingSession): { version: number; isOver: boolean } {
+function stateOf(object: TrainingSession) {
   const found = object.snapshot();
   if (found === null) throw new InvariantError("the session is not there");
-  return { version: found.state.version, isOver: found.state.stage === "done" };
+  return found.state;
 }
 
 interface World {
