@@ -1,8 +1,9 @@
 /**
- * `npm run simulate -- [--seed S] [--minutes M] [--seeds N] [--events N] [--level session|round|both] [--mutation name]`: trains made-up
+ * `npm run simulate -- [--seed S] [--minutes M] [--seeds N] [--events N] [--level session|round|both] [--mutation name|all]`: trains made-up
  * sessions under seeded faults in virtual time, seed after seed, until one of the limits is reached. `session` is the whole
  * coordinator (test/simulation), `round` its state machine alone (test/coordinator/round-simulation.ts), whose events cost little.
  * With `--clients`, `--steps` and `--faults` it replays one scenario. A seed that fails is made smaller, and how to replay it is printed.
+ * `--mutation all` breaks the coordinator in every way there is, one after the other, and ends with 1 if any is not found in time.
  */
 
 import "../test/simulation/hooks.ts";
@@ -41,7 +42,7 @@ function refuse(message: string): never {
 
 if (values.help) {
   console.log(
-    `npm run simulate -- [--seed 0] [--minutes 1] [--seeds N] [--events N] [--level session|round|both] [--mutation name]
+    `npm run simulate -- [--seed 0] [--minutes 1] [--seeds N] [--events N] [--level session|round|both] [--mutation name|all]
 Replay: --seed S --clients N --steps N --faults a,b|none
 
 Faults:
@@ -61,9 +62,10 @@ function numberOf(name: "seed" | "minutes" | "seeds" | "events" | "clients" | "s
   return number;
 }
 
-const mutation = values.mutation as MutationName | undefined;
+const isAll = values.mutation === "all";
+const mutation = isAll ? undefined : (values.mutation as MutationName | undefined);
 if (mutation !== undefined && !(mutation in MUTATIONS)) {
-  refuse(`--mutation is ${mutation}, expected one of ${Object.keys(MUTATIONS).join(", ")}`);
+  refuse(`--mutation is ${mutation}, expected all or one of ${Object.keys(MUTATIONS).join(", ")}`);
 }
 const { level } = values;
 if (!["session", "round", "both"].includes(level)) refuse(`--level is ${level}, expected session, round or both`);
@@ -81,7 +83,8 @@ const STRIDE = 1_000_003;
 
 function replayed(seed: number): Scenario {
   const scenario = scenarioOf(seed);
-  const faults = values.faults === undefined ? scenario.faults : values.faults.split(",").filter((name) => name !== "none");
+  const faults =
+    values.faults === undefined ? scenario.faults : values.faults.split(",").filter((name) => name !== "none");
   const unknown = faults.find((name) => !(faultNames as readonly string[]).includes(name));
   if (unknown !== undefined) refuse(`--faults has ${unknown}, expected some of ${faultNames.join(", ")}`);
   return {
@@ -109,8 +112,37 @@ async function failedAt(scenario: Scenario, error: unknown): Promise<never> {
   };
   const { scenario: least, message, runs } = await shrink(scenario, reason(error), fails, now);
   console.log(`shrunk in ${runs} runs: ${message}`);
-  console.log(`replay: npm run simulate -- ${argumentsOf(least)}${mutation === undefined ? "" : ` --mutation ${mutation}`}`);
+  console.log(
+    `replay: npm run simulate -- ${argumentsOf(least)}${mutation === undefined ? "" : ` --mutation ${mutation}`}`,
+  );
   process.exit(1);
+}
+
+/** Milliseconds in which a mutation must be found. */
+const MUTATION_LIMIT = 60_000;
+
+/** The first seed that a mutation fails in, and why; null if it is not found in time. */
+async function seek(name: MutationName): Promise<string | null> {
+  const since = now();
+  for (let seed = first; now() - since < MUTATION_LIMIT; seed++) {
+    try {
+      await run(scenarioOf(seed), name);
+    } catch (error) {
+      return `seed ${seed}, ${((now() - since) / 1000).toFixed(1)} s: ${reason(error).split("\n")[0]}`;
+    }
+  }
+  return null;
+}
+
+if (isAll) {
+  let missed = 0;
+  for (const name of Object.keys(MUTATIONS) as MutationName[]) {
+    const found = await seek(name);
+    if (found === null) missed += 1;
+    console.log(`${found === null ? "MISSED" : "found "} ${name.padEnd(28)}${found ?? ""}`);
+  }
+  console.log(`${Object.keys(MUTATIONS).length} mutations, ${missed} not found, ${seconds()} s`);
+  process.exit(missed === 0 ? 0 : 1);
 }
 
 let done = 0;
@@ -126,6 +158,7 @@ for (let seed = first; done < seeds && events() < mostEvents && now() - begun < 
       total.deaths += outcome.deaths;
       total.sleeps += outcome.sleeps;
       total.trainings += 1;
+      if (isReplay) console.log(`trace ${outcome.trace}`);
     } catch (error) {
       await failedAt(scenario, error);
     }
@@ -138,7 +171,9 @@ for (let seed = first; done < seeds && events() < mostEvents && now() - begun < 
         total.trainings += 1;
       } catch (error) {
         console.log(`FAILED the round machine, seed ${own}: ${reason(error)}`);
-        console.log(`replay: ROUND_SEED=${own} npx vitest run --project node test/coordinator/round-simulation.test.ts`);
+        console.log(
+          `replay: ROUND_SEED=${own} npx vitest run --project node test/coordinator/round-simulation.test.ts`,
+        );
         process.exit(1);
       }
       own += STRIDE;

@@ -4,11 +4,11 @@
  */
 
 import { StepAggregate } from "../../coordinator/aggregate/index.ts";
+import type { Lease, RoundEffect, RoundEvent } from "../../coordinator/round/index.ts";
 import { Admission } from "../../coordinator/session/admission.ts";
 import { Ledger } from "../../coordinator/session/ledger.ts";
 import { Run } from "../../coordinator/session/run.ts";
 import { SessionStore } from "../../coordinator/store/store.ts";
-import type { Lease, RoundEffect, RoundEvent } from "../../coordinator/round/index.ts";
 import type { PlatformMutation } from "./platform.ts";
 import { framesSeam } from "./seams/frames.ts";
 import { roundSeam } from "./seams/round.ts";

@@ -7,8 +7,8 @@
 
 import { createHash, timingSafeEqual } from "node:crypto";
 import type { TrainingSession } from "../../coordinator/session/session.ts";
-import { InvariantError } from "../coordinator/round/witness.ts";
 import type { Chance, Timeline } from "../coordinator/round/timeline.ts";
+import { InvariantError } from "../coordinator/round/witness.ts";
 import { Database } from "./database.ts";
 
 /** Milliseconds since 1970 at which virtual time begins. */
@@ -159,10 +159,13 @@ export class Platform {
       if (message === undefined || socket.isBusy || !this.#sockets.has(socket)) return;
       socket.isBusy = true;
       this.counts.messages += 1;
-      this.call((object) => object.webSocketMessage(socket as unknown as WebSocket, message.slice().buffer)).then(() => {
-        socket.isBusy = false;
-        next();
-      }, failed);
+      this.call((object) => object.webSocketMessage(socket as unknown as WebSocket, message.slice().buffer)).then(
+        () => {
+          socket.isBusy = false;
+          next();
+        },
+        failed,
+      );
     };
     next();
   }
@@ -370,7 +373,8 @@ export const real = { now: performance.now.bind(performance), setImmediate };
 
 /** Puts virtual time, seeded chance and the platform's own objects in the place of Node's, for the rest of the process. */
 export function install(session: new (...args: never[]) => TrainingSession): void {
-  make = (ctx, env) => new (session as unknown as new (ctx: DurableObjectState, env: unknown) => TrainingSession)(ctx, env);
+  make = (ctx, env) =>
+    new (session as unknown as new (ctx: DurableObjectState, env: unknown) => TrainingSession)(ctx, env);
   const require = (): Platform => {
     if (current === null) throw new Error("no object runs");
     return current;

@@ -47,8 +47,10 @@ export function resultOf(definition: SessionDefinition, assign: Assign, weights:
   for (let at = assign.from; at < assign.to; at++) {
     const own = mix(key, at);
     loss += BigInt(own % UNIT);
-    for (let index = 0; index < metrics; index++) figures[index] = (figures[index] ?? 0n) + BigInt(mix(own, index) % UNIT);
-    for (let block = 0; block < blocks; block++) maxima[block] = Math.max(maxima[block] ?? 0, 112 + (mix(own, block) % 8));
+    for (let index = 0; index < metrics; index++)
+      figures[index] = (figures[index] ?? 0n) + BigInt(mix(own, index) % UNIT);
+    for (let block = 0; block < blocks; block++)
+      maxima[block] = Math.max(maxima[block] ?? 0, 112 + (mix(own, block) % 8));
     if (kind !== "gradient") continue;
     for (let parameter = 0; parameter < parameters; parameter++) {
       sums[parameter] = (sums[parameter] ?? 0) + ((mix(own, parameter) % (2 * limit - 1)) - limit + 1);

@@ -1,7 +1,7 @@
 /** What one seed asks for: a small session, so many volunteers, and which faults there are. All of it can be made smaller. */
 
-import type { SessionDefinition } from "../../shared/session/definition.ts";
 import { dataset, defineSession, loss, nn, optim } from "../../shared/nn/index.ts";
+import type { SessionDefinition } from "../../shared/session/definition.ts";
 import { Chance } from "../coordinator/round/timeline.ts";
 
 /** Every kind of fault, and what it is. */
@@ -61,7 +61,11 @@ export function sessionOf({ seed, steps }: Scenario): SessionDefinition {
   const hidden = chance.integer(1, 12);
   const held = (): number => (chance.happens(0.6) ? chance.integer(1, microBatch * 6) : 0);
   const [validation, test] = [held(), held()];
-  const optimizer = chance.pick([optim.adam({ lr: 1e-2 }), optim.sgd({ lr: 0.1, momentum: 0.9 }), optim.adamW({ lr: 3e-3 })]);
+  const optimizer = chance.pick([
+    optim.adam({ lr: 1e-2 }),
+    optim.sgd({ lr: 0.1, momentum: 0.9 }),
+    optim.adamW({ lr: 3e-3 }),
+  ]);
   return defineSession({
     title: `Seed ${seed}`,
     model: nn.sequential(nn.linear(3, hidden), nn.relu(), nn.linear(hidden, 2)),

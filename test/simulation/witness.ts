@@ -4,8 +4,8 @@
  */
 
 import type { TrainingSession } from "../../coordinator/session/session.ts";
-import { isFrame } from "../../shared/protocol/messages.ts";
 import { decodeFrame } from "../../shared/protocol/frames.ts";
+import { isFrame } from "../../shared/protocol/messages.ts";
 import { InvariantError } from "../coordinator/round/witness.ts";
 import type { ServerSocket, Watcher } from "./platform.ts";
 import { hashOf } from "./result.ts";
@@ -87,16 +87,23 @@ export class Witness implements Watcher {
     ) as unknown;
     const { members } = JSON.parse(jsonOf(object.diagnostics())) as { members: { samples: number }[] };
     const { state } = object.snapshot() ?? { state: null };
-    this.record.final = JSON.stringify({ metrics, state: { ...state, envelope: undefined, checkpointStep: undefined } });
+    this.record.final = JSON.stringify({
+      metrics,
+      state: { ...state, envelope: undefined, checkpointStep: undefined },
+    });
     this.record.samples = members.reduce((sum, { samples }) => sum + samples, 0);
     if (this.#calm === null) return true;
     if (this.record.final !== this.#calm.final) {
-      throw new InvariantError(`I1: it ended otherwise than the calm run: ${difference(this.record.final, this.#calm.final)}`);
+      throw new InvariantError(
+        `I1: it ended otherwise than the calm run: ${difference(this.record.final, this.#calm.final)}`,
+      );
     }
     if (this.record.samples !== this.#calm.samples) {
       throw new InvariantError(`I1: ${this.record.samples} samples are credited, ${this.#calm.samples} were asked for`);
     }
-    const { ledger } = JSON.parse(jsonOf(object.diagnostics())) as { ledger: { accounts: { [account: string]: number } } };
+    const { ledger } = JSON.parse(jsonOf(object.diagnostics())) as {
+      ledger: { accounts: { [account: string]: number } };
+    };
     for (const account of ["uploads", "downlinks", "downloads"]) {
       const bytes = ledger.accounts[account] ?? 0;
       if (bytes !== 0) throw new InvariantError(`I4: ${bytes} bytes of ${account} are counted after everyone has gone`);

@@ -7,9 +7,9 @@
 
 import { TrainingSession } from "../../coordinator/session/session.ts";
 import { canonicalJson } from "../../shared/session/canonical.ts";
-import { InvariantError } from "../coordinator/round/witness.ts";
 import { Chance, Timeline } from "../coordinator/round/timeline.ts";
-import { type Mutation, MUTATIONS } from "./mutations.ts";
+import { InvariantError } from "../coordinator/round/witness.ts";
+import { MUTATIONS, type Mutation } from "./mutations.ts";
 import { install, Platform, settle } from "./platform.ts";
 import { type Fault, type Scenario, sessionOf } from "./scenario.ts";
 import { Volunteer } from "./volunteer.ts";
