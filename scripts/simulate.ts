@@ -148,7 +148,11 @@ if (isAll) {
 let done = 0;
 let said = begun;
 const events = (): number => total.session + total.round;
-for (let seed = first; done < seeds && (share > 0 || events() < mostEvents) && now() - begun < minutes * 60_000; seed++, done++) {
+for (
+  let seed = first;
+  done < seeds && (share > 0 || events() < mostEvents) && now() - begun < minutes * 60_000;
+  seed++, done++
+) {
   const before = events();
   if (level !== "round" || isReplay) {
     const scenario = replayed(seed);

@@ -126,6 +126,7 @@ export class Live {
     const nextLease = ((store.nextIncarnation() << LEASE_BITS) >>> 0) + 1;
     this.#round = createRound(this.#run.plan, { stage, step, version, status, nextLease });
     this.#rejoinAll();
+    ctx.waitUntil(this.#run.hashIfMissing(Date.now()));
   }
 
   get state(): RunState {

@@ -315,8 +315,11 @@ export class Run {
     const isBehind = newBest !== null && newBest.step !== step;
     const restores = isLast && isBehind && earlyStopping?.restoreBest !== false;
     const stage = isLast ? this.#stageAfterTraining() : "train";
+    // In the transaction that ends the training: nothing comes after it that could still bring the hash.
+    const bestHash = isLast ? await this.#hashOfBest(isBehind) : this.#state.bestHash;
     const state: RunState = {
       ...this.#state,
+      bestHash,
       stage,
       status: stage === "done" ? "finished" : this.#state.status,
       best: newBest,
@@ -335,13 +338,22 @@ export class Run {
     this.#reductions = reductionsOf(this.#definition.schedule, this.#store.validations());
     if (restores) this.#store.readPart("best", "weights", weights);
     if (isLast) {
-      const best = weights.slice();
-      if (isBehind && !restores) this.#store.readPart("best", "weights", best);
-      const bestHash = await sha256Hex(new Uint8Array(best.buffer));
-      this.#state = { ...this.#state, bestHash };
       const early = step === this.plan.totalSteps ? "" : `, stopped early after step ${step}`;
       this.#store.setState(this.#state, time, "best", `step ${newBest?.step ?? step}${early}`);
     }
+  }
+
+  /** Of the stored best weights, or of the present ones if they are the best. */
+  async #hashOfBest(isBehind: boolean): Promise<string> {
+    const best = this.#shard.measured().slice();
+    if (isBehind) this.#store.readPart("best", "weights", best);
+    return sha256Hex(new Uint8Array(best.buffer));
+  }
+
+  /** After an awakening: brings the hash of the trained weights, if the object died between their step and it. */
+  async hashIfMissing(time: number): Promise<void> {
+    const { step, weightsHash } = this.#state;
+    if (step === this.plan.totalSteps && weightsHash === null) await this.#hashWeights(time);
   }
 
   async #hashWeights(time: number): Promise<void> {

@@ -33,6 +33,12 @@ describe("the whole coordinator under seeded faults", () => {
     expect(simulate(...found).lines.at(-1)).toMatch(/: 0 invariants broken$/);
   });
 
+  it("ends with the hash of the best weights although it died just after the last piece", () => {
+    const faults = "death,deploy,sleep,cut,hang,fail,duplicate,reorder,stale,steal,corrupt,deaf,pause,control";
+    const found = ["--seed", "242", "--clients", "5", "--steps", "11", "--faults", faults];
+    expect(simulate(...found).lines.at(-1)).toMatch(/: 0 invariants broken$/);
+  });
+
   it("does the same again for the same seed", () => {
     const replay = ["--seed", "6", "--faults", "death,cut,sleep,reorder", "--clients", "6", "--steps", "8"];
     const traces = [simulate(...replay), simulate(...replay)].map(({ lines }) => lines[0]);
