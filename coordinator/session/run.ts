@@ -294,6 +294,8 @@ export class Run {
       this.#changed(ended.version, this.#shard.change());
     }
     this.#state = ended;
+    // Clients may be sent this version while its weights are hashed.
+    this.#announced = announcedOf(ended, this.#kernels.weights.length);
     if (!this.#shard.isFinite) {
       this.#fail(`a weight is not finite after step ${ended.step}: try a smaller learning rate`, time);
       return;

@@ -39,6 +39,12 @@ describe("the whole coordinator under seeded faults", () => {
     expect(simulate(...found).lines.at(-1)).toMatch(/: 0 invariants broken$/);
   });
 
+  it("sends the last version with its own grid to those who ask for it while its weights are hashed", () => {
+    const faults = "death,cut,duplicate,reorder,stale,steal,corrupt";
+    const found = ["--seed", "224", "--clients", "19", "--steps", "2", "--faults", faults];
+    expect(simulate(...found).lines.at(-1)).toMatch(/: 0 invariants broken$/);
+  });
+
   it("does the same again for the same seed", () => {
     const replay = ["--seed", "6", "--faults", "death,cut,sleep,reorder", "--clients", "6", "--steps", "8"];
     const traces = [simulate(...replay), simulate(...replay)].map(({ lines }) => lines[0]);
