@@ -347,7 +347,11 @@ export class Platform {
       getWebSockets: () => [...this.#sockets].filter(({ readyState }) => readyState === WebSocket.OPEN),
       acceptWebSocket: only((socket: ServerSocket) => this.#sockets.add(socket)),
       setWebSocketAutoResponse: () => {},
-      waitUntil: () => {},
+      waitUntil: (work: Promise<unknown>) => {
+        work.catch((error: unknown) => {
+          if (!(error instanceof Died) && !life.isOver) this.onError(error);
+        });
+      },
       abort: (reason: string) => {
         if (life.isOver) return;
         this.onError(new InvariantError(`the object started again by itself: ${reason}, ${lastError}`));
