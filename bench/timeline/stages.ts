@@ -79,14 +79,14 @@ export const decisiveTurns = (turns: readonly (readonly Turn[])[]): Turn[] =>
     step.reduce((latest, turn) => ((turn.sentAt ?? 0) > (latest.sentAt ?? 0) ? turn : latest)),
   );
 
-/** Milliseconds a step for which whoever was done first waited for the last one, on the mean. */
+/** Milliseconds a step for which whoever was done first waited for the last one, on the mean; 0 where no step had two results. */
 export function meanWait(turns: readonly (readonly Turn[])[], skip: number): number {
   const waits = byStep(turns)
     .slice(skip)
     .map((step) => step.flatMap(({ sentAt }) => sentAt ?? []))
     .filter(({ length }) => length > 1)
     .map((sent) => Math.max(...sent) - Math.min(...sent));
-  return waits.reduce((sum, wait) => sum + wait, 0) / waits.length;
+  return waits.reduce((sum, wait) => sum + wait, 0) / Math.max(1, waits.length);
 }
 
 /** Means over turns, so that they add up; `skip` of them are left out at the beginning, where data are fetched. */
