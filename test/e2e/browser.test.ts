@@ -73,7 +73,13 @@ describe("volunteers in real browser tabs", () => {
     const wasm = await open(id, "wasm");
     // Nothing computes, and nothing of an engine is fetched, before the button is pressed (I9).
     expect((await coordinator.api.readSession(id)).progress.clientCount).toBe(0);
+    // Shaders take longer to compile than onnxruntime to load: nothing begins before both are there.
+    await coordinator.api.control(id, "pause");
     await Promise.all([clickJoin(gpu.page), clickJoin(wasm.page)]);
+    while ((await coordinator.api.readSession(id)).progress.clientCount < 2) {
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    await coordinator.api.control(id, "resume");
     const { result, steps } = await untilDone(coordinator.api, id);
     const shares = new Map(result?.members.map(({ engine, samples }) => [engine, samples]));
     const all = [...shares.values()].reduce((sum, samples) => sum + samples, 0);
