@@ -8,11 +8,12 @@ import { copyFileSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Tab } from "../../cli/devtools.ts";
 import { packageRoot } from "../../cli/root.ts";
+import type { LocalCoordinator } from "../harness/local-coordinator.ts";
+import { mnistSession, PERCEPTRON, valuesOf } from "../harness/mnist.ts";
 import { type Claim, type Contestant, type Race, Refusal } from "../harness/race.ts";
 import { BATCHES, BEST, LEARNING_RATES, type Setting } from "./best.ts";
-import { mnistSession, PERCEPTRON, valuesOf } from "./mnist.ts";
 import type { Files, Trainer } from "./page/trainer.ts";
-import { type LocalCoordinator, Pair, type TabHouse } from "./tabs.ts";
+import { Pair, type TabHouse } from "./tabs.ts";
 
 /** Epochs after which nothing is hoped for any more; fewer while settings are tried. */
 const EPOCHS = 12;

@@ -6,10 +6,11 @@
 import { BROWSER_FLAGS } from "../../cli/browser.ts";
 import { Chromium } from "../../cli/devtools.ts";
 import type { SessionDefinition } from "../../shared/session/definition.ts";
+import type { LocalCoordinator } from "../harness/local-coordinator.ts";
+import { mnistSession, PERCEPTRON } from "../harness/mnist.ts";
 import type { Contestant, Facts, Race } from "../harness/race.ts";
 import { summarize } from "../harness/statistics.ts";
-import { mnistSession, PERCEPTRON } from "./mnist.ts";
-import { type LocalCoordinator, requireBrowser } from "./tabs.ts";
+import { requireBrowser } from "./tabs.ts";
 
 const PATIENCE = 30_000;
 

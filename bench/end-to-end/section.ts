@@ -3,14 +3,15 @@
  * a test accuracy, each with a real coordinator and headless Chromium.
  */
 
+import { LocalCoordinator } from "../harness/local-coordinator.ts";
+import { smallMnist, wholeMnist } from "../harness/mnist.ts";
 import { type Race, type RaceResult, runRace } from "../harness/race.ts";
 import { installRivals } from "../harness/rivals.ts";
 import type { BenchOptions, Section } from "../harness/section.ts";
 import { accuracyRace, type Lesson, RIVALS_PAGE, searchBest, serveFiles } from "./accuracy.ts";
 import { firstGradientRace } from "./first-gradient.ts";
-import { smallMnist, wholeMnist } from "./mnist.ts";
 import { QUICK_STEP_WORKLOADS, STEP_WORKLOADS, stepRace } from "./step.ts";
-import { LocalCoordinator, OUR_PAGE, TabHouse } from "./tabs.ts";
+import { OUR_PAGE, TabHouse } from "./tabs.ts";
 
 const LESSON: Lesson = { target: 0.97, samples: 60_000, interval: 10_000 };
 /** On the test's own pictures. */

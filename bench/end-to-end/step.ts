@@ -2,10 +2,11 @@
  * A step of a real session beside the same two tabs running freely: what coordination costs. The two take turns in one run.
  */
 
+import type { LocalCoordinator } from "../harness/local-coordinator.ts";
+import { LE_NET, MICRO_BATCH, mnistSession, type Network, PERCEPTRON, type Wire } from "../harness/mnist.ts";
 import type { Contestant, Race } from "../harness/race.ts";
 import { summarizeRatios } from "../harness/statistics.ts";
-import { LE_NET, MICRO_BATCH, mnistSession, type Network, PERCEPTRON, type Wire } from "./mnist.ts";
-import { type LocalCoordinator, Pair, type TabHouse } from "./tabs.ts";
+import { Pair, type TabHouse } from "./tabs.ts";
 
 export interface StepWorkload {
   readonly about: string;

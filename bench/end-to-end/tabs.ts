@@ -1,15 +1,9 @@
 /** Two tabs of headless Chromium in one session of a real local coordinator. */
 
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { CoordinatorApi } from "../../cli/api.ts";
 import { BROWSER_FLAGS, BROWSER_HINT, findBrowser } from "../../cli/browser.ts";
-import { type Coordinator, startCoordinator } from "../../cli/coordinator.ts";
-import { cutDataset, type DatasetContent } from "../../cli/dataset.ts";
 import { Chromium, type Tab } from "../../cli/devtools.ts";
-import { openState, type StateFolder } from "../../cli/state.ts";
 import type { SessionDefinition } from "../../shared/session/definition.ts";
+import type { LocalCoordinator } from "../harness/local-coordinator.ts";
 import { type PageServer, servePage } from "../harness/page-server.ts";
 import { Refusal } from "../harness/race.ts";
 import type { EndToEndTab, FreeRun } from "./page/tab.ts";
@@ -22,44 +16,6 @@ export function requireBrowser(): string {
   const executable = findBrowser();
   if (executable === null) throw new Refusal("unavailable", `the end-to-end section needs a browser: ${BROWSER_HINT}`);
   return executable;
-}
-
-/** A coordinator that holds one data set, named `mnist`. */
-export class LocalCoordinator {
-  readonly api: CoordinatorApi;
-  readonly url: string;
-  readonly #coordinator: Coordinator;
-  readonly #state: StateFolder;
-  readonly #folder: string;
-
-  static async start(content: DatasetContent): Promise<LocalCoordinator> {
-    const folder = mkdtempSync(join(tmpdir(), "commonweight-bench-"));
-    const state = openState(join(folder, "state"));
-    const coordinator = await startCoordinator({ state, port: 0, say: () => {} });
-    const started = new LocalCoordinator(coordinator, state, folder);
-    try {
-      const { manifest, chunks } = cutDataset("mnist", content);
-      await started.api.pushDataset(manifest, chunks, () => {});
-    } catch (error) {
-      await started[Symbol.asyncDispose]();
-      throw error;
-    }
-    return started;
-  }
-
-  private constructor(coordinator: Coordinator, state: StateFolder, folder: string) {
-    this.#coordinator = coordinator;
-    this.#state = state;
-    this.#folder = folder;
-    this.url = coordinator.url;
-    this.api = new CoordinatorApi(coordinator.url, state.secret);
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#coordinator.stop();
-    this.#state.release();
-    rmSync(this.#folder, { recursive: true, force: true });
-  }
 }
 
 /** Chromium with the page that tabs open. */

@@ -17,6 +17,7 @@ import {
 } from "../../shared/graph/index.ts";
 import { buildGraph, loss, type Module, nn } from "../../shared/nn/index.ts";
 import { threefry2x32 } from "../../shared/random/index.ts";
+import { leNet } from "../harness/networks.ts";
 
 /** A network's kind and sizes: all that a page has to be told. */
 export type Network =
@@ -94,23 +95,8 @@ function graphOf(network: Network): Graph {
       });
       return buildGraph({ model: nn.sequential(...layers), input: [sizes[0]], loss: loss.crossEntropy() });
     }
-    case "cnn": {
-      const model = nn.sequential(
-        nn.conv2d(1, 6, 5, { padding: 2 }), // [N, 6, 28, 28]
-        nn.relu(),
-        nn.maxPool2d(2),
-        nn.conv2d(6, 16, 5), // [N, 16, 10, 10]
-        nn.relu(),
-        nn.maxPool2d(2),
-        nn.flatten(), // [N, 400]
-        nn.linear(400, 120),
-        nn.relu(),
-        nn.linear(120, 84),
-        nn.relu(),
-        nn.linear(84, CLASSES),
-      );
-      return buildGraph({ model, input: [1, PIXELS, PIXELS], loss: loss.crossEntropy() });
-    }
+    case "cnn":
+      return buildGraph({ model: leNet(CLASSES), input: [1, PIXELS, PIXELS], loss: loss.crossEntropy() });
     case "gpt": {
       const { layers, width, heads, context, vocabulary } = network;
       const block = (): Module =>

@@ -1,7 +1,24 @@
-/** Sessions of any size for measuring the coordinator, which sees parameters and bytes and never a sample. */
+/** Networks that several sections use; and sessions of any size for measuring the coordinator, which sees parameters and bytes and never a sample. */
 
-import { defineSession, localData, loss, nn, optim } from "../../shared/nn/index.ts";
+import { defineSession, localData, loss, type Module, nn, optim } from "../../shared/nn/index.ts";
 import type { GradientCodec, SessionDefinition } from "../../shared/session/definition.ts";
+
+/** LeNet-5 (LeCun 1998) with ReLU and max-pooling, on pictures [N, 1, 28, 28]. */
+export const leNet = (classes: number): Module =>
+  nn.sequential(
+    nn.conv2d(1, 6, 5, { padding: 2 }), // [N, 6, 28, 28]
+    nn.relu(),
+    nn.maxPool2d(2),
+    nn.conv2d(6, 16, 5), // [N, 16, 10, 10]
+    nn.relu(),
+    nn.maxPool2d(2),
+    nn.flatten(), // [N, 400]
+    nn.linear(400, 120),
+    nn.relu(),
+    nn.linear(120, 84),
+    nn.relu(),
+    nn.linear(84, classes),
+  );
 
 const FEATURES = 16;
 const CLASSES = 10;

@@ -1,12 +1,8 @@
 /** One session from its first step to its last, by a fleet of made-up clients on a coordinator of its own. */
 
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { CoordinatorApi } from "../../cli/api.ts";
-import { startCoordinator } from "../../cli/coordinator.ts";
-import { openState } from "../../cli/state.ts";
+import type { CoordinatorApi } from "../../cli/api.ts";
 import { parseAddress, socketUrl } from "../../client/core/address.ts";
+import { LocalCoordinator } from "../harness/local-coordinator.ts";
 import { type NetworkSize, sessionOfSize } from "../harness/networks.ts";
 import { cpuSeconds, findDescendants, residentBytes } from "../harness/processes.ts";
 import { Refusal } from "../harness/race.ts";
@@ -45,49 +41,41 @@ async function untilOver(api: CoordinatorApi, id: string, look: () => void): Pro
 }
 
 export async function runTrial(clients: number, size: NetworkSize): Promise<Trial> {
-  const folder = mkdtempSync(join(tmpdir(), "commonweight-bench-"));
-  const state = openState(join(folder, "state"));
   const others = new Set(findDescendants(process.pid, "workerd"));
-  const coordinator = await startCoordinator({ state, port: 0, say: () => {} });
+  await using coordinator = await LocalCoordinator.start();
+  const { api } = coordinator;
+  const definition = sessionOfSize(size);
+  const { id } = await api.createSession(definition);
+  // Nothing begins before everyone is there.
+  await api.control(id, "pause");
+  const fleet = await Fleet.join(socketUrl(parseAddress(id, coordinator.url)), clients, size);
   try {
-    const api = new CoordinatorApi(coordinator.url, state.secret);
-    const definition = sessionOfSize(size);
-    const { id } = await api.createSession(definition);
-    // Nothing begins before everyone is there.
-    await api.control(id, "pause");
-    const fleet = await Fleet.join(socketUrl(parseAddress(id, coordinator.url)), clients, size);
-    try {
-      const own = findDescendants(process.pid, "workerd").filter((pid) => !others.has(pid));
-      const cpu = (): number => own.reduce((sum, pid) => sum + cpuSeconds(pid), 0);
-      let resident = 0;
-      const before = cpu();
-      await api.control(id, "resume");
-      await untilOver(api, id, () => {
-        resident = Math.max(
-          resident,
-          own.reduce((sum, pid) => sum + residentBytes(pid), 0),
-        );
-      });
-      const used = cpu() - before;
-      const { steps } = await api.readMetrics(id, 0);
-      const { ledger } = await api.readDiagnostics(id);
-      const counts = await fleet.counts();
-      const whole = steps.filter(({ samples }) => samples === definition.batchSize);
-      return {
-        stepsPerSecond: ((steps.length - 1) * 1000) / ((steps.at(-1)?.time ?? 0) - (steps[0]?.time ?? 0)),
-        lost: size.steps - whole.length,
-        cpuSeconds: used / size.steps,
-        bytes: counts.reduce((sum, { bytesUp, bytesDown }) => sum + bytesUp + bytesDown, 0) / size.steps,
-        ledgerPeak: ledger.peak,
+    const own = findDescendants(process.pid, "workerd").filter((pid) => !others.has(pid));
+    const cpu = (): number => own.reduce((sum, pid) => sum + cpuSeconds(pid), 0);
+    let resident = 0;
+    const before = cpu();
+    await api.control(id, "resume");
+    await untilOver(api, id, () => {
+      resident = Math.max(
         resident,
-        starved: counts.filter(({ trained }) => trained === 0).length,
-      };
-    } finally {
-      fleet.end();
-    }
+        own.reduce((sum, pid) => sum + residentBytes(pid), 0),
+      );
+    });
+    const used = cpu() - before;
+    const { steps } = await api.readMetrics(id, 0);
+    const { ledger } = await api.readDiagnostics(id);
+    const counts = await fleet.counts();
+    const whole = steps.filter(({ samples }) => samples === definition.batchSize);
+    return {
+      stepsPerSecond: ((steps.length - 1) * 1000) / ((steps.at(-1)?.time ?? 0) - (steps[0]?.time ?? 0)),
+      lost: size.steps - whole.length,
+      cpuSeconds: used / size.steps,
+      bytes: counts.reduce((sum, { bytesUp, bytesDown }) => sum + bytesUp + bytesDown, 0) / size.steps,
+      ledgerPeak: ledger.peak,
+      resident,
+      starved: counts.filter(({ trained }) => trained === 0).length,
+    };
   } finally {
-    await coordinator.stop();
-    state.release();
-    rmSync(folder, { recursive: true, force: true });
+    fleet.end();
   }
 }

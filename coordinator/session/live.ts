@@ -397,9 +397,9 @@ export class Live {
 
   /**
    * Sends the newest weights to those of the clients that have older ones and nothing unacknowledged under way, as far as there is
-   * memory: what changed to those that have the version before, all to others. Who pauses gets none: it would not acknowledge them, and the memory would be missing. Whoever has not contributed
-   * for longest comes first: else, where there are more clients than memory serves at a time, the same ones would go without
-   * step after step.
+   * memory: what changed to those that have the version before, all to others. Who pauses gets none: it would not acknowledge
+   * them, and the memory would be missing. Whoever has not contributed for longest comes first: else, where there are more
+   * clients than memory serves at a time, the same ones would go without step after step.
    */
   #sendWeights(clients: Iterable<Client>): void {
     this.#transfer(this.#chooseReceivers(clients));

@@ -169,7 +169,7 @@ export class Run {
 
   /** Bytes that are set aside for a change; a larger one is not worth sending. */
   get #mostChange(): number {
-    return this.#definition.downlink === "delta" ? this.#kernels.weights.byteLength / 4 : 0;
+    return this.#rule.sendsChanges ? this.#kernels.weights.byteLength / 4 : 0;
   }
 
   /** Copies of the parameters, for diagnostics and tests. */

