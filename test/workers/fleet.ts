@@ -10,7 +10,7 @@ import { blockCount, CODECS, magnitudeBits } from "../../shared/codec/index.ts";
 import { metricNames, parameterLength } from "../../shared/graph/index.ts";
 import { evaluationSums } from "../../shared/graph/parameters.ts";
 import { defineSession, type Loss, localData, loss, nn, optim } from "../../shared/nn/index.ts";
-import { cutBody, decodeFrame, upwardLayout } from "../../shared/protocol/frames.ts";
+import { cutBody, decodeFrame, type FrameHeader, upwardLayout } from "../../shared/protocol/frames.ts";
 import {
   type ClientMessage,
   type CoordinatorMessage,
@@ -137,10 +137,17 @@ export function* fakeResult(
   yield* cutBody({ kind, codec: frame, version, step, lease, clamped: 0, loss, weight }, body);
 }
 
+/** Weights that came whole, or as changes of those before. */
+interface FakeWeights {
+  readonly type: "weights";
+  readonly version: number;
+  readonly codec: FrameHeader["codec"];
+}
+
 export class FakeClient {
   readonly id: string;
   readonly definition: SessionDefinition;
-  readonly received: (CoordinatorMessage | { readonly type: "weights"; readonly version: number })[] = [];
+  readonly received: (CoordinatorMessage | FakeWeights)[] = [];
   identity: { client: string; resumeKey: string } | null = null;
   closed: { code: number; reason: string } | null = null;
   /** Highest version seen, to assert that none falls. */
@@ -219,6 +226,10 @@ export class FakeClient {
     );
   }
 
+  ofWeights(): Promise<FakeWeights> {
+    return this.next((message) => (message.type === "weights" ? message : undefined));
+  }
+
   /** Resolves at the next message or close. */
   changed(): Promise<void> {
     return new Promise((resolve) => this.#waiting.push(resolve));
@@ -228,7 +239,7 @@ export class FakeClient {
     if (isFrame(data)) {
       const frame = decodeFrame(data);
       if (frame.offset + frame.payload.byteLength === frame.total) {
-        this.received.push({ type: "weights", version: frame.version });
+        this.received.push({ type: "weights", version: frame.version, codec: frame.codec });
       }
     } else this.received.push(decodeCoordinatorMessage(data));
     this.#wake();
