@@ -10,6 +10,8 @@ import type { EndToEndTab, FreeRun } from "./page/tab.ts";
 
 const PATIENCE = 120_000;
 const TABS = 2;
+/** Steps after a standstill until both tabs' speeds are known again: whoever had the interrupted step's rest had both cores. */
+const SETTLING = 8;
 
 /** A path, or Refusal `unavailable`. */
 export function requireBrowser(): string {
@@ -59,7 +61,7 @@ const call = <T>(tab: Tab, method: keyof EndToEndTab, ...args: readonly unknown[
 
 /** One stretch of training, by the coordinator's own record. */
 export interface Stretch {
-  /** Milliseconds from the word to go to the last step done, and a step by itself. */
+  /** Milliseconds from the word to go to the last step done, and a step by itself once work is divided by speed again. */
   readonly milliseconds: number;
   readonly stepMilliseconds: number;
   readonly steps: number;
@@ -110,12 +112,13 @@ export class Pair {
     await this.#tabs[0].until(`tab.step >= ${before + steps}`, PATIENCE, `step ${before + steps}`);
     await api.control(this.#id, "pause");
     const rows = (await api.readMetrics(this.#id, before)).steps;
-    const [first, last] = [rows[0], rows.at(-1)];
-    if (first === undefined || last === undefined) throw new Refusal("failed", "no step was recorded");
+    const last = rows.at(-1);
+    if (last === undefined || rows.length < 2) throw new Refusal("failed", "fewer than two steps were recorded");
     this.#step = last.step;
+    const settled = Math.min(SETTLING, rows.length - 2);
     return {
       milliseconds: last.time - start,
-      stepMilliseconds: (last.time - first.time) / (rows.length - 1),
+      stepMilliseconds: (last.time - rows[settled].time) / (rows.length - 1 - settled),
       steps: rows.length,
     };
   }
