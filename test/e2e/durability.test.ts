@@ -1,16 +1,13 @@
-import { type ChildProcess, spawn } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { findDescendants } from "../../bench/harness/processes.ts";
-import { CoordinatorApi } from "../../cli/api.ts";
 import { cutDataset, readImageSet } from "../../cli/dataset.ts";
 import type { Tab } from "../../cli/devtools.ts";
-import { packageRoot } from "../../cli/root.ts";
 import { joinTraining } from "../../client/node/index.ts";
 import { mnistFiles } from "../fixtures/mnist.ts";
 import { mnistSession, untilDone } from "./coordinator.ts";
+import { type Dev, killTree, killWorkerd, startDev } from "./dev.ts";
 import { schedule } from "./exactness.ts";
 import { ChromiumFleet } from "./fleets.ts";
 
@@ -23,41 +20,10 @@ const GAP = 12;
 const SEED = 7;
 const { trainImages: images, trainLabels: labels, testImages, testLabels } = mnistFiles;
 
-/** The workerd processes of `commonweight dev`. */
-const workerdsOf = (dev: ChildProcess): number[] => findDescendants(dev.pid ?? -1, "workerd");
-
 const pause = (milliseconds: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
 const folder = mkdtempSync(join(tmpdir(), "commonweight-kill-"));
 const state = join(folder, "state");
-
-interface Dev {
-  readonly process: ChildProcess;
-  readonly url: string;
-  readonly api: CoordinatorApi;
-}
-
-/** `commonweight dev`, as an operator runs it. */
-async function startDev(port = "0"): Promise<Dev> {
-  const bin = join(packageRoot, "bin/commonweight.js");
-  const process_ = spawn(process.execPath, [bin, "dev", "--data", state, "--port", port], {
-    stdio: ["ignore", "pipe", "inherit"],
-  });
-  const url = await new Promise<string>((resolve, reject) => {
-    let text = "";
-    process_.stdout?.on("data", (data: Buffer) => {
-      text += data.toString();
-      const found = /coordinator (http:\S+)/.exec(text)?.[1];
-      if (found !== undefined) resolve(found);
-    });
-    process_.once("exit", (code) => reject(new Error(`dev ended with ${code}: ${text}`)));
-  });
-  return {
-    process: process_,
-    url,
-    api: new CoordinatorApi(url, readFileSync(join(state, "admin-secret"), "utf8").trim()),
-  };
-}
 
 /** What a tab heard of, in order: where the session stands, and which weights it set. */
 type Heard = Record<"progress" | "weights", { readonly step: number; readonly version: number }[]>;
@@ -105,7 +71,7 @@ describe("a coordinator that is killed (I3)", () => {
 
   beforeAll(async () => {
     fleet = await ChromiumFleet.launch();
-    dev = await startDev();
+    dev = await startDev(state);
     const { manifest, chunks } = cutDataset("mnist", readImageSet({ images, labels, testImages, testLabels }));
     await dev.api.pushDataset(manifest, chunks, () => {});
     const calm = await create();
@@ -137,9 +103,7 @@ describe("a coordinator that is killed (I3)", () => {
       const step = await readStep();
       console.log(`seed ${SEED}: workerd killed ${gap} steps on and ${delay} ms later, at step ${step} of ${STEPS}`);
       expect(step).toBeLessThan(STEPS);
-      const workerds = workerdsOf(dev.process);
-      expect(workerds.length).toBeGreaterThan(0);
-      for (const pid of workerds) process.kill(pid, "SIGKILL");
+      killWorkerd(dev);
       // Up again by itself, with somebody back at work.
       await expect
         .poll(
@@ -160,10 +124,9 @@ describe("a coordinator that is killed (I3)", () => {
     const id = await create();
     const tab = await watch(fleet, `${dev.url}/s/${id}`, "one");
     await tab.until("heard.weights.at(-1)?.step > 10", 60_000, "step");
-    const tree = [...workerdsOf(dev.process), dev.process.pid ?? -1];
-    for (const pid of tree) process.kill(pid, "SIGKILL");
+    killTree(dev);
     await pause(300);
-    dev = await startDev(new URL(dev.url).port);
+    dev = await startDev(state, new URL(dev.url).port);
     expect((await untilDone(dev.api, id)).result?.weightsHash).toBe(expected);
     await finish(tab);
   });
