@@ -38,7 +38,7 @@ export function assignWork(state: RoundState, time: number, effects: RoundEffect
       from: range.from,
       to: range.to,
       assignedAt: time,
-      deadline: time + leaseTime(client.speed, client.paces, range.to - range.from),
+      deadline: time + leaseTime(client.speed, range.to - range.from),
     };
     hold(state, client, lease);
     effects.push({ type: "assign", client: client.id, lease });

@@ -10,7 +10,7 @@
 import type { RunPlan } from "../../shared/session/plan.ts";
 import { assignWork, scheduleWake } from "./assignment.ts";
 import { overlaps } from "./intervals.ts";
-import { RESERVE_TIME, rememberPace, updateSpeed } from "./sizing.ts";
+import { RESERVE_TIME, updateSpeed } from "./sizing.ts";
 import {
   type Client,
   giveBack,
@@ -100,7 +100,6 @@ function join(state: RoundState, event: EventOf<"joined">, effects: RoundEffect[
     capacity: Number.POSITIVE_INFINITY,
     lease: null,
     speed: null,
-    paces: [],
     accepted: 0,
     failures: 0,
     served: false,
@@ -182,7 +181,6 @@ function takeResult(state: RoundState, event: EventOf<"result">, effects: RoundE
   const { lease, client } = held;
   const isFirst = state.coverage.finish(lease);
   client.speed = updateSpeed(client.speed, lease.to - lease.from, event.time - lease.assignedAt);
-  rememberPace(client.paces, lease.to - lease.from, event.time - lease.assignedAt);
   trust(client);
   if (isFirst) client.accepted += lease.to - lease.from;
   settle(state, held);

@@ -32,8 +32,6 @@ export interface Client {
   lease: HeldLease | null;
   /** Micro-batches a millisecond, by the coordinator's clock from assignment to result; null before the first. */
   speed: number | null;
-  /** Milliseconds a micro-batch that its last results took. */
-  readonly paces: number[];
   /** Micro-batches accepted since it joined. */
   accepted: number;
   /** In a row. */

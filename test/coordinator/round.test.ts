@@ -196,27 +196,6 @@ describe("a round and its leases", () => {
     expect((slow.leases.bert?.deadline ?? 0) - slow.now).toBe(80_000);
   });
 
-  it("waits half as long again as a client usually takes once it is known, at least 2 s", () => {
-    const script = new Script();
-    script.arrive("anna");
-    const deadline = (): number => (script.leases.anna?.deadline ?? 0) - script.now;
-    for (let result = 0; result < 7; result++) script.result("anna", 4_000);
-    expect(deadline()).toBe(16_000);
-    script.result("anna", 4_000);
-    expect(deadline()).toBe(6_000);
-    // One slow result of ten is not what is usual, two are.
-    script.result("anna", 10_000);
-    script.result("anna", 4_000);
-    expect(deadline()).toBe(6_000);
-    script.result("anna", 10_000);
-    expect(deadline()).toBe(15_000);
-    const quick = new Script();
-    quick.arrive("bert");
-    quick.capacity("bert", 1);
-    for (let result = 0; result < 8; result++) quick.result("bert", 5);
-    expect((quick.leases.bert?.deadline ?? 0) - quick.now).toBe(2_000);
-  });
-
   it("gives an expired lease to the fastest idle client", () => {
     const script = measured({ hanging: 5, fast: 10, slow: 500 }, { microBatches: 4 });
     script.commit("train", 1, 1);

@@ -42,11 +42,6 @@ export const EXCEPTIONS: readonly Exception[] = [
     instead: null,
   },
   {
-    command: "npm run chaos",
-    reason: "takes minutes; test/e2e/chaos.test.ts is the same check, shorter",
-    instead: null,
-  },
-  {
     command: "npm run example ",
     reason: "test/e2e/examples.test.ts runs each of them, smaller",
     instead: null,

@@ -29,7 +29,7 @@ function requireThat(claim: boolean, message: () => string): asserts claim {
 /** What the machine may keep the last micro-batches back for clients that are still setting weights, in milliseconds. */
 const LONGEST_RESERVE = 1_500;
 const FAILURES_TOLERATED = 3;
-const SHORTEST_LEASE = 2_000;
+const SHORTEST_LEASE = 10_000;
 
 interface WatchedClient {
   version: number | null;
