@@ -67,10 +67,19 @@ export class RawSocket {
   #shown = 0;
   readonly #head = Buffer.alloc(HEAD);
 
-  /** Resolves once the server has agreed. */
-  static open(url: string, protocols: readonly string[], handlers: RawHandlers): Promise<RawSocket> {
+  /** Resolves once the server has agreed. @param localAddress to connect from, one of this machine's */
+  static open(
+    url: string,
+    protocols: readonly string[],
+    handlers: RawHandlers,
+    localAddress?: string,
+  ): Promise<RawSocket> {
     const { hostname, port, pathname, search, host } = new URL(url);
-    const socket = connect(Number(port), hostname);
+    const socket = connect({
+      port: Number(port),
+      host: hostname,
+      ...(localAddress === undefined ? {} : { localAddress }),
+    });
     socket.setNoDelay(true);
     return new Promise((resolve, reject) => {
       socket.once("error", reject);

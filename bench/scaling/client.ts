@@ -33,6 +33,8 @@ export interface ClientCounts {
   /** Accepted results of training steps. */
   trained: number;
   refused: number;
+  /** Sockets that were closed before the session ended. */
+  lost: number;
   bytesUp: number;
   bytesDown: number;
   /** What the coordinator complained of, the last time; empty if it never did. */
@@ -40,22 +42,42 @@ export interface ClientCounts {
 }
 
 export class MadeClient {
-  readonly counts: ClientCounts = { accepted: 0, trained: 0, refused: 0, bytesUp: 0, bytesDown: 0, problem: "" };
+  readonly counts: ClientCounts = {
+    accepted: 0,
+    trained: 0,
+    refused: 0,
+    lost: 0,
+    bytesUp: 0,
+    bytesDown: 0,
+    problem: "",
+  };
   readonly #answers: Answers;
   readonly #welcomed = Promise.withResolvers<void>();
   #socket: RawSocket | null = null;
+  #rests = false;
+  /** The session has ended, and with it all sockets. */
+  #over = false;
   #answered: MadeWork = "calibrate";
 
   constructor(answers: Answers) {
     this.#answers = answers;
   }
 
-  /** Resolves once the coordinator knows it. */
-  async join(url: string): Promise<void> {
-    this.#socket = await RawSocket.open(url, [SUBPROTOCOL], {
-      message: (head, length) => this.#hear(head, length),
-      closed: () => this.#welcomed.reject(new Error(`${url} closed: ${this.counts.problem}`)),
-    });
+  /**
+   * Resolves once the coordinator knows it.
+   * @param address that it comes from
+   * @param rests is there, and wants no work
+   */
+  async join(url: string, address: string, rests: boolean): Promise<void> {
+    const handlers = {
+      message: (head: Uint8Array<ArrayBuffer>, length: number) => this.#hear(head, length),
+      closed: () => {
+        if (!this.#over) this.counts.lost += 1;
+        this.#welcomed.reject(new Error(`${url} closed: ${this.counts.problem}`));
+      },
+    };
+    this.#rests = rests;
+    this.#socket = await RawSocket.open(url, [SUBPROTOCOL], handlers, address);
     this.#say({ type: "hello", engine: "native", device: "made up" });
     await this.#welcomed.promise;
   }
@@ -87,9 +109,11 @@ export class MadeClient {
   #takeMessage(bytes: ArrayBuffer): void {
     const message = decodeCoordinatorMessage(bytes);
     if (message.type === "welcome") {
-      this.#say({ type: "ready", version: message.version });
+      if (this.#rests) this.#say({ type: "capacity", microBatches: 0 });
+      else this.#say({ type: "ready", version: message.version });
       this.#welcomed.resolve();
-    } else if (message.type === "receipt") this.#count(message.accepted);
+    } else if (message.type === "progress") this.#over ||= message.stage === "done";
+    else if (message.type === "receipt") this.#count(message.accepted);
     else if (message.type === "error") this.counts.problem = `${message.code}: ${message.message}`;
     else if (message.type === "assign") this.#answer(message.work === "calibrate" ? "calibrate" : "train", message);
   }

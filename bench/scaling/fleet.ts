@@ -6,23 +6,32 @@ import type { ClientCounts } from "./client.ts";
 import type { Order, Report } from "./messages.ts";
 
 const FILE = new URL("./process.ts", import.meta.url);
-/** Clients of one process at most. */
-const PER_PROCESS = 128;
+/** Clients of one process at most: of those that work, and of those that rest. */
+const PER_PROCESS = { working: 128, resting: 1_000 } as const;
+
+export interface FleetSize {
+  readonly working: number;
+  /** Connected, and asking for no work. */
+  readonly resting: number;
+}
 
 export class Fleet {
-  readonly #processes: readonly Child<Order, Report>[];
+  readonly #processes: Child<Order, Report>[] = [];
 
   /** Resolves once the coordinator knows all of them. */
-  static async join(url: string, clients: number, size: NetworkSize): Promise<Fleet> {
-    const processes = Array.from({ length: Math.ceil(clients / PER_PROCESS) }, () => new Child<Order, Report>(FILE));
-    const fleet = new Fleet(processes);
+  static async join(url: string, clients: FleetSize, size: NetworkSize): Promise<Fleet> {
+    const fleet = new Fleet();
+    let others = 0;
+    const orders: Order[] = [];
+    for (const kind of ["resting", "working"] as const) {
+      for (let left = clients[kind]; left > 0; left -= PER_PROCESS[kind]) {
+        const own = Math.min(PER_PROCESS[kind], left);
+        orders.push({ type: "join", url, clients: own, others, rest: kind === "resting", size });
+        others += own;
+      }
+    }
     try {
-      await Promise.all(
-        processes.map((child, index) => {
-          const own = Math.min(PER_PROCESS, clients - index * PER_PROCESS);
-          return child.ask({ type: "join", url, clients: own, size }, "joined");
-        }),
-      );
+      await Promise.all(orders.map((order) => fleet.#start().ask(order, "joined")));
     } catch (error) {
       fleet.end();
       throw error;
@@ -30,8 +39,10 @@ export class Fleet {
     return fleet;
   }
 
-  private constructor(processes: readonly Child<Order, Report>[]) {
-    this.#processes = processes;
+  #start(): Child<Order, Report> {
+    const child = new Child<Order, Report>(FILE);
+    this.#processes.push(child);
+    return child;
   }
 
   async counts(): Promise<ClientCounts[]> {

@@ -5,7 +5,15 @@ import type { NetworkSize } from "../harness/networks.ts";
 import type { ClientCounts } from "./client.ts";
 
 export type Order =
-  | { readonly type: "join"; readonly url: string; readonly clients: number; readonly size: NetworkSize }
+  | {
+      readonly type: "join";
+      readonly url: string;
+      readonly clients: number;
+      /** How many there are in other processes: everyone has an address of their own. */
+      readonly others: number;
+      readonly rest: boolean;
+      readonly size: NetworkSize;
+    }
   | { readonly type: "count" };
 
 export type Report =

@@ -12,11 +12,14 @@ const report = (message: Report): void => {
   process.send?.(message);
 };
 
-async function join(order: Extract<Order, { type: "join" }>): Promise<void> {
-  const answers = prepareAnswers(sessionOfSize(order.size));
-  for (let from = 0; from < order.clients; from += TOGETHER) {
-    const more = Array.from({ length: Math.min(TOGETHER, order.clients - from) }, () => new MadeClient(answers));
-    await Promise.all(more.map((client) => client.join(order.url)));
+/** Of loopback, in a block of 256 with no more than that many others. */
+const addressOf = (index: number): string => `127.1.${index >> 8}.${index & 255}`;
+
+async function join({ url, clients: count, others, rest, size }: Extract<Order, { type: "join" }>): Promise<void> {
+  const answers = prepareAnswers(sessionOfSize(size));
+  for (let from = 0; from < count; from += TOGETHER) {
+    const more = Array.from({ length: Math.min(TOGETHER, count - from) }, () => new MadeClient(answers));
+    await Promise.all(more.map((client, index) => client.join(url, addressOf(others + from + index), rest)));
     clients.push(...more);
   }
 }

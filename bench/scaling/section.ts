@@ -22,6 +22,8 @@ const MOST_GROWTH = 1.25;
 
 interface Point {
   readonly clients: number;
+  /** Others who are connected and want no work. */
+  readonly resting?: number;
   readonly parameters: number;
 }
 
@@ -42,13 +44,17 @@ const SWEEPS: Readonly<Record<string, Sweep>> = {
     about: "16 clients by the number of parameters",
     points: BY_PARAMETERS.map((parameters) => ({ clients: 16, parameters })),
   },
+  resting: {
+    about: "256 clients and others that are connected and want no work",
+    points: [0, 2_000].map((resting) => ({ clients: 256, resting, parameters: 235_000 })),
+  },
 };
 const QUICK_SWEEPS: Readonly<Record<string, Sweep>> = {
   clients: { about: "10k parameters", points: [2, 4].map((clients) => ({ clients, parameters: 10_000 })) },
 };
 
-const labelOf = ({ clients, parameters }: Point): string =>
-  `${clients} client${clients === 1 ? "" : "s"}, ${shortCount(parameters)}`;
+const labelOf = ({ clients, resting = 0, parameters }: Point): string =>
+  `${clients} client${clients === 1 ? "" : "s"}, ${resting === 0 ? "" : `${resting} resting, `}${shortCount(parameters)}`;
 
 function sizeOf({ clients, parameters }: Point, quick: boolean): NetworkSize {
   // Weights in float32 down, sums in 16 bits up.
@@ -69,13 +75,14 @@ function contestant(point: Point, quick: boolean, trials: Trial[], before: reado
     ours: true,
     prepare: async () => ({}),
     async measure() {
-      const trial = await runTrial(point.clients, sizeOf(point, quick));
+      const trial = await runTrial({ working: point.clients, resting: point.resting ?? 0 }, sizeOf(point, quick));
       trials.push(trial);
       return trial.stepsPerSecond;
     },
     finish: async () => ({
       "steps lost": trials.reduce((sum, { lost }) => sum + lost, 0),
       "starved clients": Math.max(...trials.map(({ starved }) => starved)),
+      "closed sockets": Math.max(...trials.map(({ closed }) => closed)),
       "MB a step": medianOf(trials, ({ bytes }) => bytes) / 1e6,
       "CPU ms a step": medianOf(trials, ({ cpuSeconds }) => cpuSeconds) * 1000,
       "CPU ms a client": (medianOf(trials, ({ cpuSeconds }) => cpuSeconds) * 1000) / point.clients,
@@ -90,7 +97,13 @@ function contestant(point: Point, quick: boolean, trials: Trial[], before: reado
 const claimsOf = ({ points }: Sweep): Claim[] =>
   points.flatMap((point): Claim[] => {
     const fact = (name: string, atMost: number): Claim => ({ kind: "fact", ours: labelOf(point), fact: name, atMost });
-    return [fact("steps lost", 0), fact("starved clients", 0), fact("object MB", MEMORY), fact(GROWTH, MOST_GROWTH)];
+    return [
+      fact("steps lost", 0),
+      fact("starved clients", 0),
+      fact("closed sockets", 0),
+      fact("object MB", MEMORY),
+      fact(GROWTH, MOST_GROWTH),
+    ];
   });
 
 async function raceSweep(name: string, sweep: Sweep, { quick, rounds }: BenchOptions, say: (line: string) => void) {

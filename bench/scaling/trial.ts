@@ -6,7 +6,7 @@ import { LocalCoordinator } from "../harness/local-coordinator.ts";
 import { type NetworkSize, sessionOfSize } from "../harness/networks.ts";
 import { cpuSeconds, findDescendants, residentBytes } from "../harness/processes.ts";
 import { Refusal } from "../harness/race.ts";
-import { Fleet } from "./fleet.ts";
+import { Fleet, type FleetSize } from "./fleet.ts";
 
 /** Milliseconds between two looks at a session that runs, and after which one that does not end has failed. */
 const INTERVAL = 100;
@@ -24,8 +24,10 @@ export interface Trial {
   readonly ledgerPeak: number;
   /** Largest resident set of workerd that was seen. */
   readonly resident: number;
-  /** Clients that never took part in a training step. */
+  /** Clients that wanted work and never took part in a training step. */
   readonly starved: number;
+  /** Sockets that were closed before the session ended, whoever closed them. */
+  readonly closed: number;
 }
 
 async function untilOver(api: CoordinatorApi, id: string, look: () => void): Promise<void> {
@@ -40,7 +42,7 @@ async function untilOver(api: CoordinatorApi, id: string, look: () => void): Pro
   }
 }
 
-export async function runTrial(clients: number, size: NetworkSize): Promise<Trial> {
+export async function runTrial(clients: FleetSize, size: NetworkSize): Promise<Trial> {
   const others = new Set(findDescendants(process.pid, "workerd"));
   await using coordinator = await LocalCoordinator.start();
   const { api } = coordinator;
@@ -73,7 +75,8 @@ export async function runTrial(clients: number, size: NetworkSize): Promise<Tria
       bytes: counts.reduce((sum, { bytesUp, bytesDown }) => sum + bytesUp + bytesDown, 0) / size.steps,
       ledgerPeak: ledger.peak,
       resident,
-      starved: counts.filter(({ trained }) => trained === 0).length,
+      starved: counts.filter(({ trained }) => trained === 0).length - clients.resting,
+      closed: counts.reduce((sum, { lost }) => sum + lost, 0),
     };
   } finally {
     fleet.end();

@@ -199,16 +199,25 @@ export class Chaos {
     return !signal.aborted;
   }
 
+  /** Opens anew what does not open behind a line like that, as a person would. */
   async #join(kind: "tab" | "process"): Promise<void> {
-    const own = LINES[this.#joined % LINES.length];
-    this.#joined += 1;
-    const name = `${kind} ${this.#joined}`;
-    const { delay } = this.#options;
-    const line = await startFaultyLine(this.#coordinator.url, { ...own, delay }, this.#random);
-    const options = { name, line, path: this.#path, witness: this.#witness };
-    this.#members.add(
-      kind === "process" || this.#fleet === null ? await startProcess(options) : await openTab(this.#fleet, options),
-    );
+    while (!this.#over.signal.aborted) {
+      const own = LINES[this.#joined % LINES.length];
+      this.#joined += 1;
+      const name = `${kind} ${this.#joined}`;
+      const { delay, say } = this.#options;
+      const line = await startFaultyLine(this.#coordinator.url, { ...own, delay }, this.#random);
+      const options = { name, line, path: this.#path, witness: this.#witness };
+      try {
+        this.#members.add(
+          kind === "process" || this.#fleet === null ? startProcess(options) : await openTab(this.#fleet, options),
+        );
+        return;
+      } catch (error) {
+        say(`${name} does not open: ${error instanceof Error ? error.message : error}`);
+        await line.stop();
+      }
+    }
   }
 
   async #end(member: Member, departure: Departure): Promise<void> {

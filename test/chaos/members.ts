@@ -28,11 +28,10 @@ export interface MemberOptions {
 }
 
 const VOLUNTEER = fileURLToPath(new URL("volunteer.ts", import.meta.url));
-const PATIENCE = 120_000;
 
 const pause = (milliseconds: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
-export function startProcess({ name, line, path, witness }: MemberOptions): Promise<Member> {
+export function startProcess({ name, line, path, witness }: MemberOptions): Member {
   const hear = witness.client(name);
   const child = spawn(process.execPath, [VOLUNTEER, line.url + path], { stdio: ["ignore", "ignore", "pipe", "ipc"] });
   let words = "";
@@ -46,7 +45,7 @@ export function startProcess({ name, line, path, witness }: MemberOptions): Prom
       resolve();
     });
   });
-  return Promise.resolve({
+  return {
     name,
     line,
     report: async () => {},
@@ -60,7 +59,7 @@ export function startProcess({ name, line, path, witness }: MemberOptions): Prom
       await pause(milliseconds);
       child.kill("SIGCONT");
     },
-  });
+  };
 }
 
 const PAGE = `document.querySelector("commonweight-page")`;
@@ -69,12 +68,16 @@ export async function openTab(fleet: ChromiumFleet, options: MemberOptions): Pro
   const { name, line, path, witness } = options;
   const hear = witness.client(name);
   const { tab, kill } = await fleet.start(line.url + path, name);
-  await tab.until(`${PAGE}.handle !== null`, PATIENCE, `${name}'s volunteer`);
+  // Behind a line that is cut again and again it may take minutes until it has everything.
   await tab.evaluate(`(() => {
     globalThis.heard = [];
-    for (const what of ["weights", "progress"]) {
-      ${PAGE}.handle.on(what, ({ step, version }) => heard.push({ what, step, version }));
-    }
+    const listen = () => {
+      if (${PAGE}.handle === null) return setTimeout(listen, 20);
+      for (const what of ["weights", "progress"]) {
+        ${PAGE}.handle.on(what, ({ step, version }) => heard.push({ what, step, version }));
+      }
+    };
+    listen();
   })()`);
   const report = async (): Promise<void> => {
     for (const heard of await tab.evaluate<Heard[]>("heard.splice(0)")) hear(heard);
