@@ -1,5 +1,5 @@
 /**
- * `npm run chaos -- [--steps 500] [--seed 1] [--processes 4] [--tabs 2] [--churn 0.3] [--kills 5] [--delay 150]`: trains MNIST by
+ * `npm run chaos -- [--steps 1000] [--seed 1] [--processes 4] [--tabs 2] [--churn 0.3] [--kills 5] [--delay 150]`: trains MNIST by
  * clients that come and go behind bad lines, kills the coordinator meanwhile, and compares what comes out with a calm training.
  * Prints what happens and ends with the figures; with 1 if a bit differs, a step was lost or done twice, or recovery took over 5 s.
  */
@@ -9,7 +9,7 @@ import { Chaos } from "../test/chaos/chaos.ts";
 
 const { values } = parseArgs({
   options: {
-    steps: { type: "string", default: "500" },
+    steps: { type: "string", default: "1000" },
     seed: { type: "string", default: "1" },
     processes: { type: "string", default: "4" },
     tabs: { type: "string", default: "2" },
@@ -42,7 +42,7 @@ console.log(
   `${counted.left} clients left, ${counted.frozen} hung, lines stalled ${counted.stalls} and were cut ${counted.cuts} times`,
 );
 console.log(
-  `results: ${Object.entries(results)
+  `results since the last kill: ${Object.entries(results)
     .map(([name, count]) => `${count} ${name}`)
     .join(", ")}`,
 );

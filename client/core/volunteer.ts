@@ -726,6 +726,8 @@ export class Volunteer {
 
   #hear(progress: Progress): void {
     if (this.#ending !== null) return;
+    // What was asked for over HTTP may come after the socket's newer word.
+    if (this.#progress !== null && progress.version < this.#progress.version) return;
     this.#progress = progress;
     this.#say("progress", progress);
     const outcome = OUTCOMES[progress.status];

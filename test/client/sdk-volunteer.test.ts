@@ -256,6 +256,15 @@ describe("a volunteer", () => {
 });
 
 describe("a volunteer that loses its connection", () => {
+  it("says nothing of progress that is older than what it said: an answer over HTTP may be late", async () => {
+    await scene.join();
+    scene.socket.say({ ...PROGRESS, step: 4, version: 5 });
+    scene.socket.say({ ...PROGRESS, step: 3, version: 4 });
+    scene.socket.say({ ...PROGRESS, step: 4, version: 5, status: "paused" });
+    await until(() => scene.of("progress").at(-1)?.status === "paused");
+    expect(scene.of("progress").map(({ step }) => step)).toEqual([0, 4, 4]);
+  });
+
   it("comes back with its identity after a jittered delay, and is ready without fetching again", async () => {
     await scene.join();
     scene.socket.drop();
