@@ -5,3 +5,6 @@ export interface SessionEnv {
   /** Days after which a session that is over deletes itself; without it sessions are kept. */
   readonly RETENTION_DAYS?: string;
 }
+
+/** Header of the internal request for a socket: the block of addresses that it comes from (workers/address-block.ts). */
+export const BLOCK_HEADER = "X-Commonweight-Block";

@@ -103,6 +103,10 @@ export type Assign = Extract<CoordinatorMessage, { type: "assign" }>;
 export interface FakeSample {
   readonly loss?: number;
   readonly weight?: number;
+  /** What the sums of its gradient are made to be; the right ones if absent. */
+  readonly lie?: (sums: Int32Array) => Int32Array;
+  /** Largest exponent of every block; 120 if absent. */
+  readonly exponent?: number;
   /** What each micro-batch adds to the metrics, and the tables behind them. */
   readonly sums?: readonly number[];
 }
@@ -121,13 +125,14 @@ export function* fakeResult(
   };
   const layout = upwardLayout(kind, sizes);
   const codec = CODECS[definition.codec];
-  const sums = kind === "gradient" ? codec.encode(fakeSums(definition, assign)) : new Uint8Array(0);
+  const { lie = (right) => right } = sample;
+  const sums = kind === "gradient" ? codec.encode(lie(fakeSums(definition, assign))) : new Uint8Array(0);
   const body = new Uint8Array(layout.sums + sums.byteLength);
   const view = new DataView(body.buffer);
   for (const [index, value] of (sample.sums ?? []).entries()) {
     view.setBigInt64(layout.metrics + index * 8, BigInt(assign.to - assign.from) * BigInt(value * 2 ** 24), true);
   }
-  if (kind !== "evaluation") body.fill(120, layout.maxima, layout.maxima + sizes.blocks);
+  if (kind !== "evaluation") body.fill(sample.exponent ?? 120, layout.maxima, layout.maxima + sizes.blocks);
   body.set(sums, layout.sums);
   const { version, step, lease } = assign;
   const count = BigInt(assign.to - assign.from);
@@ -147,6 +152,8 @@ interface FakeWeights {
 export class FakeClient {
   readonly id: string;
   readonly definition: SessionDefinition;
+  /** Where it connects from; empty for nowhere that is known. */
+  readonly address: string;
   readonly received: (CoordinatorMessage | FakeWeights)[] = [];
   identity: { client: string; resumeKey: string } | null = null;
   closed: { code: number; reason: string } | null = null;
@@ -160,14 +167,19 @@ export class FakeClient {
   #socket: WebSocket | null = null;
   #waiting: (() => void)[] = [];
 
-  constructor(id: string, definition: SessionDefinition) {
+  constructor(id: string, definition: SessionDefinition, address = "") {
     this.id = id;
+    this.address = address;
     this.definition = definition;
   }
 
   async connect(protocols = SUBPROTOCOL): Promise<void> {
     const response = (await request(`/api/sessions/${this.id}/socket`, {
-      headers: { Upgrade: "websocket", "Sec-WebSocket-Protocol": protocols },
+      headers: {
+        Upgrade: "websocket",
+        "Sec-WebSocket-Protocol": protocols,
+        ...(this.address === "" ? {} : { "CF-Connecting-IP": this.address }),
+      },
     })) as unknown as { status: number; webSocket: WebSocket | null };
     const socket = response.webSocket;
     if (socket === null) throw new Error(`the upgrade answered ${response.status}`);
