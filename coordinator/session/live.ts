@@ -129,6 +129,9 @@ export class Live {
     if (!ledger.take("kernels", this.#run.bytes)) {
       throw new Error(`the parameters need ${this.#run.bytes} bytes, ${ledger.free} are free`);
     }
+    if (!ledger.take("rows", this.#run.rowBytes)) {
+      throw new Error(`the rows of a step need ${this.#run.rowBytes} bytes, ${ledger.free} are free`);
+    }
     const parameters = parameterLength(definition.graph);
     this.#transferBytes = framedBytes(weightsLayout(blockCount(parameters), parameters).total);
     this.#admission = new Admission(definition, this.#run.plan);
@@ -255,6 +258,7 @@ export class Live {
     if (this.#progressTimer !== null) clearTimeout(this.#progressTimer);
     for (const socket of this.#ctx.getWebSockets()) this.#refuse(socket, code, message);
     this.#ledger.give("kernels", this.#run.bytes);
+    this.#ledger.give("rows", this.#run.rowBytes);
     if (this.#desk !== null) this.#ledger.give("audits", AUDIT_BYTES);
   }
 
@@ -597,7 +601,7 @@ export class Live {
     const ends: RoundEffect[] = [];
     for (const effect of advance(this.#round, event)) {
       if (effect.type === "accept") {
-        this.#run.add(contribution);
+        this.#run.add(contribution, client.id, effect.lease.from);
         client.contributed = event.version;
         this.#credit(client, contribution.samples, false);
         this.#receipt(client, effect.lease.id, "", contribution.samples);

@@ -184,8 +184,8 @@ export const MUTATIONS = {
     breaks: "a step is complete before its last result is added",
     tamper: () =>
       replace(Run.prototype, "add", (real) => {
-        return function (this: Run, contribution) {
-          if (this.samples === 0 || contribution.microBatches > 1) real.call(this, contribution);
+        return function (this: Run, contribution, client, from) {
+          if (this.samples === 0 || contribution.microBatches > 1) real.call(this, contribution, client, from);
         };
       }),
   },
