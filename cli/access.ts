@@ -16,14 +16,15 @@ const LOOPBACK = /^http:\/\/(?:localhost|127(?:\.\d+){3}|\[::1\]):(\d+)\/?$/;
 
 /**
  * The coordinator at `server`, or else the one on this machine. The secret is that of the environment's
- * COMMONWEIGHT_ADMIN_SECRET; without it, the state folder's, which is only ever sent to the folder's own coordinator.
+ * COMMONWEIGHT_ADMIN_SECRET; without it, the state folder's, which is only ever sent to the folder's own coordinator; without
+ * either, the token of an invitation.
  */
-export function openApi({ server, data }: AccessOptions): CoordinatorApi {
+export function openApi({ server, data }: AccessOptions, token?: string): CoordinatorApi {
   const state = readState(data);
   const url = server ?? `http://127.0.0.1:${state?.port ?? DEFAULT_PORT}`;
   const isOwn = state !== null && Number(LOOPBACK.exec(url)?.[1]) === state.port;
   const given = process.env.COMMONWEIGHT_ADMIN_SECRET;
-  return new CoordinatorApi(url, given || (isOwn ? state.secret : undefined));
+  return new CoordinatorApi(url, given || (isOwn ? state.secret : undefined) || token);
 }
 
 /**
@@ -35,8 +36,8 @@ export async function openSession(
   options: AccessOptions,
 ): Promise<{ readonly api: CoordinatorApi; readonly id: string }> {
   if (link !== undefined) {
-    const { server, id } = parseSession(link);
-    return { api: openApi({ ...options, server: server ?? options.server }), id };
+    const { server, id, token } = parseSession(link);
+    return { api: openApi({ ...options, server: server ?? options.server }, token), id };
   }
   const api = openApi(options);
   const newest = (await api.listSessions()).sessions[0];

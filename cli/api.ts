@@ -4,6 +4,7 @@ import { createHash } from "node:crypto";
 import { blockCount } from "../shared/codec/index.ts";
 import { weightsLayout } from "../shared/protocol/frames.ts";
 import type { Progress } from "../shared/protocol/messages.ts";
+import { type Capability, isSessionId } from "../shared/session/access.ts";
 import type { SessionCost } from "../shared/session/cost.ts";
 import type { DatasetManifest } from "../shared/session/dataset.ts";
 import type { SessionDefinition } from "../shared/session/definition.ts";
@@ -88,7 +89,7 @@ const PARALLEL = 4;
 
 /** It becomes part of addresses and of what is printed. */
 function requireId(server: string, created: { readonly id: string }): { id: string } {
-  if (!/^[0-9a-f]{32}$/.test(created.id)) throw new CliError(`${server} answered without a session's id`);
+  if (!isSessionId(created.id)) throw new CliError(`${server} answered without a session's id`);
   return created;
 }
 
@@ -132,6 +133,16 @@ export class CoordinatorApi {
 
   async control(id: string, action: "pause" | "resume" | "stop"): Promise<void> {
     await this.#json("POST", `/api/sessions/${id}/control`, JSON.stringify({ action }));
+  }
+
+  /** A token for one session that lasts so many seconds. */
+  invite(id: string, capability: Capability, expiresIn: number): Promise<{ token: string; expires: number }> {
+    return this.#json("POST", `/api/sessions/${id}/invitations`, JSON.stringify({ capability, expiresIn }));
+  }
+
+  /** Voids every token that was made so far. */
+  revokeInvitations(id: string): Promise<{ closed: number }> {
+    return this.#json("DELETE", `/api/sessions/${id}/invitations`);
   }
 
   listDatasets(): Promise<{ datasets: readonly { name: string; samples: number; bytes: number }[] }> {
@@ -251,7 +262,7 @@ export class CoordinatorApi {
     if (response.ok) return value as T;
     const { error } = value as { error?: { code?: string; message?: string } };
     const code = plain(error?.code ?? response.status, 64);
-    const hint = response.status === 401 ? ": is COMMONWEIGHT_ADMIN_SECRET set to the coordinator's?" : "";
+    const hint = code === "unauthorized" ? ": is COMMONWEIGHT_ADMIN_SECRET set to the coordinator's?" : "";
     throw new RefusedError(
       response.status,
       code,

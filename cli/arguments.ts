@@ -1,6 +1,7 @@
 /** What the commands' arguments may be, and the options that several of them share. */
 
 import { Command, InvalidArgumentError, Option } from "commander";
+import { tokenOf } from "../client/core/token.ts";
 import { CliError } from "./errors.ts";
 import { DEFAULT_STATE } from "./state.ts";
 
@@ -53,12 +54,20 @@ export function assignEngines(list: readonly VolunteerEngine[], volunteers: numb
 }
 
 /** A session by its link `https://host/s/<id>` or by its bare id; `server` is null where only the id is given. */
-export function parseSession(text: string): { readonly server: string | null; readonly id: string } {
-  const [, server, id] = /^(?:(https?:\/\/.+)\/s\/)?([0-9a-f]{32})\/?(?:[?#].*)?$/.exec(text.trim()) ?? [];
+export function parseSession(text: string): {
+  readonly server: string | null;
+  readonly id: string;
+  /** Of the invitation in the link. */
+  readonly token: string | undefined;
+} {
+  const [, server, id, fragment = ""] =
+    /^(?:(https?:\/\/.+)\/s\/)?([0-9a-f]{32}(?:[0-9a-f]{2})?)\/?(?:\?[^#]*)?(#.*)?$/.exec(text.trim()) ?? [];
   if (id === undefined) {
-    throw new CliError(`${text} is no session: expected its link, https://host/s/<id>, or an id of 32 hex characters`);
+    throw new CliError(
+      `${text} is no session: expected its link, https://host/s/<id>, or an id of 32 or 34 hex characters`,
+    );
   }
-  return { server: server ?? null, id };
+  return { server: server ?? null, id, token: tokenOf(fragment) };
 }
 
 /** Exactly two files. Throws CliError otherwise. */

@@ -50,6 +50,13 @@ async function watchPage(tab: Tab): Promise<string> {
   }
 }
 
+/** The page's address with what the volunteer is to do; an invitation stays at its end. */
+function withSettings(url: string, engine: VolunteerEngine): string {
+  const address = new URL(url);
+  address.search = `engine=${engine}&share=100`;
+  return address.href;
+}
+
 /** Opens one tab a volunteer. Throws CliError if the browser does not start; a tab that fails is a volunteer that is gone. */
 export async function startTabs(executable: string, { url, engines, say }: VolunteerOptions): Promise<Volunteers> {
   const browser = await Chromium.launch({ executable, flags: BROWSER_FLAGS });
@@ -60,7 +67,7 @@ export async function startTabs(executable: string, { url, engines, say }: Volun
   const live = async (engine: VolunteerEngine, number: number): Promise<void> => {
     try {
       // A profile each: volunteers elsewhere share no cache either.
-      const tab = await (await browser.createProfile()).open(`${url}?engine=${engine}&share=100`);
+      const tab = await (await browser.createProfile()).open(withSettings(url, engine));
       void tab.gone.then((reason) => roster.end(number, reason));
       tab.onError((message) => say(`volunteer ${number}'s page reports: ${message}`));
       await tab.click(JOIN, LOAD_TIMEOUT);

@@ -14,6 +14,11 @@ import { type StateFolder, writeWhole } from "./state.ts";
 export interface Coordinator {
   /** As this machine reaches it. */
   readonly url: string;
+  /**
+   * Miniflare's own entry to the same Worker. It says the client's address, as Cloudflare does, and compresses, as nothing here should:
+   * for tests alone.
+   */
+  readonly frontDoor: string;
   /** What the Worker logs. */
   readonly log: string;
   readonly stop: () => Promise<void>;
@@ -173,8 +178,9 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
       ],
     });
     const runtime = new Miniflare({ ...converted, resourcePersistencePath: storage });
+    let frontDoor: URL;
     try {
-      await runtime.ready;
+      frontDoor = await runtime.ready;
     } catch (error) {
       await runtime.dispose().catch((reason: unknown) => note(`while stopping: ${messageOf(reason)}`));
       if (isAddressInUse(error) && attempt < ATTEMPTS) continue;
@@ -182,6 +188,6 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
     }
     writeWhole(join(state.path, "port"), String(port));
     const own = host === "0.0.0.0" ? "127.0.0.1" : host;
-    return { url: `http://${own}:${port}`, log, stop: () => runtime.dispose() };
+    return { url: `http://${own}:${port}`, frontDoor: frontDoor.origin, log, stop: () => runtime.dispose() };
   }
 }

@@ -105,6 +105,8 @@ export interface Tensor extends NamedTensor {
 export interface LocalSessionOptions {
   readonly api: CoordinatorApi;
   readonly session: SessionDescription;
+  /** Of the session's page, with an invitation if it needs one. */
+  readonly link: string;
   readonly clients: number;
   readonly engine: EngineHere;
   readonly say: (line: string) => void;
@@ -158,10 +160,10 @@ export class CoordinatedSession implements LocalSession {
   #isClosed = false;
 
   constructor(options: LocalSessionOptions) {
-    const { api, session } = options;
+    const { session, link } = options;
     this.#options = options;
     this.id = session.id;
-    this.url = `${api.server}/s/${session.id}`;
+    this.url = link;
     this.definition = session.definition;
   }
 

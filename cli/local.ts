@@ -16,6 +16,7 @@ import { CoordinatorApi } from "./api.ts";
 import { startCoordinator } from "./coordinator.ts";
 import type { DatasetSource } from "./dataset.ts";
 import { createSession, nameFirstWeights } from "./first-weights.ts";
+import { linkOf } from "./invitation.ts";
 import { LocalError } from "./local-error.ts";
 import { CoordinatedSession, checkClients, type LocalSession } from "./local-session.ts";
 import { provideDataset } from "./run.ts";
@@ -120,7 +121,8 @@ export async function startLocal(options: LocalOptions = {}): Promise<Local> {
     const manifest = await provideDataset(api, definition, { datasets, folder }, {}, () => {});
     if (manifest !== null) checkDataset(definition, manifest);
     const { id } = await createSession(api, { ...named, definition });
-    const session = new CoordinatedSession({ api, session: await api.readSession(id), clients, engine, say });
+    const link = await linkOf(api, id);
+    const session = new CoordinatedSession({ api, session: await api.readSession(id), link, clients, engine, say });
     sessions.push(session);
     return session;
   };

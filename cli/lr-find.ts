@@ -17,6 +17,7 @@ import { CliError, messageOf } from "./errors.ts";
 import { createSession } from "./first-weights.ts";
 import { plain } from "./foreign-text.ts";
 import { type Cleanup, untilInterrupted } from "./interrupt.ts";
+import { linkOf } from "./invitation.ts";
 import { type Curve, curveOf, type Measured } from "./lr-find/curve.ts";
 import { formatRate, optimizerLine, type Sweep, sweepDefinition, withRate } from "./lr-find/session.ts";
 import { type Suggestion, suggest } from "./lr-find/suggestion.ts";
@@ -65,7 +66,7 @@ async function run(path: string, options: LrFindOptions, display: Display, clean
       .catch((error: unknown) => say(`the test's session could not be deleted: ${messageOf(error)}`)),
   );
   const session = await api.readSession(id);
-  const url = `${api.server}/s/${id}`;
+  const url = await linkOf(api, id);
   const { totalSteps } = planRun(definition);
   display.emit({ type: "session", id, url, title: definition.title, parameters: session.parameters, totalSteps });
   say(`session ${url}`);

@@ -11,6 +11,7 @@ import { exportCommand } from "./commands/export.ts";
 import { generateCommand } from "./commands/generate.ts";
 import { importCommand } from "./commands/import.ts";
 import { initCommand } from "./commands/init.ts";
+import { inviteCommand } from "./commands/invite.ts";
 import { lrFindCommand } from "./commands/lr-find.ts";
 import { sessionsCommand } from "./commands/sessions.ts";
 import { trainCommand } from "./commands/train.ts";
@@ -43,6 +44,7 @@ export function createProgram(): Command {
     .addCommand(devCommand())
     .addCommand(deployCommand())
     .addCommand(sessionsCommand())
+    .addCommand(inviteCommand())
     .addCommand(deleteCommand())
     .addHelpText("after", "\nEach command has its own help: commonweight train --help");
 }

@@ -21,6 +21,7 @@ import { createSession } from "./first-weights.ts";
 import { plainLines } from "./foreign-text.ts";
 import { continueText } from "./generate.ts";
 import { type Cleanup, untilInterrupted } from "./interrupt.ts";
+import { linkOf } from "./invitation.ts";
 import { writeModel } from "./model.ts";
 import { prepareOutput } from "./output-file.ts";
 import { check, connect, openDisplay, openRunState, provideDataset, type RunOptions, startVolunteers } from "./run.ts";
@@ -64,7 +65,7 @@ async function run(path: string | undefined, options: TrainOptions, display: Dis
   if (manifest !== null) check(file, () => checkDataset(definition, manifest));
   if (file.generate !== null) requireTextModel(definition, manifest);
   const { session, isNew } = await openSession(api, state, { ...file, definition }, manifest, origin, options);
-  const url = `${api.server}/s/${session.id}`;
+  const url = await linkOf(api, session.id);
   display.emit({
     type: "session",
     id: session.id,

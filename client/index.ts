@@ -85,7 +85,7 @@ async function createInlineWorker(): Promise<Worker> {
 export async function joinTraining(session: string, options: JoinOptions = {}): Promise<TrainingHandle> {
   options.signal?.throwIfAborted();
   const server = options.server ?? (session.includes("/") ? undefined : location.origin);
-  const address = parseAddress(session, server);
+  const address = parseAddress(session, server, options.token);
   requireUsable(address.server, options.engine ?? "auto");
   if (options.identity !== undefined) return join(address, options, null);
   const tab = await claimTabIdentity(address);

@@ -105,7 +105,7 @@ export async function ensurePackage(onStart: () => void = () => {}): Promise<voi
 }
 
 /** What is carried along inside other files, and so is no dependency of the published package. */
-const BUNDLED = ["hono", "lit", "msgpackr", "onnxruntime-web", "uplot", "valibot"];
+const BUNDLED = ["hono", "jose", "lit", "msgpackr", "onnxruntime-web", "uplot", "valibot"];
 
 /** Licences ask for their text wherever the code goes. */
 function writeNotices(): void {

@@ -44,6 +44,8 @@ export const dataHeaders = headers("cross-origin");
 export const readableAnywhere: MiddlewareHandler<AppTypes> = cors({
   origin: "*",
   allowMethods: ["GET", "HEAD"],
+  // A token of the session, for those by invitation.
+  allowHeaders: ["Authorization"],
   exposeHeaders: ["X-Commonweight-Version", "X-Commonweight-Step", "Retry-After"],
   maxAge: 86_400,
 });

@@ -11,12 +11,13 @@ import type { DatasetManifest } from "../shared/session/dataset.ts";
 import { SESSION_LIMITS, type SessionDefinition } from "../shared/session/definition.ts";
 import { blobsOf } from "../shared/session/manifest.ts";
 import { checkDataset, parseDefinition } from "../shared/session/validate.ts";
-import { checkAdmin, requireAdmin } from "./admin.ts";
+import { checkAdmin, forgetGeneration, requireAdmin, requireReader, requireSessionAdmin } from "./admin.ts";
 import { readJson } from "./body.ts";
 import { admitCheckpoint } from "./checkpoints.ts";
 import { readManifest } from "./datasets.ts";
 import type { AppTypes, Env } from "./env.ts";
 import { HttpError } from "./errors.ts";
+import { invite } from "./invitations.ts";
 import { coordinatorBudget } from "./limits.ts";
 import { newSessionId, sessionStub } from "./stub.ts";
 
@@ -107,7 +108,7 @@ export const sessions = new Hono<AppTypes>()
       }
       checkDataset(definition, manifest);
     }
-    const id = newSessionId();
+    const id = newSessionId(definition);
     const created = await sessionStub(context.env, id).create(
       id,
       canonicalJson(definition),
@@ -118,13 +119,13 @@ export const sessions = new Hono<AppTypes>()
   .post("/resume", requireAdmin, async (context) => {
     const { body } = context.req.raw;
     if (body === null) throw new HttpError(400, "not-a-checkpoint", "the body is a checkpoint file");
-    const id = newSessionId();
     let head: CheckpointHead;
     try {
       head = await admitCheckpoint(body, context.env.BUCKET);
     } catch (error) {
       return passOn(refuseCheckpoint(error));
     }
+    const id = newSessionId(JSON.parse(head.definition) as SessionDefinition);
     // A stream that something was read of is not sent on as it is.
     const parts = body.pipeThrough(new IdentityTransformStream());
     return passOn(await sessionStub(context.env, id).resume(id, head, parts), 201);
@@ -135,25 +136,35 @@ export const sessions = new Hono<AppTypes>()
     const found = await readListing(context.env.BUCKET, { includePrivate, limit: LISTED });
     return context.json({ sessions: found }, 200, { "Cache-Control": "no-store" });
   })
-  .get("/:id", async (context) => passOn(await sessionStub(context.env, context.req.param("id")).describe()))
-  .delete("/:id", requireAdmin, async (context) => {
+  .get("/:id", requireReader, async (context) =>
+    passOn(await sessionStub(context.env, context.req.param("id")).describe()),
+  )
+  .delete("/:id", requireSessionAdmin, async (context) => {
     const id = context.req.param("id");
     const removed = await sessionStub(context.env, id).remove();
     // The entry goes even if the session was gone already: an earlier attempt may have ended half way.
     await unlistSession(context.env.BUCKET, id);
     served.delete(id);
+    forgetGeneration(id);
     return passOn(removed);
   })
-  .get("/:id/metrics", async (context) => {
+  .get("/:id/metrics", requireReader, async (context) => {
     const text = context.req.query("after") ?? "-1";
     const after = Number(text);
     if (!Number.isSafeInteger(after)) throw new HttpError(400, "bad-query", `after=${text} is not a step number`);
     return passOn(await sessionStub(context.env, context.req.param("id")).metrics(after));
   })
-  .get("/:id/diagnostics", requireAdmin, async (context) =>
+  .get("/:id/diagnostics", requireSessionAdmin, async (context) =>
     passOn(await sessionStub(context.env, context.req.param("id")).diagnostics()),
   )
-  .post("/:id/control", requireAdmin, async (context) => {
+  .post("/:id/invitations", requireSessionAdmin, invite)
+  .delete("/:id/invitations", requireSessionAdmin, async (context) => {
+    const id = context.req.param("id");
+    const revoked = await sessionStub(context.env, id).revokeInvitations();
+    forgetGeneration(id);
+    return passOn(revoked);
+  })
+  .post("/:id/control", requireSessionAdmin, async (context) => {
     const value = await readJson(context.req.raw, MAX_CONTROL_BYTES, "the control message");
     const action = typeof value === "object" && value !== null && "action" in value ? value.action : undefined;
     if (action !== "pause" && action !== "resume" && action !== "stop") {
@@ -161,15 +172,15 @@ export const sessions = new Hono<AppTypes>()
     }
     return passOn(await sessionStub(context.env, context.req.param("id")).control(action));
   })
-  .get("/:id/checkpoint", requireAdmin, (context) =>
+  .get("/:id/checkpoint", requireSessionAdmin, (context) =>
     sessionStub(context.env, context.req.param("id")).fetch(new Request("https://session/checkpoint")),
   )
-  .get("/:id/weights/:which", (context) =>
+  .get("/:id/weights/:which", requireReader, (context) =>
     sessionStub(context.env, context.req.param("id")).fetch(
       new Request(`https://session/weights/${encodeURIComponent(context.req.param("which"))}`),
     ),
   )
-  .get("/:id/chunks/:hash", async (context) => {
+  .get("/:id/chunks/:hash", requireReader, async (context) => {
     const id = context.req.param("id");
     const entry = await servedChunks(context.env, id);
     const { hashes, caching } = entry;

@@ -1,25 +1,24 @@
 /**
- * The socket upgrade. The protocol's version is checked here, before any object wakes; a session that does not exist is
- * reported through a socket that opens and closes, since a browser shows a page nothing of a refused upgrade.
+ * The socket upgrade. The protocol's version and the token are checked here, before any object wakes. A refusal is told
+ * through a socket that opens and closes, since a browser shows a page nothing of a refused upgrade.
  */
 
 import type { Context } from "hono";
-import { BLOCK_HEADER } from "../coordinator/session/env.ts";
-import { encodeMessage, PROTOCOL_ERRORS, SUBPROTOCOL } from "../shared/protocol/messages.ts";
+import { blockOf } from "../coordinator/session/addresses.ts";
+import { closedSocket, visitorRequest } from "../coordinator/session/visitor.ts";
+import { SUBPROTOCOL } from "../shared/protocol/messages.ts";
+import { BEARER_SUBPROTOCOL, doorsOf, isSessionId } from "../shared/session/access.ts";
 import { addressBlock } from "./address-block.ts";
+import { checkToken } from "./admin.ts";
 import type { AppTypes } from "./env.ts";
 import { HttpError } from "./errors.ts";
-import { isSessionId, sessionStub } from "./stub.ts";
+import { limitJoins } from "./rate.ts";
+import { sessionStub } from "./stub.ts";
+import type { Grant } from "./tokens.ts";
 
-function closedSocket(code: keyof typeof PROTOCOL_ERRORS, message: string): Response {
-  const { 0: client, 1: server } = new WebSocketPair();
-  server.accept();
-  server.send(encodeMessage({ type: "error", code, message }));
-  server.close(PROTOCOL_ERRORS[code].close, code);
-  return new Response(null, { status: 101, webSocket: client, headers: { "Sec-WebSocket-Protocol": SUBPROTOCOL } });
-}
+const nobody = (): Response => closedSocket("unknown-session", "there is no such session; it may have been deleted");
 
-/** Throws HttpError 426 `upgrade-required` or `protocol-version`. */
+/** Throws HttpError 426 `upgrade-required` or `protocol-version`, or 429 `rate-limited`. */
 export async function openSocket(context: Context<AppTypes, "/api/sessions/:id/socket">): Promise<Response> {
   if (context.req.header("Upgrade")?.toLowerCase() !== "websocket") {
     throw new HttpError(426, "upgrade-required", "this address is a WebSocket");
@@ -28,16 +27,27 @@ export async function openSocket(context: Context<AppTypes, "/api/sessions/:id/s
   if (!offered.includes(SUBPROTOCOL)) {
     throw new HttpError(426, "protocol-version", `the upgrade must offer the subprotocol ${SUBPROTOCOL}`);
   }
+  const address = context.req.header("CF-Connecting-IP");
+  limitJoins(address);
   const id = context.req.param("id");
-  const response = isSessionId(id)
-    ? await sessionStub(context.env, id).fetch(
-        new Request("https://session/socket", {
-          headers: { Upgrade: "websocket", [BLOCK_HEADER]: addressBlock(context.req.header("CF-Connecting-IP")) },
-        }),
-      )
-    : null;
-  if (response === null || response.status === 404) {
-    return closedSocket("unknown-session", "there is no such session; it may have been deleted");
+  if (!isSessionId(id)) return nobody();
+  const token = offered.find((name) => name.startsWith(BEARER_SUBPROTOCOL))?.slice(BEARER_SUBPROTOCOL.length);
+  let grant: Grant | null = null;
+  try {
+    // A token that is not needed is still looked at: it may be the one that an absent origin needs.
+    if (token !== undefined || doorsOf(id).join === "invited") grant = await checkToken(context.env, id, token, "join");
+  } catch (error) {
+    if (!(error instanceof HttpError)) throw error;
+    return closedSocket("not-invited", `${error.code}: ${error.message}`);
   }
-  return response;
+  const response = await sessionStub(context.env, id).fetch(
+    visitorRequest({
+      auditBlock: addressBlock(address),
+      block: address === undefined ? null : blockOf(address),
+      origin: context.req.header("Origin") ?? null,
+      generation: grant?.generation ?? null,
+      isAdmin: grant !== null && grant.generation === null,
+    }),
+  );
+  return response.status === 404 ? nobody() : response;
 }

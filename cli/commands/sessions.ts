@@ -14,7 +14,7 @@ const TITLE = 32;
 
 /** The columns of the table, in order. */
 const COLUMNS: readonly (readonly [name: string, of: (session: SessionDescription) => string])[] = [
-  ["id", ({ id }) => plain(id, 32)],
+  ["id", ({ id }) => plain(id, 34)],
   ["title", ({ definition }) => plain(definition.title, TITLE)],
   ["status", ({ progress }) => plain(progress.status, 10)],
   ["step", ({ progress }) => `${progress.step}/${progress.totalSteps}`],

@@ -4,6 +4,7 @@
  */
 
 import { TrainingError } from "./errors.ts";
+import { checkToken, tokenOf } from "./token.ts";
 
 /** A session id is 128 random bits in hex; longer ones leave room for placement. */
 const SESSION_ID = /^[0-9a-f]{32,128}$/;
@@ -13,6 +14,8 @@ export interface SessionAddress {
   readonly id: string;
   /** Origin and optional path prefix, without a trailing slash. */
   readonly server: string;
+  /** Of the invitation, for sessions that need one. */
+  readonly token?: string;
 }
 
 function parseUrl(text: string, what: string): URL {
@@ -29,16 +32,18 @@ function parseUrl(text: string, what: string): URL {
 }
 
 /**
- * Reads a session id (then `server` is needed) or a session's link `https://host/s/<id>`.
+ * Reads a session id (then `server` is needed) or a session's link `https://host/s/<id>`, with the invitation that may be
+ * in its fragment; `token` comes before that one.
  * Throws TrainingError `invalid-argument`.
  */
-export function parseAddress(session: string, server: string | undefined): SessionAddress {
+export function parseAddress(session: string, server: string | undefined, token?: string): SessionAddress {
+  const invitation = token === undefined ? {} : { token: checkToken(token) };
   if (SESSION_ID.test(session)) {
     if (server === undefined) {
       throw new TrainingError("invalid-argument", "a session id needs the `server` option, or pass the session's link");
     }
     const url = parseUrl(server, "server");
-    return { id: session, server: url.origin + url.pathname.replace(/\/+$/, "") };
+    return { id: session, server: url.origin + url.pathname.replace(/\/+$/, ""), ...invitation };
   }
   const url = parseUrl(session, "session");
   const match = SESSION_PATH.exec(url.pathname);
@@ -46,7 +51,7 @@ export function parseAddress(session: string, server: string | undefined): Sessi
   if (prefix === undefined || id === undefined) {
     throw new TrainingError("invalid-argument", "expected a session id of 32 hex characters or a link .../s/<id>");
   }
-  return server === undefined ? { id, server: url.origin + prefix } : parseAddress(id, server);
+  return parseAddress(id, server ?? url.origin + prefix, token ?? tokenOf(url.hash));
 }
 
 /** URL of a session's resource, such as `weights/latest`; the session itself if empty. */

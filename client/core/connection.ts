@@ -63,6 +63,8 @@ const FINAL_ERRORS: Partial<Record<ProtocolErrorCode, TrainingErrorCode>> = {
   "wrong-resume-key": "wrong-resume-key",
   banned: "banned",
   replaced: "replaced",
+  "not-invited": "not-invited",
+  "wrong-origin": "not-invited",
   deleted: "unknown-session",
   finished: "finished",
 };
@@ -80,6 +82,8 @@ function codeOfClose(close: number): ProtocolErrorCode | null {
 
 export class Connection {
   readonly #url: string;
+  /** Offered beside the protocol itself. */
+  readonly #protocols: readonly string[];
   readonly #platform: Platform;
   readonly #handlers: ConnectionHandlers;
   #hello: Hello;
@@ -93,8 +97,15 @@ export class Connection {
   /** What the coordinator said before it closed. */
   #reported: { readonly code: string; readonly message: string } | null = null;
 
-  constructor(url: string, platform: Platform, handlers: ConnectionHandlers, hello: Hello, identity: Identity | null) {
+  constructor(
+    { url, protocols }: { readonly url: string; readonly protocols: readonly string[] },
+    platform: Platform,
+    handlers: ConnectionHandlers,
+    hello: Hello,
+    identity: Identity | null,
+  ) {
     this.#url = url;
+    this.#protocols = protocols;
     this.#platform = platform;
     this.#handlers = handlers;
     this.#hello = hello;
@@ -200,7 +211,7 @@ export class Connection {
     this.#reported = null;
     let socket: Socket;
     try {
-      socket = this.#platform.openSocket(this.#url, [SUBPROTOCOL]);
+      socket = this.#platform.openSocket(this.#url, [SUBPROTOCOL, ...this.#protocols]);
     } catch (error) {
       this.#finish(new TrainingError("unsupported", `no WebSocket to ${this.#url}: ${describeError(error)}`));
       return;

@@ -8,6 +8,8 @@ export const TRAINING_ERRORS = {
   "invalid-argument": { fatal: true },
   /** The server knows no session of this id, or it was deleted. */
   "unknown-session": { fatal: true },
+  /** The session is by invitation, and there is none, or it has expired, was taken back or is for something else; or it takes no clients from this page. */
+  "not-invited": { fatal: true },
   /** The server speaks another version of the protocol: update the package. */
   "protocol-version": { fatal: true },
   /** The session is malformed, or asks for more parameters, arithmetic or memory than this client's budget (I10). */

@@ -10,6 +10,8 @@ import type { ClientBudget } from "./session.ts";
 export interface JoinOptions {
   /** Address of the coordinator, needed with a bare session id. */
   readonly server?: string;
+  /** Of the invitation, for sessions that need one; by default the one in the link, `#join=<token>`. */
+  readonly token?: string;
   /** Threads of the WASM engine. */
   readonly workers?: number;
   /** The caller's own arrays by column, [samples, ...shape] flat, for sessions with local data. They never leave this client. */

@@ -79,6 +79,9 @@ export async function fetchSession(
       if (error instanceof HttpError && error.status === 404) {
         throw new TrainingError("unknown-session", `${address.server} has no session ${address.id}: ${error.message}`);
       }
+      if (error instanceof HttpError && (error.status === 401 || error.status === 403)) {
+        throw new TrainingError("not-invited", error.message);
+      }
       if (error instanceof HttpError && error.status === 426) {
         throw new TrainingError("protocol-version", error.message);
       }

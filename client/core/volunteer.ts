@@ -44,6 +44,7 @@ import { ErrorFeedback } from "./feedback.ts";
 import type { Conditions, Policies } from "./governor.ts";
 import { Governor } from "./governor.ts";
 import { Heartbeat } from "./heartbeat.ts";
+import { invitationProtocols, invited } from "./invitation.ts";
 import type { Metrics } from "./metrics.ts";
 import { readMetrics } from "./metrics.ts";
 import { Pacer } from "./pacer.ts";
@@ -177,7 +178,7 @@ export class Volunteer {
 
   constructor(options: VolunteerOptions, platform: Platform, emit: (event: TrainingEvent) => void) {
     this.#options = options;
-    const counted = countTraffic(platform);
+    const counted = countTraffic(invited(platform, options.address));
     this.#platform = counted.platform;
     this.#traffic = counted.traffic;
     this.#emit = emit;
@@ -343,7 +344,7 @@ export class Volunteer {
     const sizes = { blocks: blockCount(parameters), parameters };
     const { part, roundingBits } = CODECS[definition.codec];
     const connection = new Connection(
-      socketUrl(address),
+      { url: socketUrl(address), protocols: invitationProtocols(address) },
       this.#platform,
       {
         welcome: (message) => this.#onWelcome(message),

@@ -5,6 +5,7 @@
 
 import { type SessionAddress, sessionUrl } from "../core/address.ts";
 import { TrainingError } from "../core/errors.ts";
+import { invitationHeaders } from "../core/invitation.ts";
 
 /** Characters of a title that are shown; a coordinator accepts no longer ones. */
 const TITLE_LIMIT = 200;
@@ -55,6 +56,7 @@ export async function readDescription(address: SessionAddress, signal: AbortSign
   let response: Response;
   try {
     response = await fetch(sessionUrl(address), {
+      headers: invitationHeaders(address),
       credentials: "omit",
       referrerPolicy: "no-referrer",
       redirect: "error",
@@ -67,6 +69,9 @@ export async function readDescription(address: SessionAddress, signal: AbortSign
   }
   if (response.status === 404) {
     throw new TrainingError("unknown-session", "there is no such session; it may have been deleted");
+  }
+  if (response.status === 401 || response.status === 403) {
+    throw new TrainingError("not-invited", "this session is by invitation, and the link has none that is good");
   }
   throw new TrainingError("network", `the coordinator at ${address.server} answered ${response.status}`);
 }

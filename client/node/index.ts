@@ -31,7 +31,7 @@ export interface JoinOptions extends CommonOptions {
  */
 export async function joinTraining(session: string, options: JoinOptions = {}): Promise<TrainingHandle> {
   options.signal?.throwIfAborted();
-  const address = parseAddress(session, options.server);
+  const address = parseAddress(session, options.server, options.token);
   const ear = new Ear(options.onEvent);
   const { engine = "auto", identity } = options;
   const volunteer = new Volunteer({ ...readOptions(options), address, engine, identity }, nodePlatform, (event) =>

@@ -5,6 +5,7 @@ import type { SessionCost } from "../../shared/session/cost.ts";
 import type { DatasetManifest } from "../../shared/session/dataset.ts";
 import type { SessionDefinition } from "../../shared/session/definition.ts";
 import type { Tables } from "../../shared/session/tables.ts";
+import { token } from "./token.ts";
 
 export interface SessionInfo {
   readonly id: string;
@@ -54,9 +55,20 @@ export class UnknownSession extends Error {
   override readonly name = "UnknownSession";
 }
 
+/** It takes an invitation, and there is none that is good. */
+export class NotInvited extends Error {
+  override readonly name = "NotInvited";
+}
+
 async function read<T>(path: string): Promise<T> {
-  const response = await fetch(path, { headers: { accept: "application/json" } });
+  const shown = token === undefined ? {} : { authorization: `Bearer ${token}` };
+  const response = await fetch(path, { headers: { accept: "application/json", ...shown } });
   if (response.ok) return (await response.json()) as T;
+  if (response.status === 401 || response.status === 403) {
+    throw new NotInvited(
+      "this session is by invitation: open the whole link that you were given, or ask for a new one",
+    );
+  }
   if (response.status === 404) throw new UnknownSession("the coordinator has no such session");
   throw new Error(`the coordinator answered ${response.status}`);
 }

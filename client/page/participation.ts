@@ -16,6 +16,7 @@ import type {
 } from "../index.ts";
 import { History } from "./history.ts";
 import type { Preferences } from "./preferences.ts";
+import { token } from "./token.ts";
 
 /** The last piece of work that was given to this machine. */
 export interface Assignment {
@@ -101,6 +102,7 @@ export class Participation {
     let status: StatusDetail = AT_FIRST;
     const handle = await joinTraining(id, {
       server: location.origin,
+      ...(token === undefined ? {} : { token }),
       engine,
       share,
       policies: { hidden: hiddenPolicy(inBackground) },

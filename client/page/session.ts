@@ -11,6 +11,7 @@ import type { Circumstance, EngineChoice, TrainingHandle } from "../index.ts";
 import {
   type EvaluationMetric,
   type Member,
+  NotInvited,
   readMetrics,
   readSession,
   type SessionInfo,
@@ -56,7 +57,7 @@ const ENDS: ReadonlySet<Progress["status"]> = new Set(["finished", "stopped", "f
 const OVER: ReadonlySet<StateName> = new Set(["finished", "stopped", "failed", "deleted"]);
 
 /** States whose own words say what went wrong. */
-const SAYS_IT: ReadonlySet<StateName> = new Set(["deleted", "replaced", "disconnected"]);
+const SAYS_IT: ReadonlySet<StateName> = new Set(["deleted", "uninvited", "replaced", "disconnected"]);
 
 class SessionPage extends LitElement {
   static override properties = {
@@ -181,8 +182,8 @@ class SessionPage extends LitElement {
       isOver = ENDS.has(status);
       document.title = `${info.definition.title} · Commonweight`;
     } catch (error) {
-      isOver = error instanceof UnknownSession;
-      this.found = isOver ? "unknown" : "unreachable";
+      isOver = error instanceof UnknownSession || error instanceof NotInvited;
+      this.found = error instanceof NotInvited ? "uninvited" : isOver ? "unknown" : "unreachable";
     }
     if (!isOver) this.#timer = setTimeout(() => void this.#look(), document.hidden ? HIDDEN_INTERVAL : WATCH_INTERVAL);
   }

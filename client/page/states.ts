@@ -10,6 +10,7 @@ export type StateName =
   | "asking"
   | "unreachable"
   | "unknown"
+  | "uninvited"
   | "open"
   | "waiting"
   | "deserted"
@@ -52,6 +53,11 @@ export const STATES: Readonly<Record<StateName, State>> = {
   unknown: {
     title: "There is no such session here",
     next: "The link may be incomplete, or the session was deleted. Ask whoever sent it to you.",
+    tone: "alarm",
+  },
+  uninvited: {
+    title: "This session is by invitation",
+    next: "The link may be incomplete, or its invitation has expired or was taken back. Ask whoever sent it to you for a new one.",
     tone: "alarm",
   },
   open: {
@@ -163,7 +169,7 @@ export const STATES: Readonly<Record<StateName, State>> = {
 
 export interface Situation {
   /** What became of the last look at the coordinator. */
-  readonly found: "asking" | "found" | "unknown" | "unreachable";
+  readonly found: "asking" | "found" | "unknown" | "uninvited" | "unreachable";
   /** As last heard; null before the first answer. */
   readonly progress: Progress | null;
   /** What this browser lacks. */
@@ -191,11 +197,13 @@ const PAUSES: Readonly<Record<NonNullable<Part["cause"]>, StateName>> = {
 
 const FAILURES: Partial<Record<NonNullable<Part["code"]>, StateName>> = {
   "unknown-session": "deleted",
+  "not-invited": "uninvited",
   replaced: "replaced",
 };
 
 export function stateOf(situation: Situation): StateName {
   const { found, progress, part } = situation;
+  if (found === "uninvited") return "uninvited";
   if (found === "unknown") return progress === null ? "unknown" : "deleted";
   const end = progress === null ? undefined : ENDS[progress.status];
   if (end !== undefined) return end;

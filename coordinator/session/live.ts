@@ -231,6 +231,11 @@ export class Live {
     }
   }
 
+  /** Refuses a socket that was let in before, and hands on what it worked on. */
+  sendAway(socket: WebSocket, code: ProtocolErrorCode, message: string): void {
+    this.#refuse(socket, code, message);
+  }
+
   gone(socket: WebSocket): void {
     const client = this.#clients.get(socket);
     if (client === undefined) {

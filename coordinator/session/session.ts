@@ -10,7 +10,8 @@ import { DurableObject } from "cloudflare:workers";
 import type { CheckpointHead } from "../../shared/checkpoint/head.ts";
 import { parameterLength } from "../../shared/graph/parameters.ts";
 import { weightsLayout } from "../../shared/protocol/frames.ts";
-import { SUBPROTOCOL } from "../../shared/protocol/messages.ts";
+import { ProtocolError, SUBPROTOCOL } from "../../shared/protocol/messages.ts";
+import { OPEN } from "../../shared/session/access.ts";
 import { robustOf } from "../../shared/session/aggregation.ts";
 import { costOf, type SessionCost } from "../../shared/session/cost.ts";
 import { SESSION_LIMITS, type SessionDefinition } from "../../shared/session/definition.ts";
@@ -32,6 +33,7 @@ import { describeResult, idleProgress } from "./report.ts";
 import { isOver, retentionOf } from "./retention.ts";
 import { announcedOf, Run, rowsBytesOf, servedPart } from "./run.ts";
 import { type Body, weightsBody } from "./sections.ts";
+import { closedSocket, readVisitor, type Visitor } from "./visitor.ts";
 
 /** Training steps in one answer of the metrics route; the reader asks again from the last one on. */
 const METRICS_PAGE = 20_000;
@@ -41,6 +43,14 @@ const LISTING_INTERVAL = 60_000;
 const ARRIVAL_LIMIT = 600_000;
 /** Milliseconds after which a reader of a checkpoint gives way to the next one. */
 const READER_LIMIT = 120_000;
+
+/** Tag of the sockets that came by a token. */
+const INVITED = "invited";
+/** Sockets are counted by the block of their address, also those that have not said hello. */
+const tagOf = (block: string): string => `block ${block}`;
+const MOST_SOCKETS_A_BLOCK = 512;
+/** Somewhat more than a session's clients: some come while others are about to go. */
+const MOST_SOCKETS = 4_608;
 
 export class TrainingSession extends DurableObject<SessionEnv> {
   readonly #store: SessionStore;
@@ -195,6 +205,24 @@ export class TrainingSession extends DurableObject<SessionEnv> {
     this.#store.meter.count("r2Reads", chunks);
   }
 
+  /** Generation of the tokens that are good; null where there is no session. */
+  generation(): number | null {
+    this.#called("requests");
+    return this.#session === null ? null : this.#store.generation();
+  }
+
+  /** Voids every token that was made so far, and sends those away who came by one. */
+  revokeInvitations(): Answer {
+    this.#called("requests");
+    if (this.#session === null) return UNKNOWN_SESSION;
+    const generation = this.#store.nextGeneration(Date.now());
+    const invited = this.ctx.getWebSockets(INVITED);
+    const live = invited.length === 0 ? null : this.#wake(this.#session);
+    for (const socket of invited)
+      live?.sendAway(socket, "not-invited", "token-revoked: this invitation was taken back");
+    return answer({ generation, closed: invited.length });
+  }
+
   /** Deletes everything, its entry in the list included. Clients are told, and their sockets close. */
   async remove(): Promise<Answer> {
     const session = this.#session;
@@ -224,7 +252,8 @@ export class TrainingSession extends DurableObject<SessionEnv> {
     const session = this.#session;
     if (session === null) return refusal(UNKNOWN_SESSION);
     const { pathname } = new URL(request.url);
-    if (pathname === "/socket") return this.#accept(request.headers.get(BLOCK_HEADER) ?? "");
+    if (pathname === "/socket")
+      return this.#accept(session, readVisitor(request), request.headers.get(BLOCK_HEADER) ?? "");
     if (pathname === "/checkpoint") return this.#checkpoint(session);
     return this.#weights(session, decodeURIComponent(pathname.slice("/weights/".length)));
   }
@@ -283,11 +312,37 @@ export class TrainingSession extends DurableObject<SessionEnv> {
     });
   }
 
-  #accept(block: string): Response {
+  /** The edge has checked the token, as far as it can. */
+  #accept(session: SessionRecord, visitor: Visitor, auditBlock: string): Response {
+    const refused = this.#refuseVisitor(session, visitor);
+    if (refused !== null) return closedSocket(refused.code, refused.message);
     const { 0: client, 1: server } = new WebSocketPair();
-    this.ctx.acceptWebSocket(server);
-    writeAttachment(server, { phase: "new", block });
+    const { generation, block } = visitor;
+    this.ctx.acceptWebSocket(server, [
+      ...(generation === null ? [] : [INVITED]),
+      ...(block === null ? [] : [tagOf(block)]),
+    ]);
+    writeAttachment(server, { phase: "new", block: auditBlock });
     return new Response(null, { status: 101, webSocket: client, headers: { "Sec-WebSocket-Protocol": SUBPROTOCOL } });
+  }
+
+  #refuseVisitor(session: SessionRecord, { origin, generation, isAdmin, block }: Visitor): ProtocolError | null {
+    if (block !== null && this.ctx.getWebSockets(tagOf(block)).length >= MOST_SOCKETS_A_BLOCK) {
+      return new ProtocolError("rate-limited", `your network has ${MOST_SOCKETS_A_BLOCK} connections here, its limit`);
+    }
+    if (this.ctx.getWebSockets().length >= MOST_SOCKETS) {
+      return new ProtocolError("too-many-clients", `this session has ${MOST_SOCKETS} connections, its limit`);
+    }
+    if (generation !== null && generation !== this.#store.generation()) {
+      return new ProtocolError("not-invited", "token-revoked: this invitation was taken back: ask for a new one");
+    }
+    const { origins } = this.#read(session).access ?? OPEN;
+    if (origins === undefined || isAdmin) return null;
+    if (origin === null && generation === null) {
+      return new ProtocolError("not-invited", "token-missing: outside of its pages this session is by invitation");
+    }
+    if (origin === null || origins.includes(origin)) return null;
+    return new ProtocolError("wrong-origin", "this session takes no clients from this page");
   }
 
   /** Builds the live half from storage and from the sockets' attachments, if it is not there. */
@@ -349,7 +404,8 @@ export class TrainingSession extends DurableObject<SessionEnv> {
         createdAt,
         dataset: definition.data.source === "dataset" ? definition.data.dataset : null,
       },
-      definition.visibility,
+      // The list says its title.
+      definition.access?.read === "invited" ? "private" : definition.visibility,
     );
   }
 

@@ -82,6 +82,8 @@ const MIGRATIONS: readonly (readonly string[])[] = [
     // The grid after the checkpoint's steps, to go back to them or to a logged one; empty where it is not known.
     "ALTER TABLE state ADD COLUMN checkpoint_envelope BLOB NOT NULL DEFAULT x''",
   ],
+  // Tokens made before the last revocation are of an earlier generation.
+  ["ALTER TABLE session ADD COLUMN generation INTEGER NOT NULL DEFAULT 0"],
 ];
 
 /** What runs a statement; both the platform's own and the one that counts. */

@@ -231,6 +231,21 @@ export class SessionStore {
     }
   }
 
+  /** Of tokens: those of an earlier one are void. */
+  generation(): number {
+    return this.#sql.exec<{ generation: number }>("SELECT generation FROM session").one().generation;
+  }
+
+  /** Voids all tokens that were made so far. */
+  nextGeneration(time: number): number {
+    return this.#storage.transactionSync(() => {
+      this.#note(time, "revoked", "");
+      return this.#sql
+        .exec<{ generation: number }>("UPDATE session SET generation = generation + 1 RETURNING generation")
+        .one().generation;
+    });
+  }
+
   /** Counts this awakening. */
   nextIncarnation(): number {
     return this.#sql.exec<{ count: number }>("UPDATE incarnation SET count = count + 1 RETURNING count").one().count;

@@ -9,6 +9,7 @@
 
 import * as v from "valibot";
 import { formatHeader, parseHeader, SafetensorsError, type SafetensorsHeader } from "../safetensors.ts";
+import { isSessionId } from "../session/access.ts";
 import { canonicalJson } from "../session/canonical.ts";
 import { SESSION_LIMITS } from "../session/definition.ts";
 import { describeIssue } from "../session/schemas.ts";
@@ -88,7 +89,7 @@ export interface CheckpointHead {
 const metadataSchema = v.strictObject({
   format: v.literal(FORMAT),
   version: v.literal(CHECKPOINT_VERSION),
-  session: v.pipe(v.string(), v.regex(/^[0-9a-f]{32}$/, "not a session's id")),
+  session: v.pipe(v.string(), v.check(isSessionId, "not a session's id")),
   definition: v.string(),
   manifest: v.optional(v.string()),
   state: v.string(),

@@ -1,6 +1,7 @@
 /** `defineSession` and the data that goes into it, with sensible defaults. */
 
 import type { Graph, Parameter } from "../graph/ir.ts";
+import type { Access } from "../session/access.ts";
 import type { Aggregation } from "../session/aggregation.ts";
 import { type Audits, DEFAULT_AUDITS } from "../session/audits.ts";
 import type { Augmentation } from "../session/augmentation.ts";
@@ -157,6 +158,8 @@ export interface SessionOptions extends ModelDescription {
   /** How many results are computed a second time by somebody else, to find liars; or `"off"`. */
   readonly audits?: Partial<Audits> | "off";
   readonly visibility?: "public" | "private";
+  /** Who may join and who may read; everyone who has the link if absent. What is not said is open, but who cannot read cannot join. */
+  readonly access?: Partial<Access>;
 }
 
 /** Which parameters a group has, and where they differ from the optimizer's values. */
@@ -176,6 +179,11 @@ function groupParameters(graph: Graph, groups: Readonly<Record<string, GroupDesc
 }
 
 const withoutSelector = ({ parameters: _, ...values }: GroupDescription): GroupOptions => values;
+
+/** Reading by invitation alone makes joining so, too. */
+function accessOf({ read = "open", join = read, origins }: Partial<Access>): Access {
+  return { join, read, ...(origins === undefined ? {} : { origins }) };
+}
 
 /** A whole session as one serialisable value. Throws GraphError where model, input and loss do not fit together. */
 export function defineSession(options: SessionOptions): SessionDefinition {
@@ -222,5 +230,6 @@ export function defineSession(options: SessionOptions): SessionDefinition {
     ...(options.downlink === "delta" ? { downlink: "delta" } : {}),
     ...(audits === undefined ? {} : { audits: audits === "off" ? audits : { ...DEFAULT_AUDITS, ...audits } }),
     visibility,
+    ...(options.access === undefined ? {} : { access: accessOf(options.access) }),
   };
 }

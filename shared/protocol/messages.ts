@@ -125,6 +125,12 @@ export const PROTOCOL_ERRORS = {
   "tensor-size": { close: 4402, retry: true },
   "wrong-resume-key": { close: 4403, retry: false },
   "hello-first": { close: 4405, retry: true },
+  /** No token where one is needed, or one that is forged, expired, revoked, or for something else; the message says which. */
+  "not-invited": { close: 4407, retry: false },
+  /** From another page than the session allows. */
+  "wrong-origin": { close: 4406, retry: false },
+  /** More messages, bytes or sockets than one client or one address may have. */
+  "rate-limited": { close: 4430, retry: true },
   "too-many-clients": { close: 4429, retry: true },
   banned: { close: 4406, retry: false },
   replaced: { close: 4409, retry: false },

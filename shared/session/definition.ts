@@ -5,6 +5,7 @@
 
 import type { GradientCodec } from "../codec/codecs.ts";
 import type { Graph } from "../graph/ir.ts";
+import type { Access } from "./access.ts";
 import type { Aggregation } from "./aggregation.ts";
 import type { Audits } from "./audits.ts";
 import type { Augmentation } from "./augmentation.ts";
@@ -114,6 +115,8 @@ export interface SessionDefinition {
   readonly audits?: Audits | "off";
   /** Sessions are listed only if `public`; a private one is served with `private` caching. */
   readonly visibility: "public" | "private";
+  /** Who may join and read; absent where the link is enough for both. */
+  readonly access?: Access;
 }
 
 /** Largest values a coordinator accepts; a refusal states the figure. */

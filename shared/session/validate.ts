@@ -7,6 +7,7 @@ import * as v from "valibot";
 import { codecNames, isExact } from "../codec/codecs.ts";
 import type { Graph } from "../graph/ir.ts";
 import { type GraphBudget, GraphError, validateGraph } from "../graph/validate.ts";
+import { accessSchema } from "./access.ts";
 import { aggregationSchema, leastRows, robustOf } from "./aggregation.ts";
 import { auditsSchema, checkAudits } from "./audits.ts";
 import { augmentationSchema, checkAugmentation } from "./augmentation.ts";
@@ -89,6 +90,7 @@ const definitionSchema = v.strictObject({
   downlink: v.exactOptional(v.literal("delta")),
   audits: v.exactOptional(auditsSchema),
   visibility: v.picklist(["public", "private"]),
+  access: v.exactOptional(accessSchema),
 });
 
 /**

@@ -50,6 +50,7 @@ describe("the state of the session page", () => {
     ["asking", { found: "asking", progress: null }],
     ["unreachable", { found: "unreachable" }],
     ["unknown", { found: "unknown", progress: null }],
+    ["uninvited", { found: "uninvited", progress: null }],
     ["open", {}],
     ["waiting", { progress: progress({ ...idle, step: 0 }) }],
     ["deserted", { progress: progress(idle) }],

@@ -13,6 +13,8 @@ import { mnistFiles } from "../fixtures/mnist.ts";
 export interface TestCoordinator {
   readonly api: CoordinatorApi;
   readonly url: string;
+  /** Where the Worker hears the address that a client comes from. */
+  readonly frontDoor: string;
   /** Of the admin routes. */
   readonly secret: string;
   readonly folder: string;
@@ -32,6 +34,7 @@ export async function startTestCoordinator(): Promise<TestCoordinator> {
   return {
     api,
     url: coordinator.url,
+    frontDoor: coordinator.frontDoor,
     secret: state.secret,
     folder,
     stop: async () => {

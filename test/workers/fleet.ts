@@ -173,11 +173,12 @@ export class FakeClient {
     this.definition = definition;
   }
 
-  async connect(protocols = SUBPROTOCOL): Promise<void> {
+  async connect(protocols = SUBPROTOCOL, headers: Readonly<Record<string, string>> = {}): Promise<void> {
     const response = (await request(`/api/sessions/${this.id}/socket`, {
       headers: {
         Upgrade: "websocket",
         "Sec-WebSocket-Protocol": protocols,
+        ...headers,
         ...(this.address === "" ? {} : { "CF-Connecting-IP": this.address }),
       },
     })) as unknown as { status: number; webSocket: WebSocket | null };

@@ -5,7 +5,7 @@ import type { Subject } from "./subject.ts";
 
 /** Page to worker. `open` comes first and once; weights are fetched with it and with every `renew`. */
 export type TryRequest =
-  | { readonly type: "open"; readonly server: string; readonly session: string }
+  | { readonly type: "open"; readonly server: string; readonly session: string; readonly token: string | undefined }
   | { readonly type: "renew" }
   /** Values by input as the data hold them, flat. */
   | { readonly type: "answer"; readonly stored: Readonly<Record<string, readonly number[]>> };

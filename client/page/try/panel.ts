@@ -5,6 +5,7 @@
 
 import { html, LitElement, nothing, type TemplateResult } from "lit";
 import { formatCount, formatLoss, formatShare } from "../format.ts";
+import { token } from "../token.ts";
 import type { WeightsInfo } from "./messages.ts";
 import type { Answer } from "./model.ts";
 import "./pad.ts";
@@ -73,7 +74,7 @@ class TryElement extends LitElement {
   async #open(): Promise<void> {
     await this.#attempt(async () => {
       this.#predictor ??= new Predictor();
-      const request = { type: "open", server: location.origin, session: this.session } as const;
+      const request = { type: "open", server: location.origin, session: this.session, token } as const;
       const { subject, weights } = await this.#predictor.ask(request);
       this.subject = subject;
       this.weights = weights;

@@ -8,6 +8,7 @@ import { weightsLayout } from "../../../shared/protocol/frames.ts";
 import { parseAddress, type SessionAddress, sessionUrl } from "../../core/address.ts";
 import { describeError } from "../../core/errors.ts";
 import { get, HttpError, type Reply } from "../../core/http.ts";
+import { invited } from "../../core/invitation.ts";
 import { checkSession, DEFAULT_BUDGET, parseReply, SESSION_BYTES } from "../../core/session.ts";
 import type { TryAnswers, TryReply, TryRequest, WeightsInfo } from "./messages.ts";
 import { Model } from "./model.ts";
@@ -30,9 +31,9 @@ class Workshop {
   }
 
   /** Throws TrainingError `refused-session` for a session that a volunteer would refuse. */
-  static async open(server: string, id: string): Promise<Workshop> {
-    const address = parseAddress(id, server);
-    const { body } = await get(web, sessionUrl(address), SESSION_BYTES);
+  static async open(server: string, id: string, token: string | undefined): Promise<Workshop> {
+    const address = parseAddress(id, server, token);
+    const { body } = await get(invited(web, address), sessionUrl(address), SESSION_BYTES);
     const session = checkSession(parseReply(body), DEFAULT_BUDGET);
     return new Workshop(address, new Model(session), session.parameters);
   }
@@ -49,7 +50,7 @@ class Workshop {
   /** Null where there are none of this kind. */
   async #fetch(which: "best" | "latest"): Promise<Reply | null> {
     try {
-      return await get(web, sessionUrl(this.#address, `weights/${which}`), this.#bytes);
+      return await get(invited(web, this.#address), sessionUrl(this.#address, `weights/${which}`), this.#bytes);
     } catch (error) {
       if (error instanceof HttpError && error.status === 404) return null;
       throw error;
@@ -61,7 +62,7 @@ let workshop: Workshop | null = null;
 
 async function answer(request: TryRequest): Promise<TryAnswers[keyof TryAnswers]> {
   if (request.type === "open") {
-    workshop = await Workshop.open(request.server, request.session);
+    workshop = await Workshop.open(request.server, request.session, request.token);
     const weights = await workshop.renew();
     return { subject: workshop.model.subject, weights };
   }
