@@ -92,6 +92,14 @@ function requireId(server: string, created: { readonly id: string }): { id: stri
   return created;
 }
 
+/** An entry of a session's journal. */
+export interface JournalEntry {
+  /** Milliseconds since 1970. */
+  readonly time: number;
+  readonly event: string;
+  readonly detail: string;
+}
+
 export class CoordinatorApi {
   readonly server: string;
   readonly #secret: string | undefined;
@@ -132,6 +140,11 @@ export class CoordinatorApi {
 
   async control(id: string, action: "pause" | "resume" | "stop"): Promise<void> {
     await this.#json("POST", `/api/sessions/${id}/control`, JSON.stringify({ action }));
+  }
+
+  /** What happened, newest first. */
+  readJournal(id: string): Promise<{ events: readonly JournalEntry[] }> {
+    return this.#json("GET", `/api/sessions/${id}/journal`);
   }
 
   listDatasets(): Promise<{ datasets: readonly { name: string; samples: number; bytes: number }[] }> {

@@ -3,6 +3,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Command } from "commander";
+import { controlCommands } from "./commands/control.ts";
 import { datasetCommand } from "./commands/dataset.ts";
 import { deleteCommand } from "./commands/delete.ts";
 import { deployCommand } from "./commands/deploy.ts";
@@ -11,6 +12,7 @@ import { exportCommand } from "./commands/export.ts";
 import { generateCommand } from "./commands/generate.ts";
 import { importCommand } from "./commands/import.ts";
 import { initCommand } from "./commands/init.ts";
+import { journalCommand } from "./commands/journal.ts";
 import { lrFindCommand } from "./commands/lr-find.ts";
 import { sessionsCommand } from "./commands/sessions.ts";
 import { trainCommand } from "./commands/train.ts";
@@ -25,7 +27,7 @@ const LINE = 2_000;
 
 export function createProgram(): Command {
   const { version } = JSON.parse(readFileSync(join(packageRoot, "package.json"), "utf8")) as { version: string };
-  return new Command("commonweight")
+  const program = new Command("commonweight")
     .description("Train neural networks in the browsers of whoever wants to help.")
     .version(version)
     .commandsGroup("Train:")
@@ -43,6 +45,9 @@ export function createProgram(): Command {
     .addCommand(devCommand())
     .addCommand(deployCommand())
     .addCommand(sessionsCommand())
+    .addCommand(journalCommand());
+  for (const command of controlCommands()) program.addCommand(command);
+  return program
     .addCommand(deleteCommand())
     .addHelpText("after", "\nEach command has its own help: commonweight train --help");
 }

@@ -9,12 +9,15 @@ import type { AppTypes } from "./env.ts";
 import { HttpError } from "./errors.ts";
 import { isSessionId, sessionStub } from "./stub.ts";
 
-function closedSocket(code: keyof typeof PROTOCOL_ERRORS, message: string): Response {
+/** A version of this protocol that this is not. */
+const OTHER_VERSION = /^commonweight\.\d{1,6}$/;
+
+function closedSocket(code: keyof typeof PROTOCOL_ERRORS, message: string, protocol: string = SUBPROTOCOL): Response {
   const { 0: client, 1: server } = new WebSocketPair();
   server.accept();
   server.send(encodeMessage({ type: "error", code, message }));
   server.close(PROTOCOL_ERRORS[code].close, code);
-  return new Response(null, { status: 101, webSocket: client, headers: { "Sec-WebSocket-Protocol": SUBPROTOCOL } });
+  return new Response(null, { status: 101, webSocket: client, headers: { "Sec-WebSocket-Protocol": protocol } });
 }
 
 /** Throws HttpError 426 `upgrade-required` or `protocol-version`. */
@@ -23,6 +26,15 @@ export async function openSocket(context: Context<AppTypes, "/api/sessions/:id/s
     throw new HttpError(426, "upgrade-required", "this address is a WebSocket");
   }
   const offered = (context.req.header("Sec-WebSocket-Protocol") ?? "").split(",").map((name) => name.trim());
+  const other = offered.find((name) => OTHER_VERSION.test(name));
+  // A browser shows a page nothing of a refused upgrade: who speaks another version is told so over a socket of its own choosing.
+  if (!offered.includes(SUBPROTOCOL) && other !== undefined) {
+    return closedSocket(
+      "protocol-version",
+      `this coordinator speaks ${SUBPROTOCOL}, not ${other}: load the newer client`,
+      other,
+    );
+  }
   if (!offered.includes(SUBPROTOCOL)) {
     throw new HttpError(426, "protocol-version", `the upgrade must offer the subprotocol ${SUBPROTOCOL}`);
   }

@@ -26,6 +26,7 @@ import {
 import { reductionsOf, scheduled } from "../../shared/session/schedule.ts";
 import { figuresOfTables } from "../../shared/session/tables.ts";
 import { type Contribution, StepAggregate } from "../aggregate/index.ts";
+import { KERNELS_BUILD } from "../optim/build.ts";
 import {
   AVERAGE,
   type Change,
@@ -40,7 +41,9 @@ import {
 } from "../optim/index.ts";
 import kernelsModule from "../optim/kernels.wasm";
 import type { Stage } from "../round/types.ts";
+import type { JournalEvent } from "../store/journal.ts";
 import type { Commit, MemberGain, MetricRow, RunState, SessionStore } from "../store/store.ts";
+import { LossWatch } from "./anomaly.ts";
 import { sha256Hex } from "./identity.ts";
 import { type Body, changeBody, weightsBody } from "./sections.ts";
 import type { Tally } from "./tally.ts";
@@ -89,6 +92,7 @@ export class Run {
   #reductions = 0;
   /** What lands in the same transaction as the record that the shard logs. */
   #landing: Omit<Commit, "record"> | null = null;
+  #watch: LossWatch;
   /** When the shard's last record was stored: what follows is its update. */
   #loggedAt = 0;
   /** What made the present version of the one before, once it was asked for. */
@@ -121,6 +125,7 @@ export class Run {
       log: { append: (record) => this.#append(record) },
     });
     this.#aggregate = new StepAggregate({ blocks: blockCount(parameters), metrics: evaluationSums(definition.graph) });
+    this.#watch = this.#newWatch();
     this.#restore();
     this.#announced = announcedOf(this.#state, parameters);
     this.#open();
@@ -184,32 +189,47 @@ export class Run {
     if (this.#state.step !== this.#state.checkpointStep) this.#checkpoint();
   }
 
-  /** To be called while clients are at work, and so nobody waits for what is written. */
+  /** To be called while clients are at work, and so nobody waits for what is written. Not while the loss may be exploding. */
   checkpointIfDue(): void {
+    if (this.#watch.isSuspicious) return;
     if (this.#state.step - this.#state.checkpointStep >= CHECKPOINT_INTERVAL) this.#checkpoint();
   }
 
-  /** Adds a contribution that the round accepted. */
-  add(contribution: Admitted): void {
+  /** Adds a contribution that the round will accept. Answers false, and adds nothing, where a sum is larger than its lease allows. */
+  add(contribution: Admitted): boolean {
     const since = performance.now();
-    this.#aggregate.add(contribution);
-    if (this.#state.stage === "train") this.#shard.add(contribution.sums);
+    const { sums, microBatches } = contribution;
+    const isWithin = this.#state.stage !== "train" || this.#shard.add(sums, microBatches);
+    if (isWithin) this.#aggregate.add(contribution);
     this.#tally.lap("add", since);
+    return isWithin;
   }
 
-  /** Changes the status, durably. */
-  setStatus(status: RunState["status"], reason: string, time: number): void {
-    this.#state = { ...this.#state, status, reason };
+  /**
+   * Changes the status, durably.
+   * @param unconfirmed the client whose report alone is why it pauses
+   */
+  setStatus(status: RunState["status"], reason: string, time: number, unconfirmed: string | null = null): void {
+    // Whoever lets it go on has looked: what it went on from is what is usual.
+    if (status === "running") this.#watch = this.#newWatch();
+    this.#state = { ...this.#state, status, reason, unconfirmed };
     this.#store.setState(this.#state, time, status, reason);
+  }
+
+  /** Pauses where the database has no room for what follows. */
+  pauseIfFull(limit: number, time: number): void {
+    const { databaseBytes } = this.#store;
+    if (this.#state.status !== "running" || databaseBytes < limit) return;
+    const reason = `the session's database has ${databaseBytes} bytes, the limit is ${limit}: export it and go on elsewhere`;
+    this.setStatus("paused", reason, time);
+  }
+
+  #newWatch(): LossWatch {
+    return new LossWatch(this.#store.metrics(0, 1).steps[0]?.loss ?? null);
   }
 
   /** Makes a completed piece durable and applies it; the state then says what comes next. */
   async complete(work: Work, time: number, gains: readonly MemberGain[]): Promise<void> {
-    const block = firstNonFinite(this.#aggregate.maxima);
-    if (block >= 0) {
-      this.#fail(`the gradient of ${this.#parameterAt(block)} is not finite at step ${this.#state.step}`, time);
-      return;
-    }
     switch (work) {
       case "calibrate":
         this.#calibrated(time, gains);
@@ -240,12 +260,31 @@ export class Run {
     for (const [part, values] of Object.entries(this.#shard.snapshot())) this.#store.readPart("latest", part, values);
     this.#reductions = reductionsOf(this.#definition.schedule, this.#store.validations());
     this.#shard.skipTo(checkpointStep);
+    const foreign = new Set<string>();
     for (const record of this.#store.records()) {
       // A step that is not in the log had no weight and changed nothing.
       this.#shard.skipTo(record.step);
-      this.#shard.replay(record);
+      if (!this.#shard.replay(record)) foreign.add(record.kernels);
     }
     this.#shard.skipTo(step);
+    if (foreign.size > 0) this.#adopt([...foreign].join(", "));
+  }
+
+  /**
+   * The log was written by another build of the kernels: what it came to here may differ in the last bits from what clients have.
+   * So it is a version of its own, which everyone is sent, and is stored at once: it is not computed twice.
+   */
+  #adopt(builds: string): void {
+    const { step, checkpointStep, version } = this.#state;
+    this.#state = { ...this.#state, version: version + 1, checkpointStep: step, weightsHash: null };
+    const detail = `steps ${checkpointStep} to ${step} were computed again: kernels ${builds} then, ${KERNELS_BUILD} now`;
+    this.#store.checkpoint(this.#state, this.#shard.snapshot(), Date.now(), "kernels", detail);
+  }
+
+  /** What of the gradient is not finite, by a contribution's exponents; null where all is. */
+  nonFinite({ maxima }: Admitted): string | null {
+    const block = maxima === null ? -1 : firstNonFinite(maxima);
+    return block < 0 ? null : `the gradient of ${this.#parameterAt(block)} is not finite at step ${this.#state.step}`;
   }
 
   /** Called by the shard before it changes anything. */
@@ -303,6 +342,9 @@ export class Run {
     this.#tally.stepped();
     if (ended.step === this.plan.totalSteps) await this.#hashWeights(time);
     if (ended.step - ended.checkpointStep >= LATEST_CHECKPOINT) this.#checkpoint();
+    const loss = landing.metric?.loss ?? null;
+    const reason = loss === null || ended.stage === "done" ? null : this.#watch.add(loss);
+    if (reason !== null) this.setStatus("paused", reason, time);
   }
 
   async #validated(time: number, gains: readonly MemberGain[]): Promise<void> {
@@ -329,10 +371,15 @@ export class Run {
       version: restores || (stage === "train" && this.#rule.decay !== null) ? version + 1 : version,
       checkpointStep: restores ? step : this.#state.checkpointStep,
     };
+    const commit = this.#commitOf(state, time, gains, metric);
     this.#store.commit({
-      ...this.#commitOf(state, time, gains, metric),
+      ...commit,
       record: null,
       bestWeights: isBest ? weights : null,
+      note:
+        isBest && commit.note === null
+          ? ["best", `step ${step}, held-out loss ${(metric.loss ?? 0).toPrecision(6)}`]
+          : commit.note,
       checkpoint: restores ? this.#shard.snapshot() : null,
       restoreBest: restores ? this.#measuredPart : null,
     });
@@ -341,7 +388,7 @@ export class Run {
     if (restores) this.#store.readPart("best", "weights", weights);
     if (isLast) {
       const early = step === this.plan.totalSteps ? "" : `, stopped early after step ${step}`;
-      this.#store.setState(this.#state, time, "best", `step ${newBest?.step ?? step}${early}`);
+      this.#store.setState(this.#state, time, "best", `in the end: step ${newBest?.step ?? step}${early}`);
     }
   }
 
@@ -393,7 +440,7 @@ export class Run {
   #checkpoint(): void {
     const since = performance.now();
     this.#state = { ...this.#state, checkpointStep: this.#state.step };
-    this.#store.checkpoint(this.#state, this.#shard.snapshot());
+    this.#store.checkpoint(this.#state, this.#shard.snapshot(), Date.now(), "checkpoint", `step ${this.#state.step}`);
     this.#tally.lap("checkpoint", since);
   }
 
@@ -408,7 +455,17 @@ export class Run {
     gains: readonly MemberGain[],
     metric: MetricRow | null,
   ): Omit<Commit, "record"> {
-    return { state, time, metric, gains, bestWeights: null, checkpoint: null, restoreBest: null };
+    const none = { bestWeights: null, checkpoint: null, restoreBest: null };
+    return { state, time, metric, gains, note: this.#turn(state, gains), ...none };
+  }
+
+  /** What the journal says of a piece that begins or ends the training. */
+  #turn(
+    { status, step }: RunState,
+    gains: readonly MemberGain[],
+  ): readonly [event: JournalEvent, detail: string] | null {
+    if (status === "finished") return ["finished", `after step ${step}`];
+    return this.#state.stage === "calibrate" ? ["started", `with ${gains.length} at work`] : null;
   }
 
   /** The row of the piece that is complete. Its step counts the updates done, a training step's own included. */

@@ -71,6 +71,8 @@ const MIGRATIONS: readonly (readonly string[])[] = [
     `INSERT INTO log SELECT step * ${LOG_PIECES} + piece, data FROM log_without_rowid`,
     "DROP TABLE log_without_rowid",
   ],
+  // Whose report paused it that nobody could confirm; null where it is not paused for one.
+  ["ALTER TABLE state ADD COLUMN unconfirmed TEXT"],
 ];
 
 /** What runs a statement; both the platform's own and the one that counts. */

@@ -151,7 +151,7 @@ describe("commonweight lr-find", () => {
   it("ends well where a gradient is not finite", async () => {
     const { finished, told } = await find("--from", "1e6", "--to", "1e30", "--steps", "40");
     expect(finished).toMatchObject({ diverged: true, suggested: null });
-    expect(finished.reason).toMatch(/^the gradient of \w+ is not finite at step \d+$/);
+    expect(finished.reason).toMatch(/^the gradient of \w+ is not finite at step \d+, by \w+ client/);
     expect(told).toMatch(/^no suggestion: the loss fell nowhere before training fell apart: begin lower/m);
   });
 

@@ -125,8 +125,8 @@ export const MUTATIONS = {
     breaks: "a checkpoint has the weights, and the optimizer's state of before",
     tamper: () =>
       replace(SessionStore.prototype, "checkpoint", (real) => {
-        return function (this: SessionStore, state, { weights }) {
-          real.call(this, state, { weights });
+        return function (this: SessionStore, state, { weights }, ...entry) {
+          real.call(this, state, { weights }, ...entry);
         };
       }),
   },
@@ -181,7 +181,7 @@ export const MUTATIONS = {
     tamper: () =>
       replace(Run.prototype, "add", (real) => {
         return function (this: Run, contribution) {
-          if (this.samples === 0 || contribution.microBatches > 1) real.call(this, contribution);
+          return this.samples > 0 && contribution.microBatches === 1 ? true : real.call(this, contribution);
         };
       }),
   },

@@ -205,6 +205,9 @@ export class RoundWitness {
         }
         this.#version = event.version;
         return null;
+      case "disputed":
+        // The timelines have none: test/coordinator/round.test.ts does.
+        return null;
       case "control":
         if (this.#stage === "done") return null;
         this.#status = ({ pause: "paused", resume: "running", stop: "stopped", fail: "failed" } as const)[event.action];
