@@ -17,8 +17,8 @@ const median = (values: readonly number[]): number =>
 
 /** The losses of a training as they come. */
 export class LossWatch {
-  /** Of the first step ever. */
-  readonly #first: number | null;
+  /** Of the first step ever; null before there is one. */
+  #first: number | null;
   readonly #before: number[] = [];
   /** The newest losses, all beyond the threshold. */
   #beyond: number[] = [];
@@ -34,7 +34,8 @@ export class LossWatch {
 
   /** Takes the next step's loss; answers why the training should be looked at, or null. */
   add(loss: number): string | null {
-    const threshold = this.#threshold();
+    this.#first ??= loss;
+    const threshold = this.#threshold(this.#first);
     if (loss <= threshold) {
       this.#before.push(...this.#beyond, loss);
       this.#before.splice(0, this.#before.length - MOST_BEFORE);
@@ -47,10 +48,10 @@ export class LossWatch {
     return `the loss explodes: ${IN_A_ROW} steps above ${least}, ${usual} is usual: try a smaller learning rate, or clipping`;
   }
 
-  #threshold(): number {
-    if (this.#before.length < LEAST_BEFORE || this.#first === null) return Number.POSITIVE_INFINITY;
+  #threshold(first: number): number {
+    if (this.#before.length < LEAST_BEFORE) return Number.POSITIVE_INFINITY;
     const middle = median(this.#before);
     const spread = median(this.#before.map((loss) => Math.abs(loss - middle)));
-    return Math.max(middle + SPREADS * spread, this.#first + Math.abs(this.#first));
+    return Math.max(middle + SPREADS * spread, first + Math.abs(first));
   }
 }

@@ -12,14 +12,11 @@ export interface LogFields {
   readonly [name: string]: string | number | boolean | null | undefined;
 }
 
-const WRITERS = { info: console.log, warn: console.warn, error: console.error } as const satisfies Record<
-  Level,
-  (line: string) => void
->;
+const METHODS = { info: "log", warn: "warn", error: "error" } as const satisfies Record<Level, keyof Console>;
 
 /** @param event a stable name in lower case, such as `paused` or `request-failed` */
 export function log(level: Level, event: string, fields: LogFields): void {
-  WRITERS[level](JSON.stringify({ level, event, ...fields }));
+  console[METHODS[level]](JSON.stringify({ level, event, ...fields }));
 }
 
 /** What is known of an error, as fields of a line. The log is the operator's: the stack belongs in it, and nowhere else. */

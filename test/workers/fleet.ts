@@ -105,6 +105,10 @@ export interface FakeSample {
   readonly weight?: number;
   /** What each micro-batch adds to the metrics, and the tables behind them. */
   readonly sums?: readonly number[];
+  /** Largest exponent of each block; 120 if absent, and 255 says that a value is not finite. */
+  readonly exponent?: number;
+  /** The first of its integers, instead of the made-up one. */
+  readonly firstSum?: number;
 }
 
 /** The frames of the made-up result of a lease. */
@@ -121,13 +125,15 @@ export function* fakeResult(
   };
   const layout = upwardLayout(kind, sizes);
   const codec = CODECS[definition.codec];
-  const sums = kind === "gradient" ? codec.encode(fakeSums(definition, assign)) : new Uint8Array(0);
+  const integers = fakeSums(definition, assign);
+  if (sample.firstSum !== undefined) integers[0] = sample.firstSum;
+  const sums = kind === "gradient" ? codec.encode(integers) : new Uint8Array(0);
   const body = new Uint8Array(layout.sums + sums.byteLength);
   const view = new DataView(body.buffer);
   for (const [index, value] of (sample.sums ?? []).entries()) {
     view.setBigInt64(layout.metrics + index * 8, BigInt(assign.to - assign.from) * BigInt(value * 2 ** 24), true);
   }
-  if (kind !== "evaluation") body.fill(120, layout.maxima, layout.maxima + sizes.blocks);
+  if (kind !== "evaluation") body.fill(sample.exponent ?? 120, layout.maxima, layout.maxima + sizes.blocks);
   body.set(sums, layout.sums);
   const { version, step, lease } = assign;
   const count = BigInt(assign.to - assign.from);
