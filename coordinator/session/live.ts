@@ -33,7 +33,7 @@ import {
   wouldAccept,
 } from "../round/index.ts";
 import type { MemberGain, MetricRow, RunState, SessionStore } from "../store/store.ts";
-import { Admission } from "./admission.ts";
+import { Admission, type Admitted } from "./admission.ts";
 import { type Refusal, refuse } from "./answer.ts";
 import { readAttachment, writeAttachment } from "./attachment.ts";
 import { Client } from "./client.ts";
@@ -43,7 +43,7 @@ import { errorFields, type LogFields, log } from "./log.ts";
 import { encodeProgress, PROGRESS_INTERVAL } from "./progress.ts";
 import { storedProgress } from "./report.ts";
 import { isOver } from "./retention.ts";
-import { type Admitted, Run } from "./run.ts";
+import { Run } from "./run.ts";
 import { type Body, cutFrames, framedBytes } from "./sections.ts";
 import { Tally, type TallyReport } from "./tally.ts";
 import { Delivery, Upload } from "./upload.ts";

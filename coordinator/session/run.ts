@@ -25,7 +25,7 @@ import {
 } from "../../shared/session/plan.ts";
 import { reductionsOf, scheduled } from "../../shared/session/schedule.ts";
 import { figuresOfTables } from "../../shared/session/tables.ts";
-import { type Contribution, StepAggregate } from "../aggregate/index.ts";
+import { StepAggregate } from "../aggregate/index.ts";
 import { KERNELS_BUILD } from "../optim/build.ts";
 import {
   AVERAGE,
@@ -43,6 +43,7 @@ import kernelsModule from "../optim/kernels.wasm";
 import type { Stage } from "../round/types.ts";
 import type { JournalEvent } from "../store/journal.ts";
 import type { Commit, MemberGain, MetricRow, RunState, SessionStore } from "../store/store.ts";
+import type { Admitted } from "./admission.ts";
 import { LossWatch } from "./anomaly.ts";
 import { sha256Hex } from "./identity.ts";
 import { type Body, changeBody, weightsBody } from "./sections.ts";
@@ -54,11 +55,6 @@ const LATEST_CHECKPOINT = 2 * CHECKPOINT_INTERVAL;
 
 /** A new version with the weights of the one before. */
 const UNCHANGED: Change = { unit: 1, units: new Int8Array(0) };
-
-/** A contribution whose sizes were checked, with its integers in pieces: none for all but training steps. */
-export interface Admitted extends Contribution {
-  readonly sums: readonly Uint8Array[];
-}
 
 /** Exponents of the weights body: those of the next step's grid, zero before the calibration pass. */
 export function announcedOf(state: RunState, parameters: number): Uint8Array {

@@ -350,7 +350,7 @@ export const DECODERS: Readonly<Record<string, Decoder>> = {
 };
 
 /** xorshift32: what a case is follows from seed and number alone. */
-class Dice {
+export class Dice {
   #state: number;
   constructor(seed: number) {
     this.#state = seed >>> 0 || 1;
@@ -373,7 +373,7 @@ const INTERESTING = [
 const LONGEST = 1 << 16;
 
 /** One of the mutations, or a few of them. */
-function mutate(bytes: Uint8Array, other: Uint8Array, dice: Dice): Uint8Array<ArrayBuffer> {
+export function mutate(bytes: Uint8Array, other: Uint8Array, dice: Dice): Uint8Array<ArrayBuffer> {
   let result = alone(bytes);
   for (let times = 1 + dice.below(3); times > 0; times--) {
     const at = dice.below(Math.max(result.length, 1));
