@@ -206,7 +206,9 @@ export class RoundWitness {
         this.#version = event.version;
         return null;
       case "disputed":
-        // The timelines have none: test/coordinator/round.test.ts does.
+        if (client?.lease?.lease.id !== event.lease) return null;
+        client.doubted = true;
+        this.#end(client);
         return null;
       case "control":
         if (this.#stage === "done") return null;
