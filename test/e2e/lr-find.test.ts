@@ -144,7 +144,8 @@ describe("commonweight lr-find", () => {
     expect(finished.suggested).toBeGreaterThan(1e-4);
     // Beyond it gradient descent on this line goes further away with every step.
     expect(finished.suggested).toBeLessThan(1);
-    expect(told).toMatch(/^training fell apart at a learning rate of \S+$/m);
+    // The session may have paused for it before the command came to stop it.
+    expect(told).toMatch(/^training fell apart at a learning rate of [^\s:]+(?:: the loss explodes: .+)?$/m);
     expect(existsSync(join(folder, "lr-find.svg"))).toBe(true);
   });
 
