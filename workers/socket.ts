@@ -4,7 +4,9 @@
  */
 
 import type { Context } from "hono";
+import { BLOCK_HEADER } from "../coordinator/session/env.ts";
 import { encodeMessage, PROTOCOL_ERRORS, SUBPROTOCOL } from "../shared/protocol/messages.ts";
+import { addressBlock } from "./address-block.ts";
 import type { AppTypes } from "./env.ts";
 import { HttpError } from "./errors.ts";
 import { isSessionId, sessionStub } from "./stub.ts";
@@ -41,7 +43,9 @@ export async function openSocket(context: Context<AppTypes, "/api/sessions/:id/s
   const id = context.req.param("id");
   const response = isSessionId(id)
     ? await sessionStub(context.env, id).fetch(
-        new Request("https://session/socket", { headers: { Upgrade: "websocket" } }),
+        new Request("https://session/socket", {
+          headers: { Upgrade: "websocket", [BLOCK_HEADER]: addressBlock(context.req.header("CF-Connecting-IP")) },
+        }),
       )
     : null;
   if (response === null || response.status === 404) {

@@ -61,6 +61,7 @@ const FINAL_ERRORS: Partial<Record<ProtocolErrorCode, TrainingErrorCode>> = {
   "unknown-session": "unknown-session",
   "protocol-version": "protocol-version",
   "wrong-resume-key": "wrong-resume-key",
+  banned: "banned",
   replaced: "replaced",
   deleted: "unknown-session",
   finished: "finished",

@@ -24,6 +24,8 @@ export const TRAINING_ERRORS = {
   replaced: { fatal: true },
   /** The resume key does not belong to the client id. */
   "wrong-resume-key": { fatal: true },
+  /** Results of this identity were not those of others: the session takes no more of it. */
+  banned: { fatal: true },
   /** The engine failed again and again, also after it was built anew. */
   engine: { fatal: true },
   /** The handle was used after it left. */

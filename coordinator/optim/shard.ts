@@ -191,6 +191,12 @@ export class LocalParameterShard implements ParameterShard {
     this.#step = step;
   }
 
+  /** No update is done any more: what is kept is about to be read again. */
+  rewind(): void {
+    this.#step = 0;
+    this.#prepared = null;
+  }
+
   weights(): Float32Array<ArrayBuffer> {
     return this.#clients?.weights ?? this.#kernels.weights;
   }

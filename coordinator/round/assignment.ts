@@ -4,6 +4,8 @@
  * all end together.
  */
 
+import type { AuditDesk } from "../audit/index.ts";
+import { openDouble } from "./doubles.ts";
 import { leaseTime, RESERVE_TIME, shardSize } from "./sizing.ts";
 import { type Client, hold, isOpen, type RoundState } from "./state.ts";
 import type { Lease, RoundEffect } from "./types.ts";
@@ -12,21 +14,24 @@ import type { Lease, RoundEffect } from "./types.ts";
 const fastestFirst = (a: Client, b: Client): number => a.failures - b.failures || (b.speed ?? 0) - (a.speed ?? 0);
 
 export function assignWork(state: RoundState, time: number, effects: RoundEffect[]): void {
-  const { coverage, places, stage } = state;
+  const { audits, coverage, places, stage } = state;
   if (!isOpen(state) || stage === "done") return;
   state.reserveUntil ??= time + RESERVE_TIME;
   if (coverage.free === 0) return;
   /** Clients that are owed their first micro-batch. */
   let owed = places.fresh.size + (time < state.reserveUntil ? places.expected.size : 0);
+  // Who has a double to do has no share: what is left is for those who are left.
+  let unserved = audits?.isPossible ? speedOf([...places.fresh, ...places.expected], audits) : null;
   for (const client of candidates(state, owed)) {
     const isFirst = client.place === "fresh";
     if (isFirst) owed -= 1;
+    if (audits?.isChosen(client.id)) continue;
     const available = coverage.free - owed;
     if (available <= 0 && !isFirst) continue;
     const size = shardSize({
       speed: client.doubted ? null : client.speed,
-      everyone: state.speed,
-      work: isFirst ? coverage.total : coverage.free,
+      everyone: isFirst && unserved !== null ? unserved : state.speed,
+      work: isFirst && unserved === null ? coverage.total : coverage.free,
     });
     const range = coverage.take(Math.min(size, client.capacity, Math.max(1, available)));
     if (range === null) return;
@@ -42,7 +47,18 @@ export function assignWork(state: RoundState, time: number, effects: RoundEffect
     };
     hold(state, client, lease);
     effects.push({ type: "assign", client: client.id, lease });
+    const auditor = openDouble(state, client, lease);
+    if (unserved === null) continue;
+    if (isFirst) unserved -= client.speed ?? 0;
+    if (auditor?.place === "fresh") unserved -= auditor.speed ?? 0;
   }
+}
+
+/** Of those who are not to do something else. */
+function speedOf(clients: readonly Client[], audits: AuditDesk): number {
+  let sum = 0;
+  for (const { id, speed } of clients) if (!audits.isChosen(id)) sum += speed ?? 0;
+  return sum;
 }
 
 function candidates({ places, coverage }: RoundState, owed: number): Client[] {

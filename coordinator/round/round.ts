@@ -4,11 +4,13 @@
  *
  * A piece of work is one stage of one step: its micro-batches are handed out as leases of one run each, at most one a
  * client. Each micro-batch is accepted exactly once (invariant I1): an expired lease is handed to somebody else, and
- * whichever valid result comes first wins. Left out: speculation before a deadline, quorums, reputations.
+ * whichever valid result comes first wins. Some leases are doubled, and then all of their results are waited for (doubles.ts). Left
+ * out: speculation before a deadline, quorums.
  */
 
 import type { RunPlan } from "../../shared/session/plan.ts";
 import { assignWork, scheduleWake } from "./assignment.ts";
+import { assignDoubles } from "./doubles.ts";
 import { overlaps } from "./intervals.ts";
 import { RESERVE_TIME, updateSpeed } from "./sizing.ts";
 import {
@@ -21,10 +23,11 @@ import {
   place,
   type RoundStart,
   RoundState,
+  release,
   remove,
   settle,
 } from "./state.ts";
-import type { DropReason, Lease, RoundEffect, RoundEvent } from "./types.ts";
+import type { ClientId, DropReason, Lease, RoundEffect, RoundEvent } from "./types.ts";
 
 type EventOf<Type extends RoundEvent["type"]> = Extract<RoundEvent, { type: Type }>;
 
@@ -49,8 +52,11 @@ export function advance(state: RoundState, event: RoundEvent): RoundEffect[] {
   const effects: RoundEffect[] = [];
   const { version } = state;
   handle(state, event, effects);
+  // First: what was accepted may turn out to be wrong, and the piece is not complete before that is known.
+  assignDoubles(state, event.time, effects);
   completeIfDone(state, effects);
   assignWork(state, event.time, effects);
+  assignDoubles(state, event.time, effects);
   // Behind the work: its samples can be fetched while the weights are still under way.
   if (state.version > version) effects.push({ type: "broadcast", version: state.version });
   scheduleWake(state, event.time, effects);
@@ -84,6 +90,7 @@ function handle(state: RoundState, event: RoundEvent, effects: RoundEffect[]): v
       expire(state, event.time);
       break;
     case "committed":
+    case "restarted":
       openPiece(state, event);
       break;
     case "control":
@@ -112,6 +119,7 @@ function join(state: RoundState, event: EventOf<"joined">, effects: RoundEffect[
     counted: 0,
   };
   state.clients.set(client.id, client);
+  if (event.audit !== undefined) state.audits?.join(client.id, event.audit);
   place(state, client);
   if (event.lease === null || restoreLease(state, client, event.lease)) return;
   effects.push({ type: "revoke", client: client.id, lease: event.lease.id });
@@ -131,6 +139,7 @@ function leave(state: RoundState, { client: id }: EventOf<"left" | "joined">): v
   if (client === undefined) return;
   giveBack(state, client);
   remove(state, client);
+  state.audits?.leave(client.id);
 }
 
 function acknowledge(state: RoundState, { client: id, version }: EventOf<"ready">): void {
@@ -204,20 +213,37 @@ function takeResult(state: RoundState, event: EventOf<"result">, effects: RoundE
     return;
   }
   const { lease, client } = held;
-  const isFirst = state.coverage.finish(lease);
+  const { audits } = state;
+  // Its double is void since it ran out: a newcomer that was late would be one that nobody looks at.
+  const isUseful = !held.expired || (audits?.isBelieved(client.id) ?? true);
+  const isFirst = isUseful && state.coverage.finish(lease);
+  const isDoubled = audits?.isDoubled(lease.id) ?? false;
   client.speed = updateSpeed(client.speed, lease.to - lease.from, event.time - lease.assignedAt);
   trust(client);
-  if (isFirst) client.accepted += lease.to - lease.from;
+  if (isFirst) {
+    client.accepted += lease.to - lease.from;
+    audits?.accept(client.id, lease.step);
+  }
+  const banned = event.evidence === undefined ? [] : (audits?.testify(lease.id, client.id, event.evidence) ?? []);
+  if (event.evidence === undefined) audits?.lose(lease.id, state.coverage.isComplete);
   settle(state, held);
-  if (!isFirst) {
-    effects.push({ type: "drop", client: client.id, lease: lease.id, reason: "duplicate" });
-    return;
-  }
-  effects.push({ type: "accept", client: client.id, lease });
-  // Whoever computes a part of it too may stop. Without an expired lease on one side nothing overlaps.
-  for (const other of held.expired ? state.leases.values() : state.expired) {
-    if (overlaps(other.lease, lease)) revoke(state, other, effects);
-  }
+  if (isFirst) {
+    effects.push({ type: "accept", client: client.id, lease });
+    // Whoever computes a part of it too may stop. Without an expired lease on one side nothing overlaps but doubles.
+    for (const other of held.expired ? state.leases.values() : state.expired) {
+      if (overlaps(other.lease, lease)) revoke(state, other, effects);
+    }
+  } else if (isDoubled) effects.push({ type: "compared", client: client.id, lease });
+  else effects.push({ type: "drop", client: client.id, lease: lease.id, reason: isUseful ? "duplicate" : "stale" });
+  if (banned.length > 0) convict(state, banned, effects);
+}
+
+/** What the piece added up to is not to be trusted: it ends here, and waits for what the shell makes of it. */
+function convict(state: RoundState, clients: readonly ClientId[], effects: RoundEffect[]): void {
+  for (const held of state.leases.values()) revoke(state, held, effects);
+  state.audits?.discard();
+  state.committing = true;
+  effects.push({ type: "convict", clients });
 }
 
 function revoke(state: RoundState, held: HeldLease, effects: RoundEffect[]): void {
@@ -237,17 +263,18 @@ function expire(state: RoundState, time: number): void {
     held.expired = true;
     held.client.doubted = true;
     state.expired.add(held);
-    state.coverage.release(held.lease);
+    release(state, held.lease);
     place(state, held.client);
   }
 }
 
-function openPiece(state: RoundState, event: EventOf<"committed">): void {
+function openPiece(state: RoundState, event: EventOf<"committed" | "restarted">): void {
   const { step, version } = event;
   if (!state.committing) {
     throw new RoundError("not-complete", `${state.stage} of step ${state.step} was committed before it was complete`);
   }
-  if (step < state.step) throw new RoundError("step-fell", `step ${step} was committed after step ${state.step}`);
+  if (step < state.step && event.type === "committed")
+    throw new RoundError("step-fell", `step ${step} was committed after step ${state.step}`);
   if (version < state.version) {
     throw new RoundError("version-fell", `version ${version} was committed after version ${state.version}`);
   }
@@ -276,6 +303,7 @@ function openPiece(state: RoundState, event: EventOf<"committed">): void {
 /** The piece of work starts with nothing handed out and nothing done. */
 function reopen(state: RoundState): void {
   state.committing = false;
+  state.audits?.discard();
   state.settled.clear();
   state.firstLease = state.nextLease;
   state.coverage = openCoverage(state);
@@ -296,7 +324,15 @@ function control(state: RoundState, { action }: EventOf<"control">, effects: Rou
 }
 
 function completeIfDone(state: RoundState, effects: RoundEffect[]): void {
-  if (state.stage === "done" || state.committing || !state.coverage.isComplete) return;
+  if (!isOpen(state) || state.stage === "done" || !state.coverage.isComplete) return;
+  if (state.audits?.isWaiting) return;
+  const banned = state.audits?.close() ?? [];
+  if (banned.length > 0) {
+    convict(state, banned, effects);
+    return;
+  }
+  // Doubles that ran out: a lease must not outlive its piece, for the next one may be at the same version.
+  for (const held of state.leases.values()) revoke(state, held, effects);
   state.committing = true;
   effects.push({ type: "complete", work: state.stage, step: state.step });
 }

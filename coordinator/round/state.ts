@@ -4,6 +4,7 @@
  */
 
 import { type RunPlan, workMicroBatches } from "../../shared/session/plan.ts";
+import type { AuditDesk } from "../audit/index.ts";
 import { Coverage } from "./coverage.ts";
 import type { ClientId, Lease, Stage, Status } from "./types.ts";
 
@@ -60,10 +61,13 @@ export interface RoundStart {
   readonly status: Status;
   /** First lease number: above all that were given before. */
   readonly nextLease: number;
+  /** Absent where nothing is computed twice. */
+  readonly audits?: AuditDesk;
 }
 
 export class RoundState {
   readonly plan: RunPlan;
+  readonly audits: AuditDesk | null;
   readonly clients = new Map<ClientId, Client>();
   readonly places: Readonly<Record<Place, Set<Client>>> = {
     fresh: new Set(),
@@ -73,7 +77,7 @@ export class RoundState {
     expected: new Set(),
     away: new Set(),
   };
-  /** Leases that may still be answered, by number. Those that have not expired never overlap one another. */
+  /** Leases that may still be answered, by number. Those that have not expired never overlap one another, but for doubles, which are the same. */
   readonly leases = new Map<number, HeldLease>();
   readonly expired = new Set<HeldLease>();
   /** Leases of the open piece that are over (accepted, given back or revoked), and whose they were. */
@@ -98,6 +102,7 @@ export class RoundState {
 
   constructor(plan: RunPlan, start: RoundStart) {
     this.plan = plan;
+    this.audits = start.audits ?? null;
     this.stage = start.stage;
     this.step = start.step;
     this.version = start.version;
@@ -170,9 +175,15 @@ export function settle(state: RoundState, held: HeldLease): void {
   place(state, client);
 }
 
+/** Nobody is waited for any more for this run, unless it is somebody else's as well. */
+export function release({ audits, coverage }: RoundState, lease: Lease): void {
+  const isHeld = audits?.lose(lease.id, coverage.isComplete) ?? false;
+  if (!isHeld) coverage.release(lease);
+}
+
 /** Ends a client's lease without a result, if it has one; what of it nobody else was given is free again. */
 export function giveBack(state: RoundState, { lease: held }: Client): void {
   if (held === null) return;
-  if (!held.expired) state.coverage.release(held.lease);
+  if (!held.expired) release(state, held.lease);
   settle(state, held);
 }

@@ -1,6 +1,7 @@
 /** Vocabulary of the round machine: `(state, event) → (state, effects)`. Times are milliseconds of the shell's clock. */
 
 import type { Work } from "../../shared/session/plan.ts";
+import type { Auditable, Evidence } from "../audit/index.ts";
 
 export type ClientId = string;
 export type Stage = Work | "done";
@@ -27,6 +28,8 @@ export type RoundEvent =
       readonly client: ClientId;
       readonly version: number | null;
       readonly lease: Lease | null;
+      /** Absent where nothing is compared. */
+      readonly audit?: Auditable;
     }
   | { readonly type: "left"; readonly time: number; readonly client: ClientId }
   | { readonly type: "ready"; readonly time: number; readonly client: ClientId; readonly version: number }
@@ -39,6 +42,8 @@ export type RoundEvent =
       readonly lease: number;
       readonly version: number;
       readonly step: number;
+      /** Of a doubled lease's result. */
+      readonly evidence?: Evidence;
     }
   /** The client could not compute a lease, or sent something unusable for it. */
   | { readonly type: "failed"; readonly time: number; readonly client: ClientId; readonly lease: number }
@@ -55,6 +60,18 @@ export type RoundEvent =
       /** Clients that a newer version is sent to at once: they are given work with it, and need not ask. */
       readonly ahead: readonly ClientId[];
     }
+  /**
+   * After `convict`: its piece of work begins again, or an earlier one does, at a version that is higher where the weights are
+   * others.
+   */
+  | {
+      readonly type: "restarted";
+      readonly time: number;
+      readonly stage: Stage;
+      readonly step: number;
+      readonly version: number;
+      readonly ahead: readonly ClientId[];
+    }
   | { readonly type: "control"; readonly time: number; readonly action: "pause" | "resume" | "stop" | "fail" };
 
 export type DropReason = "duplicate" | "stale" | "foreign";
@@ -64,6 +81,13 @@ export type RoundEffect =
   | { readonly type: "revoke"; readonly client: ClientId; readonly lease: number }
   /** Add this result to the sum: exactly once for each micro-batch. */
   | { readonly type: "accept"; readonly client: ClientId; readonly lease: Lease }
+  /** The result of work that another one was added for: it is not, and was compared with it. */
+  | { readonly type: "compared"; readonly client: ClientId; readonly lease: Lease }
+  /**
+   * These were found to have sent wrong results: they are banned, and what the open piece added up to is void. Nothing is assigned
+   * until `restarted`.
+   */
+  | { readonly type: "convict"; readonly clients: readonly ClientId[] }
   | { readonly type: "drop"; readonly client: ClientId; readonly lease: number; readonly reason: DropReason }
   /** Every micro-batch is in: make it durable, apply it, then send `committed`. Nothing is assigned in between. */
   | { readonly type: "complete"; readonly work: Work; readonly step: number }

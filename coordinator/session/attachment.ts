@@ -13,6 +13,8 @@ export interface MemberAttachment {
   readonly id: string;
   /** Hex SHA-256 of the resume key. */
   readonly keyHash: string;
+  /** Addresses that may be one person's (workers/address-block.ts); empty where it is not known. */
+  readonly block?: string;
   readonly engine: EngineName;
   readonly device: string;
   /** Public name; empty for none. */
@@ -29,7 +31,10 @@ export interface MemberAttachment {
 }
 
 /** `new` has not said hello; `closed` is on its way out, and whatever it still sends is ignored. */
-export type Attachment = { readonly phase: "new" } | { readonly phase: "closed" } | MemberAttachment;
+export type Attachment =
+  | { readonly phase: "new"; readonly block?: string }
+  | { readonly phase: "closed" }
+  | MemberAttachment;
 
 export function writeAttachment(socket: WebSocket, attachment: Attachment): void {
   socket.serializeAttachment(attachment);

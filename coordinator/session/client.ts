@@ -8,6 +8,7 @@ export class Client {
   readonly id: string;
   readonly socket: WebSocket;
   readonly keyHash: string;
+  readonly block: string;
   readonly engine: EngineName;
   readonly device: string;
   readonly name: string;
@@ -36,9 +37,10 @@ export class Client {
     this.socket = socket;
     this.id = from.id;
     this.keyHash = from.keyHash;
+    // Sockets that an older deployment accepted have none, and no name.
+    this.block = from.block ?? "";
     this.engine = from.engine;
     this.device = from.device;
-    // Sockets that an older deployment accepted have none.
     this.name = from.name ?? "";
     this.version = from.version;
     this.sent = from.sent;
@@ -60,6 +62,7 @@ export class Client {
       phase: "member",
       id: this.id,
       keyHash: this.keyHash,
+      block: this.block,
       engine: this.engine,
       device: this.device,
       name: this.name,

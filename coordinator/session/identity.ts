@@ -1,5 +1,7 @@
 /** Public identities and secret resume keys: 128 random bits each in hex; only the key's hash is kept. */
 
+import type { Key } from "../../shared/random/index.ts";
+
 const encoder = new TextEncoder();
 
 export const hex = (bytes: Uint8Array): string =>
@@ -10,6 +12,12 @@ export const randomHex = (bytes: number): string => hex(crypto.getRandomValues(n
 export async function sha256Hex(data: Uint8Array<ArrayBuffer> | string): Promise<string> {
   const bytes = typeof data === "string" ? encoder.encode(data) : data;
   return hex(new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)));
+}
+
+/** A key for the counter-based generator, of 64 random bits. */
+export function randomKey(): Key {
+  const [first, second] = new Uint32Array(crypto.getRandomValues(new Uint8Array(8)).buffer);
+  return [first, second];
 }
 
 /** Compares two hex digests in constant time. */

@@ -4,7 +4,7 @@
  */
 
 import { blockCount } from "../../shared/codec/index.ts";
-import { parameterLength } from "../../shared/graph/parameters.ts";
+import { evaluationSums, parameterLength } from "../../shared/graph/parameters.ts";
 import { decodeFrame, type Frame, FrameError, MAX_FRAME_BYTES, weightsLayout } from "../../shared/protocol/frames.ts";
 import {
   type ClientMessage,
@@ -18,8 +18,10 @@ import {
   type ProtocolErrorCode,
 } from "../../shared/protocol/messages.ts";
 import { publicName } from "../../shared/protocol/name.ts";
+import { auditsOf } from "../../shared/session/audits.ts";
 import type { SessionDefinition } from "../../shared/session/definition.ts";
 import type { Work } from "../../shared/session/plan.ts";
+import { type Auditable, AuditDesk, type Evidence, evidenceBytes, evidenceOf, NEWCOMER } from "../audit/index.ts";
 import {
   advance,
   createRound,
@@ -37,7 +39,7 @@ import { Admission, type Admitted } from "./admission.ts";
 import { type Refusal, refuse } from "./answer.ts";
 import { readAttachment, writeAttachment } from "./attachment.ts";
 import { Client } from "./client.ts";
-import { randomHex, sameHash, sha256Hex } from "./identity.ts";
+import { randomHex, randomKey, sameHash, sha256Hex } from "./identity.ts";
 import type { Ledger } from "./ledger.ts";
 import { errorFields, type LogFields, log } from "./log.ts";
 import { encodeProgress, PROGRESS_INTERVAL } from "./progress.ts";
@@ -55,6 +57,11 @@ const LEASE_BITS = 18;
 const MAX_CLIENTS = 4096;
 /** Weight of the newest step in samples per second. */
 const SPEED_MEMORY = 0.2;
+
+/** Most memory for the evidence of results that are computed twice. */
+const AUDIT_BYTES = 4_000_000;
+/** Banned identities of one address block after which it is let in no more. */
+const BANS_OF_BLOCK = 8;
 
 /** Who is sent weights: all of them, or what changed. */
 interface Receivers {
@@ -119,7 +126,12 @@ export class Live {
   #untold: Record<string, number> = {};
   #toldAt = 0;
   /** What each client added to the open piece. */
-  readonly #gains = new Map<Client, { samples: number; shards: number }>();
+  readonly #gains = new Map<Client, { samples: number; shards: number; repeated: number }>();
+  /** Null where nothing is computed twice. */
+  readonly #desk: AuditDesk | null;
+  readonly #referee: string | null;
+  /** What evidence is made under. */
+  readonly #evidenceKey = randomKey();
   /** Bytes of one weights transfer, headers included. */
   readonly #transferBytes: number;
   #timer: ReturnType<typeof setTimeout> | null = null;
@@ -160,7 +172,16 @@ export class Live {
     const replayed = step - stored.checkpointStep;
     const incarnation = store.nextIncarnation();
     const nextLease = ((incarnation << LEASE_BITS) >>> 0) + 1;
-    this.#round = createRound(this.#run.plan, { stage, step, version, status, nextLease });
+    const audits = auditsOf(definition);
+    this.#referee = audits?.referee ?? null;
+    const size = evidenceBytes(blockCount(parameters), evaluationSums(definition.graph));
+    const most = Math.floor(AUDIT_BYTES / (2 * size));
+    if (audits !== null && !ledger.take("audits", AUDIT_BYTES)) {
+      throw new Error(`audits need ${AUDIT_BYTES} bytes, ${ledger.free} are free`);
+    }
+    this.#desk = audits === null ? null : new AuditDesk({ ...audits, key: randomKey(), most });
+    const desk = this.#desk === null ? {} : { audits: this.#desk };
+    this.#round = createRound(this.#run.plan, { stage, step, version, status, nextLease, ...desk });
     const hadLeases = this.#rejoinAll();
     // A sleep between two leases is none of the operator's business.
     if (hadLeases > 0 || (replayed > 0 && this.#clients.size > 0)) {
@@ -212,6 +233,7 @@ export class Live {
       round,
       state: { ...this.#run.state, envelope: undefined },
       clients: this.#clients.size,
+      audits: this.#desk?.counts ?? null,
       ...this.counts(),
     };
   }
@@ -260,11 +282,7 @@ export class Live {
     } catch (error) {
       if (error instanceof ProtocolError) this.#refuse(socket, error.code, error.message);
       else if (error instanceof FrameError) this.#refuse(socket, "bad-frame", error.message);
-      else {
-        // Memory may be ahead of, or behind, what is stored: start again from storage.
-        this.#log("error", "aborted", errorFields(error));
-        this.#ctx.abort("an error after a write");
-      }
+      else this.#startAgain(error);
     }
   }
 
@@ -295,6 +313,7 @@ export class Live {
     if (this.#progressTimer !== null) clearTimeout(this.#progressTimer);
     for (const socket of this.#ctx.getWebSockets()) this.#refuse(socket, code, message);
     this.#ledger.give("kernels", this.#run.bytes);
+    if (this.#desk !== null) this.#ledger.give("audits", AUDIT_BYTES);
   }
 
   /** After a sleep: who is connected is what the attachments say. Those that still compute come first. */
@@ -310,8 +329,9 @@ export class Live {
     }
     const time = Date.now();
     const clients = [...this.#clients.values()].sort((a, b) => Number(a.lease === null) - Number(b.lease === null));
-    for (const { id, version, lease, capacity } of clients) {
-      this.#advance({ type: "joined", time, client: id, version, lease });
+    for (const client of clients) {
+      const { id, version, lease, capacity } = client;
+      this.#advance({ type: "joined", time, client: id, version, lease, ...this.#auditable(client) });
       if (capacity !== null) this.#advance({ type: "capacity", time, client: id, microBatches: capacity });
     }
     this.#sendWeights(clients);
@@ -349,7 +369,11 @@ export class Live {
         break;
       case "capacity":
         client.capacity = message.microBatches;
-        if (message.microBatches === 0) this.#dropUpload(client);
+        if (message.microBatches === 0) {
+          // Given back: after a sleep it would be waited for.
+          client.leases.clear();
+          this.#dropUpload(client);
+        }
         this.#advance({ type: "capacity", time, client: client.id, microBatches: message.microBatches });
         this.#sendWeights([client]);
         client.remember();
@@ -381,6 +405,7 @@ export class Live {
     for (const contributor of this.#gains.keys()) if (contributor.id === client.id) contributor.isForgotten = true;
     this.#send(client, { type: "forgotten" });
     this.gone(client.socket);
+    this.#desk?.forget(client.id);
     writeAttachment(client.socket, { phase: "closed" });
     client.socket.close(1000, "forgotten");
   }
@@ -403,6 +428,11 @@ export class Live {
     if (known !== undefined && !sameHash(known, keyHash)) {
       throw new ProtocolError("wrong-resume-key", "this identity has another resume key");
     }
+    const attachment = readAttachment(socket);
+    const block = attachment.phase === "new" ? (attachment.block ?? "") : "";
+    if (this.#isBanned(id, block)) {
+      throw new ProtocolError("banned", "results from here were not those of others: this session takes no more");
+    }
     if (connected !== undefined) {
       this.#forget(connected);
       this.#refuse(connected.socket, "replaced", "another socket took over this identity");
@@ -411,6 +441,7 @@ export class Live {
       phase: "member",
       id,
       keyHash,
+      block,
       engine,
       device,
       name: hello.name === undefined ? (connected?.name ?? member?.name ?? "") : publicName(hello.name),
@@ -429,8 +460,22 @@ export class Live {
       this.#end(client);
       return;
     }
-    this.#advance({ type: "joined", time: Date.now(), client: id, version: null, lease: null });
+    const audit = this.#auditable(client);
+    this.#advance({ type: "joined", time: Date.now(), client: id, version: null, lease: null, ...audit });
     this.#announce(false);
+  }
+
+  #isBanned(id: string, block: string): boolean {
+    if (this.#desk === null) return false;
+    if (this.#store.standing(id)?.isBanned === true) return true;
+    return block !== "" && this.#store.bannedIn(block) >= BANS_OF_BLOCK;
+  }
+
+  /** What audits know of a client, for the round. */
+  #auditable({ id, block, keyHash }: Client): { readonly audit?: Auditable } {
+    if (this.#desk === null) return {};
+    const isReferee = this.#referee !== null && sameHash(keyHash, this.#referee);
+    return { audit: { block, standing: this.#store.standing(id) ?? NEWCOMER, isReferee } };
   }
 
   #ready(client: Client, version: number, time: number): void {
@@ -570,9 +615,10 @@ export class Live {
       version: frame.version,
       step: frame.step,
     } as const;
+    const evidence = this.#evidence(client, lease, contribution);
     // Its frames are added before anything else can happen, and a lease that follows is granted memory of its own.
     this.#dropUpload(client);
-    await this.#decide(client, { ...result, time: Date.now() }, contribution);
+    await this.#decide(client, { ...result, time: Date.now(), ...evidence }, contribution);
     client.remember();
     if (this.#unserved.size > 0) this.#sendWeights([]);
   }
@@ -600,6 +646,13 @@ export class Live {
       this.#log("warn", "not-finite", { client: client.id.slice(0, 8), lease: lease.id });
       this.#advance({ type: "disputed", time, client: client.id, lease: lease.id });
     }
+  }
+
+  /** Of a result that is compared with somebody else's. */
+  #evidence({ engine }: Client, lease: Lease, contribution: Admitted): { readonly evidence?: Evidence } {
+    if (this.#desk?.isDoubled(lease.id) !== true) return {};
+    const grid = lease.work === "train" ? this.#run.grid : null;
+    return { evidence: evidenceOf(this.#evidenceKey, contribution, grid, engine === "wasm") };
   }
 
   #whyUnknown(client: Client, frame: Frame): DropReason {
@@ -639,22 +692,62 @@ export class Live {
 
   /** Lets the round judge a result, and uses the contribution if it is the first. */
   async #decide(client: Client, event: Extract<RoundEvent, { type: "result" }>, contribution: Admitted): Promise<void> {
-    let completed: Work | null = null;
+    const ends: RoundEffect[] = [];
     if (wouldAccept(this.#round, event) && !this.#run.add(contribution)) {
       throw new ProtocolError("bad-frame", `a sum is larger than ${contribution.microBatches} micro-batches come to`);
     }
     for (const effect of advance(this.#round, event)) {
       if (effect.type === "accept") {
         client.contributed = event.version;
-        const gain = this.#gains.get(client) ?? { samples: 0, shards: 0 };
-        this.#gains.set(client, { samples: gain.samples + contribution.samples, shards: gain.shards + 1 });
+        this.#credit(client, contribution.samples, false);
+        this.#receipt(client, effect.lease.id, "", contribution.samples);
+      } else if (effect.type === "compared") {
+        // It is work like any other, and is answered like any other.
+        client.contributed = event.version;
+        this.#credit(client, contribution.samples, true);
         this.#receipt(client, effect.lease.id, "", contribution.samples);
       } else if (effect.type === "drop") this.#receipt(client, effect.lease, effect.reason);
-      else if (effect.type === "complete") completed = effect.work;
+      else if (effect.type === "complete" || effect.type === "convict") ends.push(effect);
       else this.#carryOut(effect);
     }
     // Last: the next piece's own effects, such as its deadlines, come after this one's.
-    if (completed !== null) await this.#complete(completed);
+    for (const effect of ends) await this.#endPiece(effect);
+  }
+
+  /** The open piece is over: made durable, or begun again. */
+  async #endPiece(effect: RoundEffect): Promise<void> {
+    if (effect.type === "complete") await this.#complete(effect.work);
+    else if (effect.type === "convict") this.#convict(effect.clients);
+  }
+
+  #credit(client: Client, samples: number, isRepeated: boolean): void {
+    const gain = this.#gains.get(client) ?? { samples: 0, shards: 0, repeated: 0 };
+    this.#gains.set(client, {
+      samples: gain.samples + samples,
+      shards: gain.shards + 1,
+      repeated: gain.repeated + (isRepeated ? samples : 0),
+    });
+  }
+
+  /** Bans who sent wrong results, and begins the open piece again without them. */
+  #convict(ids: readonly string[]): void {
+    const time = Date.now();
+    const suspect = ids.map((id) => this.#desk?.standing(id).suspectSince ?? this.#run.state.step);
+    this.#run.discard();
+    this.#run.rollBack(Math.min(...suspect), time);
+    this.#store.ban(this.#desk?.takeChanges() ?? [], time);
+    for (const id of ids) {
+      const client = this.#byId(id);
+      if (client !== undefined) this.#refuse(client.socket, "banned", "results were not those of others");
+    }
+    for (const client of this.#clients.values()) this.#dropUpload(client);
+    this.#gains.clear();
+    this.#lastTrain = this.#store.lastMetric("train");
+    const { stage, step, version } = this.#run.state;
+    this.#receivers = this.#chooseReceivers(this.#clients.values());
+    this.#advance({ type: "restarted", time, stage, step, version, ahead: [] });
+    this.#sendReceivers();
+    this.#announce(true);
   }
 
   async #complete(work: Work): Promise<void> {
@@ -663,7 +756,7 @@ export class Live {
     for (const [{ id, keyHash, engine, device, name }, gain] of this.#gains)
       gains.push({ id, keyHash, engine, device, name, ...gain });
     const { samples } = this.#run;
-    await this.#run.complete(work, time, gains);
+    await this.#run.complete(work, time, gains, this.#desk?.takeChanges());
     for (const claimant of this.#claims) {
       this.#store.note(
         time,
@@ -723,7 +816,28 @@ export class Live {
   }
 
   #advance(event: RoundEvent): void {
-    for (const effect of advance(this.#round, event)) this.#carryOut(effect);
+    const ends: RoundEffect[] = [];
+    for (const effect of advance(this.#round, event)) {
+      // Everything was in, and whoever was still to be compared with it will not be.
+      if (effect.type === "complete" || effect.type === "convict") ends.push(effect);
+      else this.#carryOut(effect);
+    }
+    for (const effect of ends) this.#ctx.waitUntil(this.#endAlone(effect));
+  }
+
+  /** Ends a piece where no message waits for it. */
+  async #endAlone(effect: RoundEffect): Promise<void> {
+    try {
+      await this.#endPiece(effect);
+    } catch (error) {
+      this.#startAgain(error);
+    }
+  }
+
+  /** Memory may be ahead of, or behind, what is stored: start again from storage. */
+  #startAgain(error: unknown): void {
+    this.#log("error", "aborted", errorFields(error));
+    this.#ctx.abort("an error after a write");
   }
 
   #carryOut(effect: RoundEffect): void {
@@ -746,6 +860,8 @@ export class Live {
         this.#wakeLater(effect.time);
         break;
       case "accept":
+      case "compared":
+      case "convict":
       case "drop":
       case "complete":
         // Only a result brings these, and `#decide` has dealt with them.

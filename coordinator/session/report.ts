@@ -57,6 +57,6 @@ export function describeResult(store: SessionStore, state: RunState) {
     members: store
       .members()
       .slice(0, MEMBERS_SHOWN)
-      .map((member) => ({ ...member, id: member.id.slice(0, 8) })),
+      .map(({ repeated: _, ...member }) => ({ ...member, id: member.id.slice(0, 8) })),
   };
 }

@@ -26,6 +26,7 @@ import {
 import { reductionsOf, scheduled } from "../../shared/session/schedule.ts";
 import { figuresOfTables } from "../../shared/session/tables.ts";
 import { StepAggregate } from "../aggregate/index.ts";
+import type { Grid, StandingChange } from "../audit/index.ts";
 import { KERNELS_BUILD } from "../optim/build.ts";
 import {
   AVERAGE,
@@ -89,6 +90,8 @@ export class Run {
   /** What lands in the same transaction as the record that the shard logs. */
   #landing: Omit<Commit, "record"> | null = null;
   #watch: LossWatch;
+  /** What audits found, to be stored with the piece that is being completed. */
+  #standings: readonly StandingChange[] = [];
   /** When the shard's last record was stored: what follows is its update. */
   #loggedAt = 0;
   /** What made the present version of the one before, once it was asked for. */
@@ -201,6 +204,67 @@ export class Run {
     return isWithin;
   }
 
+  /** The grid of the open step's integers. */
+  get grid(): Grid {
+    const { codec } = this.#definition;
+    return {
+      codec,
+      parameters: this.#kernels.weights.length,
+      announced: this.#announced,
+      bits: magnitudeBits(codec, microBatchesPerStep(this.plan)),
+    };
+  }
+
+  /** The open piece begins again: what it added up to is not to be trusted. */
+  discard(): void {
+    this.#open();
+  }
+
+  /**
+   * Takes back the steps from `since` on, as far as they can be: to the checkpoint, for the log begins there, and not to before an
+   * evaluation, for what it decided stays. The version rises all the same.
+   * @returns the updates that are done now
+   */
+  rollBack(since: number, time: number): number {
+    const { step, version, checkpointStep, checkpointEnvelope } = this.#state;
+    const evaluated = this.#store.lastMetric("validate")?.step ?? 0;
+    const to = Math.max(since, checkpointStep, evaluated);
+    if (to >= step || checkpointEnvelope.length === 0) return step;
+    const envelope = this.#envelopeAfter(to);
+    const state: RunState = {
+      ...this.#state,
+      stage: "train",
+      step: to,
+      version: version + 1,
+      envelope,
+      weightsHash: null,
+    };
+    this.#store.rollBack(state, time, `from step ${step} to ${to}; suspect since ${since}`);
+    this.#state = state;
+    this.#shard.rewind();
+    this.#restore();
+    this.#announced = announcedOf(state, this.#kernels.weights.length);
+    this.#changed(state.version, null);
+    this.#open();
+    return to;
+  }
+
+  /** The grid after so many updates, from what is logged since the checkpoint. */
+  #envelopeAfter(steps: number): Uint8Array {
+    const { checkpointStep, checkpointEnvelope } = this.#state;
+    let envelope = checkpointEnvelope;
+    // A step that is not in the log had no weight, and so no gradient.
+    const none = new Uint8Array(envelope.length);
+    let done = checkpointStep;
+    const advanceTo = (step: number, maxima: Uint8Array): void => {
+      for (; done < step - 1; done++) envelope = advanceEnvelope(envelope, none, done + 1);
+      if (done < step) envelope = advanceEnvelope(envelope, maxima, ++done);
+    };
+    for (const { step, maxima } of this.#store.records()) if (step < steps) advanceTo(step + 1, maxima);
+    advanceTo(steps, none);
+    return envelope;
+  }
+
   /**
    * Changes the status, durably.
    * @param unconfirmed the client whose report alone is why it pauses
@@ -225,7 +289,13 @@ export class Run {
   }
 
   /** Makes a completed piece durable and applies it; the state then says what comes next. */
-  async complete(work: Work, time: number, gains: readonly MemberGain[]): Promise<void> {
+  async complete(
+    work: Work,
+    time: number,
+    gains: readonly MemberGain[],
+    standings: readonly StandingChange[] = [],
+  ): Promise<void> {
+    this.#standings = standings;
     switch (work) {
       case "calibrate":
         this.#calibrated(time, gains);
@@ -271,8 +341,14 @@ export class Run {
    * So it is a version of its own, which everyone is sent, and is stored at once: it is not computed twice.
    */
   #adopt(builds: string): void {
-    const { step, checkpointStep, version } = this.#state;
-    this.#state = { ...this.#state, version: version + 1, checkpointStep: step, weightsHash: null };
+    const { step, checkpointStep, version, envelope } = this.#state;
+    this.#state = {
+      ...this.#state,
+      version: version + 1,
+      checkpointStep: step,
+      checkpointEnvelope: envelope,
+      weightsHash: null,
+    };
     const detail = `steps ${checkpointStep} to ${step} were computed again: kernels ${builds} then, ${KERNELS_BUILD} now`;
     this.#store.checkpoint(this.#state, this.#shard.snapshot(), Date.now(), "kernels", detail);
   }
@@ -294,7 +370,7 @@ export class Run {
   #calibrated(time: number, gains: readonly MemberGain[]): void {
     const envelope = createEnvelope(this.#aggregate.maxima);
     const version = this.#state.version + 1;
-    this.#land({ ...this.#state, stage: "train", version, envelope }, time, gains, null);
+    this.#land({ ...this.#state, stage: "train", version, envelope, checkpointEnvelope: envelope }, time, gains, null);
     this.#changed(version, UNCHANGED);
   }
 
@@ -366,6 +442,7 @@ export class Run {
       // Where an average was measured, clients go back to the weights that are trained.
       version: restores || (stage === "train" && this.#rule.decay !== null) ? version + 1 : version,
       checkpointStep: restores ? step : this.#state.checkpointStep,
+      checkpointEnvelope: restores ? this.#state.envelope : this.#state.checkpointEnvelope,
     };
     const commit = this.#commitOf(state, time, gains, metric);
     this.#store.commit({
@@ -435,7 +512,8 @@ export class Run {
 
   #checkpoint(): void {
     const since = performance.now();
-    this.#state = { ...this.#state, checkpointStep: this.#state.step };
+    const { step, envelope } = this.#state;
+    this.#state = { ...this.#state, checkpointStep: step, checkpointEnvelope: envelope };
     this.#store.checkpoint(this.#state, this.#shard.snapshot(), Date.now(), "checkpoint", `step ${this.#state.step}`);
     this.#tally.lap("checkpoint", since);
   }
@@ -451,7 +529,8 @@ export class Run {
     gains: readonly MemberGain[],
     metric: MetricRow | null,
   ): Omit<Commit, "record"> {
-    const none = { bestWeights: null, checkpoint: null, restoreBest: null };
+    const standings = this.#standings;
+    const none = { standings, bestWeights: null, checkpoint: null, restoreBest: null };
     return { state, time, metric, gains, note: this.#turn(state, gains), ...none };
   }
 
@@ -469,7 +548,7 @@ export class Run {
     const means = this.#aggregate.means(this.#metricNames);
     const tables = work === "train" ? {} : this.#aggregate.tables(this.#tables, this.#metricNames.length);
     const engines: Record<string, number> = {};
-    for (const { engine, samples } of gains) engines[engine] = (engines[engine] ?? 0) + samples;
+    for (const { engine, samples, repeated } of gains) engines[engine] = (engines[engine] ?? 0) + samples - repeated;
     const { step } = this.#state;
     return {
       work,

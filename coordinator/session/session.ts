@@ -21,7 +21,7 @@ import { type Answer, answer, type Refusal, refuse, UNKNOWN_SESSION } from "./an
 import { writeAttachment } from "./attachment.ts";
 import { receiveParts, refuseCheckpoint, sendCheckpoint } from "./checkpoint.ts";
 import { Downloads } from "./downloads.ts";
-import type { SessionEnv } from "./env.ts";
+import { BLOCK_HEADER, type SessionEnv } from "./env.ts";
 import type { SessionFigures } from "./figures.ts";
 import { sha256Hex } from "./identity.ts";
 import { firstWeights } from "./initial.ts";
@@ -89,6 +89,7 @@ export class TrainingSession extends DurableObject<SessionEnv> {
       version: 1,
       envelope: new Uint8Array(0),
       checkpointStep: 0,
+      checkpointEnvelope: new Uint8Array(0),
       best: null,
       weightsHash: null,
       bestHash: null,
@@ -122,14 +123,8 @@ export class TrainingSession extends DurableObject<SessionEnv> {
     }
     const definitionHash = await sha256Hex(definition);
     const session: SessionRecord = { id, definition, definitionHash, manifest, createdAt: Date.now() };
-    const run: RunState = {
-      ...state,
-      status: "running",
-      reason: "",
-      unconfirmed: null,
-      envelope,
-      checkpointStep: state.step,
-    };
+    const checkpoint = { checkpointStep: state.step, checkpointEnvelope: envelope };
+    const run: RunState = { ...state, status: "running", reason: "", unconfirmed: null, envelope, ...checkpoint };
     this.#store.adopt(session, run, `session ${head.session}, step ${state.step}`);
     this.#session = session;
     await this.ctx.storage.deleteAlarm();
@@ -260,7 +255,7 @@ export class TrainingSession extends DurableObject<SessionEnv> {
     const session = this.#session;
     if (session === null) return refusal(UNKNOWN_SESSION);
     const { pathname } = new URL(request.url);
-    if (pathname === "/socket") return this.#accept();
+    if (pathname === "/socket") return this.#accept(request.headers.get(BLOCK_HEADER) ?? "");
     if (pathname === "/checkpoint") return this.#checkpoint(session);
     return this.#weights(session, decodeURIComponent(pathname.slice("/weights/".length)));
   }
@@ -319,10 +314,10 @@ export class TrainingSession extends DurableObject<SessionEnv> {
     });
   }
 
-  #accept(): Response {
+  #accept(block: string): Response {
     const { 0: client, 1: server } = new WebSocketPair();
     this.ctx.acceptWebSocket(server);
-    writeAttachment(server, { phase: "new" });
+    writeAttachment(server, { phase: "new", block });
     return new Response(null, { status: 101, webSocket: client, headers: { "Sec-WebSocket-Protocol": SUBPROTOCOL } });
   }
 

@@ -25,6 +25,10 @@ export const JOURNAL = {
   refused: 50,
   /** A report of a value that is not finite, which somebody else's result contradicts. */
   contradicted: 20,
+  /** An identity whose results were not those of others. */
+  banned: 50,
+  /** Steps of such a one were taken back. */
+  "rolled back": 50,
   /** Logged steps were computed again by another build of the kernels. */
   kernels: 10,
 } as const;

@@ -71,6 +71,17 @@ const MIGRATIONS: readonly (readonly string[])[] = [
     `INSERT INTO log SELECT step * ${LOG_PIECES} + piece, data FROM log_without_rowid`,
     "DROP TABLE log_without_rowid",
   ],
+  // What audits found of an identity. An address block is kept of those who are banned alone.
+  [
+    `CREATE TABLE standing (
+      id TEXT PRIMARY KEY, streak INTEGER NOT NULL, strikes INTEGER NOT NULL, audited INTEGER NOT NULL,
+      suspect_since INTEGER, banned_at INTEGER, block TEXT NOT NULL DEFAULT ''
+    ) WITHOUT ROWID`,
+    // Of a member's samples those that somebody else's result was added for.
+    "ALTER TABLE member ADD COLUMN repeated INTEGER NOT NULL DEFAULT 0",
+    // The grid after the checkpoint's steps, to go back to them or to a logged one; empty where it is not known.
+    "ALTER TABLE state ADD COLUMN checkpoint_envelope BLOB NOT NULL DEFAULT x''",
+  ],
   // Whose report paused it that nobody could confirm; null where it is not paused for one.
   ["ALTER TABLE state ADD COLUMN unconfirmed TEXT"],
 ];

@@ -4,6 +4,7 @@
  * written straight from and to the memory of the optimizer's kernels.
  */
 
+import type { Standing, StandingChange } from "../audit/index.ts";
 import type { StepRecord } from "../optim/shard.ts";
 import type { Stage, Status } from "../round/types.ts";
 import { DETAIL_CHARACTERS, JOURNAL, type JournalEntry, type JournalEvent } from "./journal.ts";
@@ -50,6 +51,8 @@ export interface RunState {
   readonly envelope: Uint8Array;
   /** Steps contained in the checkpoint; the log holds what came after. */
   readonly checkpointStep: number;
+  /** Grid of the step after those; empty where it is not known. */
+  readonly checkpointEnvelope: Uint8Array;
   readonly best: Best | null;
   /** Hex SHA-256 of the flat weights after the last training step, and of the best ones. */
   readonly weightsHash: string | null;
@@ -78,6 +81,8 @@ export interface MemberGain {
   readonly name: string;
   readonly samples: number;
   readonly shards: number;
+  /** Of its samples those that somebody else's result was added for. */
+  readonly repeated: number;
 }
 
 /** What lands together when a piece of work is complete. */
@@ -88,6 +93,8 @@ export interface Commit {
   readonly record: StepRecord | null;
   readonly metric: MetricRow | null;
   readonly gains: readonly MemberGain[];
+  /** What audits found since the last piece. */
+  readonly standings: readonly StandingChange[];
   /** Current weights become the best ones. */
   readonly bestWeights: Float32Array | null;
   /** Parameters to make the checkpoint from, which empties the log. Not together with a record, which they lack. */
@@ -116,6 +123,7 @@ interface StateRow extends Record<string, SqlStorageValue> {
   version: number;
   envelope: ArrayBuffer;
   checkpoint_step: number;
+  checkpoint_envelope: ArrayBuffer;
   best: string | null;
   weights_hash: string | null;
   best_hash: string | null;
@@ -244,6 +252,7 @@ export class SessionStore {
       version: row.version,
       envelope: new Uint8Array(row.envelope),
       checkpointStep: row.checkpoint_step,
+      checkpointEnvelope: new Uint8Array(row.checkpoint_envelope),
       best: row.best === null ? null : (JSON.parse(row.best) as Best),
       weightsHash: row.weights_hash,
       bestHash: row.best_hash,
@@ -278,6 +287,7 @@ export class SessionStore {
       this.#writeState(commit.state);
       if (commit.metric !== null) this.#writeMetric(commit.metric);
       for (const gain of commit.gains) this.#writeGain(gain, commit.time);
+      for (const change of commit.standings) this.#writeStanding(change, commit.time);
       if (commit.note !== null) this.#note(commit.time, ...commit.note);
       this.saveUsage();
     });
@@ -294,6 +304,17 @@ export class SessionStore {
       this.#writeCheckpoint(parameters);
       this.#writeState(state);
       this.#note(time, event, detail);
+      this.saveUsage();
+    });
+  }
+
+  /** Forgets the steps from `state.step` on. */
+  rollBack(state: RunState, time: number, detail: string): void {
+    this.#storage.transactionSync(() => {
+      this.#sql.exec("DELETE FROM log WHERE place >= ?", state.step * LOG_PIECES);
+      this.#sql.exec("DELETE FROM metric WHERE work = 'train' AND step > ?", state.step);
+      this.#writeState(state);
+      this.#note(time, "rolled back", detail);
       this.saveUsage();
     });
   }
@@ -387,13 +408,69 @@ export class SessionStore {
   /** Deletes everything that is known of a member; doing it twice is harmless. */
   forgetMember(id: string): void {
     this.#sql.exec("DELETE FROM member WHERE id = ?", id);
+    this.#sql.exec("DELETE FROM standing WHERE id = ?", id);
   }
 
-  /** Everyone who added something that became durable. */
-  members(): readonly { id: string; name: string; engine: string; device: string; samples: number; shards: number }[] {
+  /** What audits found of an identity; null where it was never compared. */
+  standing(id: string): Standing | null {
+    const [row] = this.#sql
+      .exec<{
+        streak: number;
+        strikes: number;
+        audited: number;
+        suspect_since: number | null;
+        banned_at: number | null;
+      }>("SELECT streak, strikes, audited, suspect_since, banned_at FROM standing WHERE id = ?", id)
+      .toArray();
+    if (row === undefined) return null;
+    const { streak, strikes, audited } = row;
+    return { streak, strikes, audited, suspectSince: row.suspect_since, isBanned: row.banned_at !== null };
+  }
+
+  /** Identities of a block that were banned. */
+  bannedIn(block: string): number {
     return this.#sql
-      .exec<{ id: string; name: string; engine: string; device: string; samples: number; shards: number }>(
-        "SELECT id, name, engine, device, samples, shards FROM member ORDER BY samples DESC",
+      .exec<{ count: number }>(
+        "SELECT COUNT(*) AS count FROM standing WHERE banned_at IS NOT NULL AND block = ?",
+        block,
+      )
+      .one().count;
+  }
+
+  /** Makes what audits found durable at once. */
+  ban(changes: readonly StandingChange[], time: number): void {
+    this.#storage.transactionSync(() => {
+      for (const change of changes) {
+        this.#writeStanding(change, time);
+        if (!change.standing.isBanned) continue;
+        this.#note(time, "banned", `client ${change.id.slice(0, 8)}: its results were not those of others`);
+      }
+      this.saveUsage();
+    });
+  }
+
+  /** Everyone whose work became durable, but for the banned. */
+  members(): readonly {
+    id: string;
+    name: string;
+    engine: string;
+    device: string;
+    samples: number;
+    shards: number;
+    repeated: number;
+  }[] {
+    return this.#sql
+      .exec<{
+        id: string;
+        name: string;
+        engine: string;
+        device: string;
+        samples: number;
+        shards: number;
+        repeated: number;
+      }>(
+        `SELECT id, name, engine, device, samples, shards, repeated FROM member
+         WHERE id NOT IN (SELECT id FROM standing WHERE banned_at IS NOT NULL) ORDER BY samples DESC`,
       )
       .toArray();
   }
@@ -533,8 +610,9 @@ export class SessionStore {
     // Replaced in place: to delete it first would be billed as a row of its own, every step.
     this.#sql.exec(
       `REPLACE INTO state
-         (rowid, stage, status, reason, step, version, envelope, checkpoint_step, best, weights_hash, best_hash, unconfirmed)
-       VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+         (rowid, stage, status, reason, step, version, envelope, checkpoint_step, checkpoint_envelope, best,
+          weights_hash, best_hash, unconfirmed)
+       VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       state.stage,
       state.status,
       state.reason,
@@ -542,6 +620,7 @@ export class SessionStore {
       state.version,
       state.envelope,
       state.checkpointStep,
+      state.checkpointEnvelope,
       state.best === null ? null : JSON.stringify(state.best),
       state.weightsHash,
       state.bestHash,
@@ -599,12 +678,32 @@ export class SessionStore {
     );
   }
 
+  #writeStanding({ id, block, standing }: StandingChange, time: number): void {
+    const { streak, strikes, audited, suspectSince, isBanned } = standing;
+    this.#sql.exec(
+      `INSERT INTO standing (id, streak, strikes, audited, suspect_since, banned_at, block) VALUES (?, ?, ?, ?, ?, ?, ?)
+       ON CONFLICT (id) DO UPDATE SET
+         streak = excluded.streak, strikes = excluded.strikes, audited = excluded.audited,
+         suspect_since = excluded.suspect_since, banned_at = COALESCE(banned_at, excluded.banned_at),
+         block = excluded.block`,
+      id,
+      streak,
+      strikes,
+      audited,
+      suspectSince,
+      isBanned ? time : null,
+      isBanned ? block : "",
+    );
+  }
+
   #writeGain(gain: MemberGain, time: number): void {
     this.#sql.exec(
-      `INSERT INTO member (id, key_hash, engine, device, name, samples, shards, seen_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+      `INSERT INTO member (id, key_hash, engine, device, name, samples, shards, repeated, seen_at)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
        ON CONFLICT (id) DO UPDATE SET
          engine = excluded.engine, device = excluded.device, name = excluded.name,
-         samples = samples + excluded.samples, shards = shards + excluded.shards, seen_at = excluded.seen_at`,
+         samples = samples + excluded.samples, shards = shards + excluded.shards,
+         repeated = repeated + excluded.repeated, seen_at = excluded.seen_at`,
       gain.id,
       gain.keyHash,
       gain.engine,
@@ -612,6 +711,7 @@ export class SessionStore {
       gain.name,
       gain.samples,
       gain.shards,
+      gain.repeated,
       time,
     );
   }

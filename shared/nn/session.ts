@@ -1,6 +1,7 @@
 /** `defineSession` and the data that goes into it, with sensible defaults. */
 
 import type { Graph, Parameter } from "../graph/ir.ts";
+import { type Audits, DEFAULT_AUDITS } from "../session/audits.ts";
 import type { Augmentation } from "../session/augmentation.ts";
 import type {
   ColumnSpec,
@@ -150,6 +151,8 @@ export interface SessionOptions extends ModelDescription {
   readonly codec?: GradientCodec;
   /** How weights come after each step: whole, or what changed of them in units of a grid. `float32` if absent. */
   readonly downlink?: "float32" | "delta";
+  /** How many results are computed a second time by somebody else, to find liars; or `"off"`. */
+  readonly audits?: Partial<Audits> | "off";
   readonly visibility?: "public" | "private";
 }
 
@@ -174,7 +177,7 @@ const withoutSelector = ({ parameters: _, ...values }: GroupDescription): GroupO
 /** A whole session as one serialisable value. Throws GraphError where model, input and loss do not fit together. */
 export function defineSession(options: SessionOptions): SessionDefinition {
   const { title, description = "", contact = "", dataLicence = "", modelLicence = "" } = options;
-  const { optimizer, groups, clipping, schedule, average, data, batchSize, epochs, earlyStopping } = options;
+  const { optimizer, groups, clipping, schedule, average, data, batchSize, epochs, earlyStopping, audits } = options;
   const { microBatch = 32, maxSteps = null, seed = 0, codec = "fixed32", visibility = "public" } = options;
   const built = options.weights === undefined ? buildGraph(options) : startFrom(buildGraph(options), options.weights);
   return {
@@ -201,6 +204,7 @@ export function defineSession(options: SessionOptions): SessionDefinition {
     seed,
     codec,
     ...(options.downlink === "delta" ? { downlink: "delta" } : {}),
+    ...(audits === undefined ? {} : { audits: audits === "off" ? audits : { ...DEFAULT_AUDITS, ...audits } }),
     visibility,
   };
 }

@@ -127,6 +127,7 @@ export const PROTOCOL_ERRORS = {
   "wrong-resume-key": { close: 4403, retry: false },
   "hello-first": { close: 4405, retry: true },
   "too-many-clients": { close: 4429, retry: true },
+  banned: { close: 4406, retry: false },
   replaced: { close: 4409, retry: false },
   deleted: { close: 4410, retry: false },
   finished: { close: 4200, retry: false },

@@ -5,6 +5,7 @@
 
 import type { GradientCodec } from "../codec/codecs.ts";
 import type { Graph } from "../graph/ir.ts";
+import type { Audits } from "./audits.ts";
 import type { Augmentation } from "./augmentation.ts";
 import type { Averaging, Clipping, GroupOptions, OptimizerOptions } from "./optimizer.ts";
 import type { Schedule } from "./schedule.ts";
@@ -106,6 +107,8 @@ export interface SessionDefinition {
   readonly codec: GradientCodec;
   /** How weights come after each step: `delta` sends what changed, in units of a grid; absent where they come whole. */
   readonly downlink?: "delta";
+  /** Which results are computed a second time by somebody else; absent for the defaults, where that is possible. */
+  readonly audits?: Audits | "off";
   /** Sessions are listed only if `public`; a private one is served with `private` caching. */
   readonly visibility: "public" | "private";
 }

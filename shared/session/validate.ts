@@ -7,6 +7,7 @@ import * as v from "valibot";
 import { codecNames } from "../codec/codecs.ts";
 import type { Graph } from "../graph/ir.ts";
 import { type GraphBudget, GraphError, validateGraph } from "../graph/validate.ts";
+import { auditsSchema, checkAudits } from "./audits.ts";
 import { augmentationSchema, checkAugmentation } from "./augmentation.ts";
 import type { DatasetManifest } from "./dataset.ts";
 import { sampleBytes } from "./dataset.ts";
@@ -84,6 +85,7 @@ const definitionSchema = v.strictObject({
   initialWeights: v.exactOptional(v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/, "not a hex SHA-256"))),
   codec: v.picklist(codecNames),
   downlink: v.exactOptional(v.literal("delta")),
+  audits: v.exactOptional(auditsSchema),
   visibility: v.picklist(["public", "private"]),
 });
 
@@ -120,6 +122,7 @@ export function parseDefinition(value: unknown, budget: GraphBudget): SessionDef
   checkGroups(definition);
   checkEarlyStopping(definition, plan);
   checkSchedule(definition, plan);
+  checkAudits(definition);
   if (data.source === "local") checkColumns(definition, data.columns);
   return definition;
 }

@@ -33,6 +33,11 @@ describe("the whole coordinator under seeded faults", () => {
     expect(simulate(...found).lines.at(-1)).toMatch(/: 0 invariants broken$/);
   });
 
+  it("waits for no lease after a sleep that its client gave back before it", () => {
+    const found = ["--seed", "20798", "--clients", "2", "--steps", "11", "--faults", "sleep,hang,slow,pause"];
+    expect(simulate(...found).lines.at(-1)).toMatch(/: 0 invariants broken$/);
+  });
+
   it("ends with the hash of the best weights although it died just after the last piece", () => {
     const faults = "death,deploy,sleep,cut,hang,fail,duplicate,reorder,stale,steal,corrupt,deaf,pause,control";
     const found = ["--seed", "242", "--clients", "5", "--steps", "11", "--faults", faults];

@@ -42,6 +42,11 @@ export const EXCEPTIONS: readonly Exception[] = [
     instead: null,
   },
   {
+    command: "npm run audits",
+    reason: "takes minutes; test/coordinator/audits is the same, shorter",
+    instead: "npm run audits -- --help",
+  },
+  {
     command: "npm run example ",
     reason: "test/e2e/examples.test.ts runs each of them, smaller",
     instead: null,

@@ -69,6 +69,10 @@ export const MUTATIONS = {
       return effects((effect) => (effect.type === "accept" && isNow() ? [] : [effect]))();
     },
   },
+  "double-added": {
+    breaks: "what was computed again to be compared is added as well",
+    tamper: effects((effect) => (effect.type === "compared" ? [{ ...effect, type: "accept" }] : [effect])),
+  },
   "lost-lease": {
     breaks: "a lease that ran out is handed to nobody else",
     tamper: events((event) => (event.type === "tick" ? null : event)),

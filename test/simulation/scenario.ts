@@ -90,6 +90,12 @@ export function sessionOf({ seed, steps }: Scenario): SessionDefinition {
   });
 }
 
+/** Blocks of addresses by volunteer: in some seeds all are in one, so that nothing is computed twice, in others in few or in many. */
+export function blocksOf({ seed }: Scenario): (volunteer: number) => string {
+  const blocks = new Chance(seed ^ 0xb10c).pick([1, 2, 3, 1_000]);
+  return (volunteer) => `block ${volunteer % blocks}`;
+}
+
 /** A replay's arguments. */
 export const argumentsOf = ({ seed, clients, steps, faults }: Scenario): string =>
   `--seed ${seed} --clients ${clients} --steps ${steps} --faults ${faults.length === 0 ? "none" : faults.join(",")}`;

@@ -1,5 +1,6 @@
 /** A simulated volunteer: it speaks the real protocol over a simulated network, computes slowly, and has bad habits. */
 
+import { BLOCK_HEADER } from "../../coordinator/session/env.ts";
 import { decodeFrame, HEADER_BYTES } from "../../shared/protocol/frames.ts";
 import {
   type ClientMessage,
@@ -20,6 +21,8 @@ export interface VolunteerOptions {
   readonly chance: Chance;
   readonly platform: Platform;
   readonly definition: SessionDefinition;
+  /** Block of addresses that it is in; results of one block are never compared. */
+  readonly block: string;
   /** Always comes back, and has no bad habits. */
   readonly isReliable: boolean;
   /** Kinds of faults that there are. */
@@ -81,14 +84,16 @@ export class Volunteer {
 
   connect(): void {
     if (this.isOver || this.#line !== null) return;
-    const { time, chance, platform, failed } = this.#options;
+    const { time, chance, platform, block, failed } = this.#options;
     const line = new Line(time, chance, this.#latency);
     this.#line = line;
     this.#lease = null;
     this.#isPaused = false;
     line.up(() => {
       platform
-        .call((object) => object.fetch(new Request("http://object/socket") as never))
+        .call((object) =>
+          object.fetch(new Request("http://object/socket", { headers: { [BLOCK_HEADER]: block } }) as never),
+        )
         .then((response) => {
           const socket = (response as unknown as { webSocket: ServerSocket } | null)?.webSocket;
           // It died while it let us in, or we left meanwhile.
@@ -110,6 +115,8 @@ export class Volunteer {
 
   /** Most micro-batches at a time; 0 pauses and gives up what it computes. */
   setCapacity(microBatches: number): void {
+    // What nobody can be told it would do alone: leases that it ignores would be waited for.
+    if (this.#socket === null) return;
     this.#isPaused = microBatches === 0;
     if (this.#isPaused) this.#lease = null;
     this.#say({ type: "capacity", microBatches });

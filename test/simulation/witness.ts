@@ -18,7 +18,7 @@ export interface Record {
   readonly parameters: Map<number, number>;
   /** Everything that is durable about the training but the time, and who did it. */
   final: string;
-  /** Samples of all members together. */
+  /** Samples of all members together, each once however many computed it. */
   samples: number;
 }
 
@@ -85,13 +85,15 @@ export class Witness implements Watcher {
     const metrics = JSON.parse(jsonOf(object.metrics(-1)), (key, value: unknown) =>
       ["time", "engines", "members"].includes(key) ? undefined : value,
     ) as unknown;
-    const { members } = JSON.parse(jsonOf(object.diagnostics())) as { members: { samples: number }[] };
+    const { members } = JSON.parse(jsonOf(object.diagnostics())) as {
+      members: { samples: number; repeated: number }[];
+    };
     const { state } = object.snapshot() ?? { state: null };
     this.record.final = JSON.stringify({
       metrics,
-      state: { ...state, envelope: undefined, checkpointStep: undefined },
+      state: { ...state, envelope: undefined, checkpointStep: undefined, checkpointEnvelope: undefined },
     });
-    this.record.samples = members.reduce((sum, { samples }) => sum + samples, 0);
+    this.record.samples = members.reduce((sum, { samples, repeated }) => sum + samples - repeated, 0);
     if (this.#calm === null) return true;
     if (this.record.final !== this.#calm.final) {
       throw new InvariantError(

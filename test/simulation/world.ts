@@ -11,7 +11,7 @@ import { Chance, Timeline } from "../coordinator/round/timeline.ts";
 import { InvariantError } from "../coordinator/round/witness.ts";
 import { MUTATIONS, type Mutation } from "./mutations.ts";
 import { install, Platform, settle } from "./platform.ts";
-import { type Fault, type Scenario, sessionOf } from "./scenario.ts";
+import { blocksOf, type Fault, type Scenario, sessionOf } from "./scenario.ts";
 import { Volunteer } from "./volunteer.ts";
 import { type Record, Witness } from "./witness.ts";
 
@@ -92,6 +92,7 @@ async function play(
     while (!isDone || platform.isPending) await advance();
     isCreated = true;
 
+    const blockOf = blocksOf(scenario);
     const volunteers = Array.from({ length: scenario.clients }, (_, index) => {
       const isReliable = index === 0;
       return new Volunteer({
@@ -99,6 +100,7 @@ async function play(
         chance,
         platform,
         definition,
+        block: blockOf(index),
         isReliable,
         faults: scenario.faults,
         happens: isReliable ? () => false : happens,

@@ -60,6 +60,8 @@ interface FakeWeights {
 export class FakeClient {
   readonly id: string;
   readonly definition: SessionDefinition;
+  /** Where it connects from; empty for nowhere that is known. */
+  readonly address: string;
   readonly received: (CoordinatorMessage | FakeWeights)[] = [];
   identity: { client: string; resumeKey: string } | null = null;
   closed: { code: number; reason: string } | null = null;
@@ -73,14 +75,19 @@ export class FakeClient {
   #socket: WebSocket | null = null;
   #waiting: (() => void)[] = [];
 
-  constructor(id: string, definition: SessionDefinition) {
+  constructor(id: string, definition: SessionDefinition, address = "") {
     this.id = id;
+    this.address = address;
     this.definition = definition;
   }
 
   async connect(protocols = SUBPROTOCOL): Promise<void> {
     const response = (await request(`/api/sessions/${this.id}/socket`, {
-      headers: { Upgrade: "websocket", "Sec-WebSocket-Protocol": protocols },
+      headers: {
+        Upgrade: "websocket",
+        "Sec-WebSocket-Protocol": protocols,
+        ...(this.address === "" ? {} : { "CF-Connecting-IP": this.address }),
+      },
     })) as unknown as { status: number; webSocket: WebSocket | null };
     const socket = response.webSocket;
     if (socket === null) throw new Error(`the upgrade answered ${response.status}`);

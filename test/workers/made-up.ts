@@ -64,6 +64,8 @@ export type Assign = Extract<CoordinatorMessage, { type: "assign" }>;
 export interface FakeSample {
   readonly loss?: number;
   readonly weight?: number;
+  /** What the sums of its gradient are made to be; the right ones if absent. */
+  readonly lie?: (sums: Int32Array) => Int32Array;
   /** What each micro-batch adds to the metrics, and the tables behind them. */
   readonly sums?: readonly number[];
   /** Largest exponent of each block; 120 if absent, and 255 says that a value is not finite. */
@@ -88,7 +90,7 @@ export function* fakeResult(
   const codec = CODECS[definition.codec];
   const integers = fakeSums(definition, assign);
   if (sample.firstSum !== undefined) integers[0] = sample.firstSum;
-  const sums = kind === "gradient" ? codec.encode(integers) : new Uint8Array(0);
+  const sums = kind === "gradient" ? codec.encode((sample.lie ?? ((right) => right))(integers)) : new Uint8Array(0);
   const body = new Uint8Array(layout.sums + sums.byteLength);
   const view = new DataView(body.buffer);
   for (const [index, value] of (sample.sums ?? []).entries()) {

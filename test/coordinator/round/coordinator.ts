@@ -283,6 +283,9 @@ export class Coordinator {
       case "wake":
         if (effect.time !== null) this.#setTimer(effect.time);
         break;
+      case "compared":
+      case "convict":
+        throw new InvariantError(`${effect.type} though nothing is audited`);
       default:
         effect satisfies never;
     }

@@ -1,6 +1,6 @@
 /**
  * Watches a round from outside: keeps its own, simple account of clients, leases and micro-batches from the events and
- * effects alone, and throws InvariantError at the first effect that should not be there, or is missing.
+ * effects alone, and throws InvariantError at the first effect that should not be there, or is missing. Of rounds without audits.
  */
 
 import {
@@ -216,6 +216,8 @@ export class RoundWitness {
         if (event.action === "stop") this.#stage = "done";
         if (event.action === "fail" && this.#committing) this.#open(this.#openedAt);
         return null;
+      case "restarted":
+        throw new InvariantError("a piece was begun again though nothing is audited");
       default:
         event satisfies never;
         return null;
@@ -311,6 +313,9 @@ export class RoundWitness {
         requireThat(effect.time !== this.#wake, () => "the same wake twice");
         this.#wake = effect.time;
         break;
+      case "compared":
+      case "convict":
+        throw new InvariantError(`${effect.type} though nothing is audited`);
       default:
         effect satisfies never;
     }
