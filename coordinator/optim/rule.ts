@@ -3,6 +3,7 @@
 import type { Graph } from "../../shared/graph/ir.ts";
 import { alignUp } from "../../shared/graph/parameters.ts";
 import { sizeOf } from "../../shared/graph/tensor.ts";
+import { keepsCenter } from "../../shared/session/aggregation.ts";
 import type { SessionDefinition } from "../../shared/session/definition.ts";
 import { DEFAULT_GROUP, type OptimizerOptions, optimizerOf } from "../../shared/session/optimizer.ts";
 import { type Kernels, kernelBytes, type Span } from "./kernels.ts";
@@ -11,12 +12,18 @@ import { initialOf, statesOf } from "./optimizers.ts";
 /** The state array of averaged weights. */
 export const AVERAGE = "average";
 
+/** The last step's mean gradient, where the next one is aggregated around it; before clipping and penalties, and zero at first. */
+export const CENTER = "center";
+
 /** What clients hold where they are sent changes (client-weights.ts), and the grid of the changes. */
 export const DOWNLINK = "downlink";
 export const DOWNLINK_GRID = "downlinkGrid";
 export const GRID_FLOATS = 3;
 
-export type RuleDefinition = Pick<SessionDefinition, "optimizer" | "groups" | "clipping" | "average" | "downlink"> & {
+export type RuleDefinition = Pick<
+  SessionDefinition,
+  "optimizer" | "groups" | "clipping" | "average" | "downlink" | "aggregation"
+> & {
   readonly graph: Pick<Graph, "parameters">;
 };
 
@@ -75,11 +82,15 @@ export function clipScale({ clipNorm }: UpdateRule, squaredNorm: number | null):
 /** Whether the norm is needed: it is a pass over all parameters. */
 export const clipsLength = ({ clipNorm }: UpdateRule): boolean => clipNorm !== Number.POSITIVE_INFINITY;
 
-type KeptDefinition = Pick<RuleDefinition, "optimizer" | "average" | "downlink">;
+type KeptDefinition = Pick<RuleDefinition, "optimizer" | "average" | "downlink" | "aggregation">;
 
-function stateNames({ optimizer, average, downlink }: KeptDefinition): readonly string[] {
-  const own = statesOf(optimizer).filter((name) => name !== null);
-  return [...own, ...(average === undefined ? [] : [AVERAGE]), ...(downlink === "delta" ? [DOWNLINK] : [])];
+function stateNames({ optimizer, average, downlink, aggregation }: KeptDefinition): readonly string[] {
+  return [
+    ...statesOf(optimizer).filter((name) => name !== null),
+    ...(average === undefined ? [] : [AVERAGE]),
+    ...(downlink === "delta" ? [DOWNLINK] : []),
+    ...(keepsCenter(aggregation) ? [CENTER] : []),
+  ];
 }
 
 /** Bytes of memory that a definition's update takes for so many parameters. */
@@ -92,10 +103,14 @@ export function initialStates(
   weights: Float32Array<ArrayBuffer>,
 ): Readonly<Record<string, Float32Array<ArrayBuffer>>> {
   const first = new Float32Array(weights.length).fill(initialOf(definition.optimizer));
-  const isCopy = (name: string): boolean => name === AVERAGE || name === DOWNLINK;
+  const others: Readonly<Record<string, Float32Array<ArrayBuffer>>> = {
+    [AVERAGE]: weights,
+    [DOWNLINK]: weights,
+    ...(keepsCenter(definition.aggregation) ? { [CENTER]: new Float32Array(weights.length) } : {}),
+  };
   const states = stateNames(definition).map((name): [string, Float32Array<ArrayBuffer>] => [
     name,
-    isCopy(name) ? weights : first,
+    others[name] ?? first,
   ]);
   return Object.fromEntries(
     definition.downlink === "delta" ? [...states, [DOWNLINK_GRID, new Float32Array(GRID_FLOATS)]] : states,

@@ -11,7 +11,7 @@ import { KERNELS_BUILD } from "./build.ts";
 import { type Change, ClientWeights } from "./client-weights.ts";
 import { type Kernels, SCALARS } from "./kernels.ts";
 import { kernelOf, scalarsOf, statesOf } from "./optimizers.ts";
-import { AVERAGE, clipsLength, DOWNLINK_GRID, type Kept, kept, type UpdateRule } from "./rule.ts";
+import { AVERAGE, CENTER, clipsLength, DOWNLINK_GRID, type Kept, kept, type UpdateRule } from "./rule.ts";
 
 /** Scalars of a record that belong to no group: 1/Σweight and the decay of the average. */
 const HEAD = 2;
@@ -58,6 +58,13 @@ export interface ParameterShard {
    * nothing, where one is larger than they can come to. Throws RangeError for any other size.
    */
   add(sums: readonly Uint8Array[], microBatches: number): boolean;
+  /**
+   * What encoded sums of this shard's size say, [parameters], in place of the open step's; valid until anything else is added. Null where
+   * one is larger than so many micro-batches come to.
+   */
+  decode(sums: readonly Uint8Array[], microBatches: number): Int32Array | null;
+  /** Lets `write` say what the open step comes to, in place of what was added. */
+  replace(write: (sums: Int32Array, step: OpenStep) => void): void;
   /** Fixes what the step adds up to. The norm is that of the mean gradient, before clipping; null where no length is clipped. */
   prepare(
     step: number,
@@ -67,6 +74,14 @@ export interface ParameterShard {
   commit(step: number, update: Update): Promise<number>;
   /** What gradients are to be taken at, [parameters]; valid until the next commit. */
   weights(): Float32Array;
+}
+
+/** What sums of the open step are to be read with. */
+export interface OpenStep {
+  /** What a block's integers are multiplied by to be gradient sums, [blocks]. */
+  readonly units: Float64Array;
+  /** The last step's mean gradient [parameters], where the rule keeps it. */
+  readonly center: Float32Array | null;
 }
 
 interface Prepared {
@@ -139,6 +154,16 @@ export class LocalParameterShard implements ParameterShard {
     const bytes = sums.reduce((sum, { byteLength }) => sum + byteLength, 0);
     if (bytes < least || bytes > most) throw new RangeError(`${bytes} bytes of sums, expected ${least} to ${most}`);
     return this.#kernels.add(sums, this.#codec, microBatches * this.#mostOfOne);
+  }
+
+  decode(sums: readonly Uint8Array[], microBatches: number): Int32Array | null {
+    this.#kernels.sums.fill(0);
+    return this.add(sums, microBatches) ? this.#kernels.sums : null;
+  }
+
+  replace(write: (sums: Int32Array, step: OpenStep) => void): void {
+    const units = Float64Array.from(this.#announced, (exponent) => 1 / this.#gridScales[exponent]);
+    write(this.#kernels.sums, { units, center: this.#kernels.states[CENTER] ?? null });
   }
 
   prepare(
@@ -235,6 +260,8 @@ export class LocalParameterShard implements ParameterShard {
     const [inverseWeight, decay] = scalars;
     this.#setScales(inverseWeight);
     this.#kernels.decode();
+    const { sums, states } = this.#kernels;
+    states[CENTER]?.set(new Float32Array(sums.buffer, sums.byteOffset, sums.length));
     for (const [index, { options, spans }] of this.#rule.groups.entries()) {
       const own = scalars.subarray(HEAD + index * SCALARS, HEAD + (index + 1) * SCALARS);
       for (const span of spans) this.#kernels.update(kernelOf(options), statesOf(options), span, own);

@@ -10,6 +10,8 @@ export const MEMORY_LIMIT = 96_000_000;
 export type Account =
   /** The optimizer's linear memory. */
   | "kernels"
+  /** What each client added to the open step, where they are compared before they are added. */
+  | "rows"
   /** Evidence of results that are computed twice. */
   | "audits"
   /** Contributions of several frames, from the lease until they are added. */

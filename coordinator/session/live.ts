@@ -163,6 +163,9 @@ export class Live {
     if (!ledger.take("kernels", this.#run.bytes)) {
       throw new Error(`the parameters need ${this.#run.bytes} bytes, ${ledger.free} are free`);
     }
+    if (!ledger.take("rows", this.#run.rowBytes)) {
+      throw new Error(`the rows of a step need ${this.#run.rowBytes} bytes, ${ledger.free} are free`);
+    }
     const parameters = parameterLength(definition.graph);
     this.#transferBytes = framedBytes(weightsLayout(blockCount(parameters), parameters).total);
     this.#admission = new Admission(definition, this.#run.plan);
@@ -313,6 +316,7 @@ export class Live {
     if (this.#progressTimer !== null) clearTimeout(this.#progressTimer);
     for (const socket of this.#ctx.getWebSockets()) this.#refuse(socket, code, message);
     this.#ledger.give("kernels", this.#run.bytes);
+    this.#ledger.give("rows", this.#run.rowBytes);
     if (this.#desk !== null) this.#ledger.give("audits", AUDIT_BYTES);
   }
 
@@ -601,7 +605,8 @@ export class Live {
     client.answered = lease.id;
     const contribution = this.#admission.read(lease, frame, body);
     this.#tally.lap("admit", since);
-    const claim = this.#run.nonFinite(contribution);
+    // Robust aggregation bears so many of them by itself.
+    const claim = this.#run.isRobust ? null : this.#run.nonFinite(contribution);
     if (claim !== null) {
       this.#dropUpload(client);
       this.#takeClaim(client, lease, claim);
@@ -693,7 +698,8 @@ export class Live {
   /** Lets the round judge a result, and uses the contribution if it is the first. */
   async #decide(client: Client, event: Extract<RoundEvent, { type: "result" }>, contribution: Admitted): Promise<void> {
     const ends: RoundEffect[] = [];
-    if (wouldAccept(this.#round, event) && !this.#run.add(contribution)) {
+    const from = this.#round.leases.get(event.lease)?.lease.from ?? 0;
+    if (wouldAccept(this.#round, event) && !this.#run.add(contribution, client.id, from)) {
       throw new ProtocolError("bad-frame", `a sum is larger than ${contribution.microBatches} micro-batches come to`);
     }
     for (const effect of advance(this.#round, event)) {

@@ -12,6 +12,7 @@ import {
   magnitudeBits,
 } from "../../shared/codec/index.ts";
 import { evaluationSums, metricNames, parameterLength, tableSizes } from "../../shared/graph/parameters.ts";
+import { robustOf } from "../../shared/session/aggregation.ts";
 import type { SessionDefinition } from "../../shared/session/definition.ts";
 import { judge } from "../../shared/session/early-stopping.ts";
 import type { OptimizerOptions } from "../../shared/session/optimizer.ts";
@@ -25,7 +26,7 @@ import {
 } from "../../shared/session/plan.ts";
 import { reductionsOf, scheduled } from "../../shared/session/schedule.ts";
 import { figuresOfTables } from "../../shared/session/tables.ts";
-import { StepAggregate } from "../aggregate/index.ts";
+import { rowsBytes, StepAggregate, StepRows } from "../aggregate/index.ts";
 import type { Grid, StandingChange } from "../audit/index.ts";
 import { KERNELS_BUILD } from "../optim/build.ts";
 import {
@@ -72,6 +73,13 @@ export function servedPart(definition: SessionDefinition, state: RunState): stri
   return definition.downlink === "delta" ? DOWNLINK : "weights";
 }
 
+/** Bytes of memory that a step's rows take; none where gradients are averaged. */
+export function rowsBytesOf(definition: SessionDefinition): number {
+  const robust = robustOf(definition.aggregation);
+  if (robust === null) return 0;
+  return rowsBytes(robust, parameterLength(definition.graph), microBatchesPerStep(planRun(definition)));
+}
+
 export class Run {
   readonly plan: RunPlan;
   readonly #definition: SessionDefinition;
@@ -81,6 +89,8 @@ export class Run {
   readonly #rule: UpdateRule;
   readonly #shard: LocalParameterShard;
   readonly #aggregate: StepAggregate;
+  /** Null where gradients are averaged: the shard adds them as they come. */
+  readonly #rows: StepRows | null;
   readonly #metricNames: readonly string[];
   readonly #tables: ReturnType<typeof tableSizes>;
   #state: RunState;
@@ -123,6 +133,12 @@ export class Run {
       microBatches: microBatchesPerStep(this.plan),
       log: { append: (record) => this.#append(record) },
     });
+    const robust = robustOf(definition.aggregation);
+    const { seed } = definition;
+    this.#rows =
+      robust === null
+        ? null
+        : new StepRows({ aggregation: robust, parameters, most: microBatchesPerStep(this.plan), seed });
     this.#aggregate = new StepAggregate({ blocks: blockCount(parameters), metrics: evaluationSums(definition.graph) });
     this.#watch = this.#newWatch();
     this.#restore();
@@ -137,6 +153,11 @@ export class Run {
   /** Bytes of the linear memory, and of a change that is held. */
   get bytes(): number {
     return this.#shard.bytes + this.#mostChange;
+  }
+
+  /** Bytes of the most rows that a step can have: no micro-batch is in two. */
+  get rowBytes(): number {
+    return rowsBytesOf(this.#definition);
   }
 
   get samples(): number {
@@ -194,14 +215,31 @@ export class Run {
     if (this.#state.step - this.#state.checkpointStep >= CHECKPOINT_INTERVAL) this.#checkpoint();
   }
 
-  /** Adds a contribution that the round will accept. Answers false, and adds nothing, where a sum is larger than its lease allows. */
-  add(contribution: Admitted): boolean {
+  /** Whether single clients' words count for little here. */
+  get isRobust(): boolean {
+    return this.#rows !== null;
+  }
+
+  /**
+   * Adds a contribution that the round will accept, of the client with this id, for a lease that began with micro-batch `from`. Answers
+   * false, and adds nothing, where a sum is larger than its lease allows.
+   */
+  add(contribution: Admitted, client: string, from: number): boolean {
     const since = performance.now();
-    const { sums, microBatches } = contribution;
-    const isWithin = this.#state.stage !== "train" || this.#shard.add(sums, microBatches);
+    const isWithin = this.#addGradient(contribution, client, from);
     if (isWithin) this.#aggregate.add(contribution);
     this.#tally.lap("add", since);
     return isWithin;
+  }
+
+  #addGradient({ weight, maxima, sums, microBatches }: Admitted, client: string, from: number): boolean {
+    const isTraining = this.#state.stage === "train";
+    if (this.#rows === null) return !isTraining || this.#shard.add(sums, microBatches);
+    if (maxima === null) return true;
+    const decoded = isTraining ? this.#shard.decode(sums, microBatches) : null;
+    if (isTraining && decoded === null) return false;
+    this.#rows.add({ client, from, weight, maxima }, decoded);
+    return true;
   }
 
   /** The grid of the open step's integers. */
@@ -242,6 +280,7 @@ export class Run {
     this.#store.rollBack(state, time, `from step ${step} to ${to}; suspect since ${since}`);
     this.#state = state;
     this.#shard.rewind();
+    this.#rows?.forget();
     this.#restore();
     this.#announced = announcedOf(state, this.#kernels.weights.length);
     this.#changed(state.version, null);
@@ -296,6 +335,12 @@ export class Run {
     standings: readonly StandingChange[] = [],
   ): Promise<void> {
     this.#standings = standings;
+    if (work === "train" || work === "calibrate") this.#rows?.maxima(this.#aggregate.maxima);
+    const block = firstNonFinite(this.#aggregate.maxima);
+    if (block >= 0) {
+      this.#fail(`the gradient of ${this.#parameterAt(block)} is not finite at step ${this.#state.step}`, time);
+      return;
+    }
     switch (work) {
       case "calibrate":
         this.#calibrated(time, gains);
@@ -318,6 +363,7 @@ export class Run {
 
   #open(): void {
     this.#aggregate.reset();
+    this.#rows?.reset();
     if (this.#state.stage === "train") this.#shard.begin(this.#announced);
   }
 
@@ -394,6 +440,8 @@ export class Run {
     } else {
       this.#landing = landing;
       const since = performance.now();
+      const rows = this.#rows;
+      if (rows !== null) this.#shard.replace((sums, open) => rows.aggregate(step, { ...open, weight }, sums));
       const { squaredNorm } = await this.#shard.prepare(step, { weight, maxima });
       this.#tally.lap("prepare", since);
       await this.#shard.commit(step, {

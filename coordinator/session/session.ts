@@ -11,9 +11,11 @@ import type { CheckpointHead } from "../../shared/checkpoint/head.ts";
 import { parameterLength } from "../../shared/graph/parameters.ts";
 import { weightsLayout } from "../../shared/protocol/frames.ts";
 import { type Progress, SUBPROTOCOL } from "../../shared/protocol/messages.ts";
+import { robustOf } from "../../shared/session/aggregation.ts";
 import { costOf, type SessionCost } from "../../shared/session/cost.ts";
 import { SESSION_LIMITS, type SessionDefinition } from "../../shared/session/definition.ts";
-import { planRun } from "../../shared/session/plan.ts";
+import { microBatchesPerStep, planRun } from "../../shared/session/plan.ts";
+import { valueBytes } from "../aggregate/index.ts";
 import { initialStates, ruleBytes } from "../optim/index.ts";
 import { listSession, unlistSession } from "../store/listing.ts";
 import { type RunState, type SessionRecord, SessionStore } from "../store/store.ts";
@@ -30,7 +32,7 @@ import { Live } from "./live.ts";
 import { errorFields, log } from "./log.ts";
 import { describeResult, idleProgress } from "./report.ts";
 import { isOver, retentionOf } from "./retention.ts";
-import { announcedOf, Run, servedPart } from "./run.ts";
+import { announcedOf, Run, rowsBytesOf, servedPart } from "./run.ts";
 import { type Body, weightsBody } from "./sections.ts";
 import { storageLimitOf } from "./storage-limit.ts";
 
@@ -461,12 +463,28 @@ export class TrainingSession extends DurableObject<SessionEnv> {
   }
 }
 
-/** Why a session's optimizer cannot be held in memory; null if it can (invariant I4). */
+/** Why a session's optimizer, and the rows of its steps, cannot be held in memory; null if it can (invariant I4). */
 function refuseSize(definition: SessionDefinition): Refusal | null {
   const { optimizerBytes } = SESSION_LIMITS;
-  const bytes = ruleBytes(definition, parameterLength(definition.graph));
-  if (bytes <= optimizerBytes) return null;
-  return refuse(422, "limit-exceeded", `the optimizer needs ${bytes} bytes of memory, the limit is ${optimizerBytes}`);
+  const parameters = parameterLength(definition.graph);
+  const bytes = ruleBytes(definition, parameters);
+  if (bytes > optimizerBytes) {
+    return refuse(
+      422,
+      "limit-exceeded",
+      `the optimizer needs ${bytes} bytes of memory, the limit is ${optimizerBytes}`,
+    );
+  }
+  const rows = rowsBytesOf(definition);
+  if (bytes + rows <= optimizerBytes) return null;
+  const microBatches = microBatchesPerStep(planRun(definition));
+  const each = valueBytes(robustOf(definition.aggregation)?.momentum);
+  return refuse(
+    422,
+    "limit-exceeded",
+    `the optimizer needs ${bytes} bytes of memory and robust aggregation ${rows} (${each} bytes for each of ${parameters} parameters ` +
+      `of each of ${microBatches} micro-batches' clients), the limit is ${optimizerBytes} together: take fewer and larger micro-batches`,
+  );
 }
 
 function refusal({ status, code, message }: { status: number; code: string; message: string }): Response {

@@ -1,6 +1,7 @@
 /** `defineSession` and the data that goes into it, with sensible defaults. */
 
 import type { Graph, Parameter } from "../graph/ir.ts";
+import type { Aggregation } from "../session/aggregation.ts";
 import { type Audits, DEFAULT_AUDITS } from "../session/audits.ts";
 import type { Augmentation } from "../session/augmentation.ts";
 import type {
@@ -132,6 +133,8 @@ export interface SessionOptions extends ModelDescription {
   readonly optimizer: OptimizerOptions;
   /** Parameters with values of their own, by a name for them: a parameter is of the first group that takes it. */
   readonly groups?: Readonly<Record<string, GroupDescription>>;
+  /** How a step's gradient is made of what clients sent; their plain mean if left out. */
+  readonly aggregation?: Aggregation;
   /** Largest length, and largest value, of a step's mean gradient. */
   readonly clipping?: Clipping;
   /** The learning rate over time; it stays the optimizer's if left out. */
@@ -177,7 +180,19 @@ const withoutSelector = ({ parameters: _, ...values }: GroupDescription): GroupO
 /** A whole session as one serialisable value. Throws GraphError where model, input and loss do not fit together. */
 export function defineSession(options: SessionOptions): SessionDefinition {
   const { title, description = "", contact = "", dataLicence = "", modelLicence = "" } = options;
-  const { optimizer, groups, clipping, schedule, average, data, batchSize, epochs, earlyStopping, audits } = options;
+  const {
+    optimizer,
+    groups,
+    aggregation,
+    clipping,
+    schedule,
+    average,
+    data,
+    batchSize,
+    epochs,
+    earlyStopping,
+    audits,
+  } = options;
   const { microBatch = 32, maxSteps = null, seed = 0, codec = "fixed32", visibility = "public" } = options;
   const built = options.weights === undefined ? buildGraph(options) : startFrom(buildGraph(options), options.weights);
   return {
@@ -192,6 +207,7 @@ export function defineSession(options: SessionOptions): SessionDefinition {
     ...(groups === undefined
       ? {}
       : { groups: Object.fromEntries(Object.entries(groups).map(([name, group]) => [name, withoutSelector(group)])) }),
+    ...(aggregation === undefined ? {} : { aggregation }),
     ...(clipping === undefined ? {} : { clipping }),
     ...(schedule === undefined ? {} : { schedule }),
     ...(average === undefined ? {} : { average }),

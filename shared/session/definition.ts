@@ -5,6 +5,7 @@
 
 import type { GradientCodec } from "../codec/codecs.ts";
 import type { Graph } from "../graph/ir.ts";
+import type { Aggregation } from "./aggregation.ts";
 import type { Audits } from "./audits.ts";
 import type { Augmentation } from "./augmentation.ts";
 import type { Averaging, Clipping, GroupOptions, OptimizerOptions } from "./optimizer.ts";
@@ -81,6 +82,8 @@ export interface SessionDefinition {
   readonly optimizer: OptimizerOptions;
   /** Values of their own for the groups that the graph's parameters name; absent where all are of one. */
   readonly groups?: Readonly<Record<string, GroupOptions>>;
+  /** Absent where gradients are averaged: who computes them is then trusted. */
+  readonly aggregation?: Aggregation;
   /** Absent where gradients are taken as they are. */
   readonly clipping?: Clipping;
   /** Absent where the learning rate stays. */

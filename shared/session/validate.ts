@@ -4,9 +4,10 @@
  */
 
 import * as v from "valibot";
-import { codecNames } from "../codec/codecs.ts";
+import { codecNames, isExact } from "../codec/codecs.ts";
 import type { Graph } from "../graph/ir.ts";
 import { type GraphBudget, GraphError, validateGraph } from "../graph/validate.ts";
+import { aggregationSchema, leastRows, robustOf } from "./aggregation.ts";
 import { auditsSchema, checkAudits } from "./audits.ts";
 import { augmentationSchema, checkAugmentation } from "./augmentation.ts";
 import type { DatasetManifest } from "./dataset.ts";
@@ -49,6 +50,7 @@ const definitionSchema = v.strictObject({
       ),
     ),
   ),
+  aggregation: v.exactOptional(aggregationSchema),
   clipping: v.exactOptional(clippingSchema),
   schedule: v.exactOptional(scheduleSchema),
   average: v.exactOptional(averageSchema),
@@ -120,6 +122,7 @@ export function parseDefinition(value: unknown, budget: GraphBudget): SessionDef
   checkBindings(definition);
   checkAugmentations(definition);
   checkGroups(definition);
+  checkAggregation(definition, plan);
   checkEarlyStopping(definition, plan);
   checkSchedule(definition, plan);
   checkAudits(definition);
@@ -240,6 +243,29 @@ function checkGroups({ graph, groups = {} }: SessionDefinition): void {
   }
   for (const name of Object.keys(groups)) {
     if (!named.has(name)) throw new SessionError("bad-definition", `groups.${name}: no parameter is of this group`);
+  }
+}
+
+/** A robust aggregate is of whole integer rows, and can be of enough of them. */
+function checkAggregation({ aggregation, codec }: SessionDefinition, plan: RunPlan): void {
+  const robust = robustOf(aggregation);
+  if (robust === null) return;
+  if (!isExact(codec)) {
+    throw new SessionError(
+      "bad-definition",
+      `aggregation: ${robust.kind} compares whole gradients, and ${codec} sends a part of each: take fixed32, fixed16 or packedN`,
+    );
+  }
+  const { bucket = 1, attackers, kind } = robust;
+  const microBatches = microBatchesPerStep(plan);
+  const rows = Math.ceil(microBatches / bucket);
+  const least = leastRows(robust);
+  if (rows < least) {
+    throw new SessionError(
+      "bad-definition",
+      `aggregation: ${kind} against ${attackers} attackers needs ${least} rows, ` +
+        `a step of ${microBatches} micro-batches in buckets of ${bucket} has at most ${rows}`,
+    );
   }
 }
 

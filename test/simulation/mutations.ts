@@ -184,8 +184,8 @@ export const MUTATIONS = {
     breaks: "a step is complete before its last result is added",
     tamper: () =>
       replace(Run.prototype, "add", (real) => {
-        return function (this: Run, contribution) {
-          return this.samples > 0 && contribution.microBatches === 1 ? true : real.call(this, contribution);
+        return function (this: Run, contribution, ...whose) {
+          return this.samples > 0 && contribution.microBatches === 1 ? true : real.call(this, contribution, ...whose);
         };
       }),
   },
