@@ -223,10 +223,11 @@ export class Volunteer {
           object.fetch(new Request(`http://object/weights/${which}`) as never),
         );
         if (response === null || response.status !== 200) return null;
-        return {
-          version: Number(response.headers.get("X-Commonweight-Version")),
-          bytes: new Uint8Array(await response.arrayBuffer()),
-        };
+        const version = Number(response.headers.get("X-Commonweight-Version"));
+        const bytes = new Uint8Array(await response.arrayBuffer());
+        // An answer is held as messages are, until what was written before it is durable.
+        await new Promise<void>((resolve) => platform.gate(resolve));
+        return { version, bytes };
       };
       read().then((body) => {
         line.down(() => {
