@@ -93,6 +93,14 @@ function requireId(server: string, created: { readonly id: string }): { id: stri
   return created;
 }
 
+/** An entry of a session's journal. */
+export interface JournalEntry {
+  /** Milliseconds since 1970. */
+  readonly time: number;
+  readonly event: string;
+  readonly detail: string;
+}
+
 export class CoordinatorApi {
   readonly server: string;
   readonly #secret: string | undefined;
@@ -143,6 +151,11 @@ export class CoordinatorApi {
   /** Voids every token that was made so far. */
   revokeInvitations(id: string): Promise<{ closed: number }> {
     return this.#json("DELETE", `/api/sessions/${id}/invitations`);
+  }
+
+  /** What happened, newest first. */
+  readJournal(id: string): Promise<{ events: readonly JournalEntry[] }> {
+    return this.#json("GET", `/api/sessions/${id}/journal`);
   }
 
   listDatasets(): Promise<{ datasets: readonly { name: string; samples: number; bytes: number }[] }> {

@@ -143,11 +143,16 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
 
   const log = join(state.path, "coordinator.log");
   writeFileSync(log, "");
-  const note = (line: string): void => appendFileSync(log, `${new Date().toISOString()} ${line}\n`);
+  /** One JSON object a line, as the Worker's own lines are, with the time. */
+  const note = (level: string, message: string): void => {
+    const time = `{"time":"${new Date().toISOString()}",`;
+    const line = message.startsWith('{"level":') ? message : JSON.stringify({ level, event: "runtime", message });
+    appendFileSync(log, `${time}${line.slice(1)}\n`);
+  };
   /** Miniflare's own log goes to the file as well: standard output is for what was asked for. */
   class FileLog extends Log {
     protected override log(message: string): void {
-      note(message);
+      note("error", message);
     }
   }
 
@@ -155,7 +160,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
     const port = await choosePort(options);
     const converted = convertV4MiniflareOptions({
       log: new FileLog(LogLevel.ERROR),
-      handleStructuredLogs: ({ level, message }) => note(`${level}: ${message}`),
+      handleStructuredLogs: ({ level, message }) => note(level, message),
       telemetry: { enabled: false },
       cf: false,
       host,
@@ -182,7 +187,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
     try {
       frontDoor = await runtime.ready;
     } catch (error) {
-      await runtime.dispose().catch((reason: unknown) => note(`while stopping: ${messageOf(reason)}`));
+      await runtime.dispose().catch((reason: unknown) => note("error", `while stopping: ${messageOf(reason)}`));
       if (isAddressInUse(error) && attempt < ATTEMPTS) continue;
       throw new CliError(`the local coordinator did not start: ${messageOf(error)}`, { cause: error });
     }

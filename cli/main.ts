@@ -3,6 +3,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Command } from "commander";
+import { controlCommands } from "./commands/control.ts";
 import { datasetCommand } from "./commands/dataset.ts";
 import { deleteCommand } from "./commands/delete.ts";
 import { deployCommand } from "./commands/deploy.ts";
@@ -12,6 +13,7 @@ import { generateCommand } from "./commands/generate.ts";
 import { importCommand } from "./commands/import.ts";
 import { initCommand } from "./commands/init.ts";
 import { inviteCommand } from "./commands/invite.ts";
+import { journalCommand } from "./commands/journal.ts";
 import { lrFindCommand } from "./commands/lr-find.ts";
 import { sessionsCommand } from "./commands/sessions.ts";
 import { trainCommand } from "./commands/train.ts";
@@ -26,7 +28,7 @@ const LINE = 2_000;
 
 export function createProgram(): Command {
   const { version } = JSON.parse(readFileSync(join(packageRoot, "package.json"), "utf8")) as { version: string };
-  return new Command("commonweight")
+  const program = new Command("commonweight")
     .description("Train neural networks in the browsers of whoever wants to help.")
     .version(version)
     .commandsGroup("Train:")
@@ -45,6 +47,9 @@ export function createProgram(): Command {
     .addCommand(deployCommand())
     .addCommand(sessionsCommand())
     .addCommand(inviteCommand())
+    .addCommand(journalCommand());
+  for (const command of controlCommands()) program.addCommand(command);
+  return program
     .addCommand(deleteCommand())
     .addHelpText("after", "\nEach command has its own help: commonweight train --help");
 }

@@ -282,10 +282,20 @@ export async function watchSession(options: WatchOptions): Promise<Ending> {
       left,
       ...(probe === undefined ? {} : { note: probe.note() }),
     });
-    if (status === "finished" || status === "stopped" || (status === "failed" && probe !== undefined)) {
+    const isStuck = status === "failed" || (status === "paused" && reason !== "");
+    if (isStuck && probe !== undefined) {
+      return { status: "failed", reason, steps: progress.step, clients: roll.list(), engines: reporter.engines() };
+    }
+    if (status === "finished" || status === "stopped") {
       return { status, reason, steps: progress.step, clients: roll.list(), engines: reporter.engines() };
     }
     if (status === "failed") throw new CliError(`the session failed at step ${step}${because(reason)}`);
+    // Nobody's wish, but an anomaly: whoever watches is to look at it.
+    if (isStuck) {
+      throw new CliError(
+        `the session paused itself at step ${step}${because(reason)}\ncommonweight journal ${id} says more; commonweight resume ${id} lets it go on`,
+      );
+    }
     // Seen twice at the same step: the first look may have crossed the end on its way.
     const isAlone = volunteers !== null && volunteers.started > 0 && volunteers.alive === 0;
     const isDeserted = isAlone && progress.clientCount === 0;

@@ -1,12 +1,13 @@
 /** The edge: every route, with its headers. */
 
 import { Hono } from "hono";
-import { PROTOCOL_VERSION } from "../shared/protocol/frames.ts";
 import { benchPage, sameAsset, sessionPage } from "./assets.ts";
 import { chunks, datasets } from "./datasets.ts";
 import type { AppTypes } from "./env.ts";
 import { notFound, onError } from "./errors.ts";
 import { dataHeaders, pageHeaders, readableAnywhere } from "./headers.ts";
+import { health, readiness } from "./health.ts";
+import { metrics } from "./metrics.ts";
 import { newestSession, sessions } from "./sessions.ts";
 import { openSocket } from "./socket.ts";
 
@@ -17,7 +18,10 @@ export const app = new Hono<AppTypes>()
   .use("/ort/*", dataHeaders, readableAnywhere)
   .use("/s/*", pageHeaders)
   .use("/bench", pageHeaders)
-  .get("/api/health", (context) => context.json({ ok: true, protocol: PROTOCOL_VERSION }))
+  .get("/api/health", health)
+  .get("/healthz", health)
+  .get("/readyz", readiness)
+  .get("/metrics", metrics)
   .route("/api/sessions", sessions)
   .route("/api/chunks", chunks)
   .route("/api/datasets", datasets)

@@ -8,6 +8,8 @@ export interface Env extends SessionEnv {
   readonly ASSETS: Fetcher;
   /** Bearer of the admin routes. Without it they are off. */
   readonly ADMIN_SECRET?: string;
+  /** `public`: whoever asks is shown the metrics of public sessions. */
+  readonly METRICS?: string;
 }
 
 export interface AppTypes {

@@ -2,6 +2,7 @@
 
 import type { ErrorHandler, NotFoundHandler } from "hono";
 import type { ContentfulStatusCode } from "hono/utils/http-status";
+import { errorFields, log } from "../coordinator/session/log.ts";
 import { SessionError, type SessionErrorCode } from "../shared/session/errors.ts";
 import type { AppTypes } from "./env.ts";
 
@@ -28,10 +29,10 @@ export function errorResponse(status: ContentfulStatusCode, code: string, messag
   return Response.json({ error: { code, message } }, { status, headers: { "Cache-Control": "no-store" } });
 }
 
-export const onError: ErrorHandler<AppTypes> = (error) => {
+export const onError: ErrorHandler<AppTypes> = (error, context) => {
   if (error instanceof HttpError) return errorResponse(error.status, error.code, error.message);
   if (error instanceof SessionError) return errorResponse(SESSION_ERROR_STATUS[error.code], error.code, error.message);
-  console.error("request failed", error);
+  log("error", "request-failed", { method: context.req.method, path: context.req.path, ...errorFields(error) });
   return errorResponse(500, "internal", "the coordinator failed to answer; its log says why");
 };
 

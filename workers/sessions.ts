@@ -3,6 +3,7 @@
 import { type Context, Hono } from "hono";
 import type { Answer } from "../coordinator/session/answer.ts";
 import { refuseCheckpoint } from "../coordinator/session/checkpoint.ts";
+import { errorFields, log } from "../coordinator/session/log.ts";
 import { chunkKey } from "../coordinator/store/chunks.ts";
 import { isUnfinished, readListing, unlistSession } from "../coordinator/store/listing.ts";
 import type { CheckpointHead } from "../shared/checkpoint/head.ts";
@@ -92,7 +93,7 @@ function countRead(context: Context<AppTypes>, id: string, entry: Served): void 
     await sessionStub(context.env, id).countReads(chunks);
   };
   context.executionCtx.waitUntil(
-    report().catch((error: unknown) => console.error("reads of chunks were not counted", error)),
+    report().catch((error: unknown) => log("warn", "reads-not-counted", { session: id, ...errorFields(error) })),
   );
 }
 
@@ -154,6 +155,9 @@ export const sessions = new Hono<AppTypes>()
     if (!Number.isSafeInteger(after)) throw new HttpError(400, "bad-query", `after=${text} is not a step number`);
     return passOn(await sessionStub(context.env, context.req.param("id")).metrics(after));
   })
+  .get("/:id/journal", requireReader, async (context) =>
+    passOn(await sessionStub(context.env, context.req.param("id")).journal()),
+  )
   .get("/:id/diagnostics", requireSessionAdmin, async (context) =>
     passOn(await sessionStub(context.env, context.req.param("id")).diagnostics()),
   )

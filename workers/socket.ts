@@ -16,6 +16,9 @@ import { limitJoins } from "./rate.ts";
 import { sessionStub } from "./stub.ts";
 import type { Grant } from "./tokens.ts";
 
+/** A version of this protocol that this is not. */
+const OTHER_VERSION = /^commonweight\.\d{1,6}$/;
+
 const nobody = (): Response => closedSocket("unknown-session", "there is no such session; it may have been deleted");
 
 /** Throws HttpError 426 `upgrade-required` or `protocol-version`, or 429 `rate-limited`. */
@@ -24,6 +27,15 @@ export async function openSocket(context: Context<AppTypes, "/api/sessions/:id/s
     throw new HttpError(426, "upgrade-required", "this address is a WebSocket");
   }
   const offered = (context.req.header("Sec-WebSocket-Protocol") ?? "").split(",").map((name) => name.trim());
+  const other = offered.find((name) => OTHER_VERSION.test(name));
+  // A browser shows a page nothing of a refused upgrade: who speaks another version is told so over a socket of its own choosing.
+  if (!offered.includes(SUBPROTOCOL) && other !== undefined) {
+    return closedSocket(
+      "protocol-version",
+      `this coordinator speaks ${SUBPROTOCOL}, not ${other}: load the newer client`,
+      other,
+    );
+  }
   if (!offered.includes(SUBPROTOCOL)) {
     throw new HttpError(426, "protocol-version", `the upgrade must offer the subprotocol ${SUBPROTOCOL}`);
   }

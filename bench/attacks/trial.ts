@@ -133,7 +133,8 @@ export function train({ aggregation, attack, strength, isSkewed, hidden, steps, 
         measureExponents(gradient, maxima);
       } else accumulateFixed(gradient, announced, bits, sums, maxima);
       const weight = BigInt(SAMPLES) << UNIT;
-      if (rows === null) shard.add([new Uint8Array(sums.buffer)]);
+      // The widest bound there is: a coordinator would refuse what is beyond that of one micro-batch.
+      if (rows === null) shard.add([new Uint8Array(sums.buffer)], Math.floor((2 ** 31 - 1) / (2 ** bits - 1)));
       else rows.add({ client: `${client}`, from: client, weight, maxima }, sums);
       for (const [block, exponent] of maxima.entries()) all[block] = Math.max(all[block], exponent);
     }

@@ -50,6 +50,14 @@ export interface SessionMetrics {
   readonly result: { readonly members: readonly Member[] } | null;
 }
 
+/** An entry of the session's journal. */
+export interface JournalEntry {
+  /** Milliseconds since 1970. */
+  readonly time: number;
+  readonly event: string;
+  readonly detail: string;
+}
+
 /** There is no session of this id, or no longer. */
 export class UnknownSession extends Error {
   override readonly name = "UnknownSession";
@@ -78,3 +86,7 @@ export const readSession = (id: string): Promise<SessionInfo> => read(`/api/sess
 /** Metrics of the steps after `after`, and all evaluations. */
 export const readMetrics = (id: string, after: number): Promise<SessionMetrics> =>
   read(`/api/sessions/${encodeURIComponent(id)}/metrics?after=${after}`);
+
+/** Newest first. */
+export const readJournal = async (id: string): Promise<readonly JournalEntry[]> =>
+  (await read<{ events: readonly JournalEntry[] }>(`/api/sessions/${encodeURIComponent(id)}/journal`)).events;

@@ -10,8 +10,10 @@ import type { Progress } from "../../shared/protocol/messages.ts";
 import type { Circumstance, EngineChoice, TrainingHandle } from "../index.ts";
 import {
   type EvaluationMetric,
+  type JournalEntry,
   type Member,
   NotInvited,
+  readJournal,
   readMetrics,
   readSession,
   type SessionInfo,
@@ -25,10 +27,12 @@ import { Average, History } from "./history.ts";
 import { Pace } from "./pace.ts";
 import { Participation } from "./participation.ts";
 import { forgetPreferences, keepPreferences, type Preferences, readPreferences } from "./preferences.ts";
+import { reloadIfOld } from "./reload.ts";
 import { type Situation, STATES, type StateName, stateOf } from "./states.ts";
 import { renderConfusion } from "./view/confusion.ts";
 import { renderCost } from "./view/cost.ts";
 import { renderInvitation, renderTerms } from "./view/invitation.ts";
+import { renderJournal } from "./view/journal.ts";
 import { renderPart } from "./view/part.ts";
 import { renderCredit, renderVolunteers } from "./view/people.ts";
 import { renderProgress, renderState } from "./view/progress.ts";
@@ -73,6 +77,7 @@ class SessionPage extends LitElement {
     found: { state: true },
     members: { state: true },
     evaluations: { state: true },
+    journal: { state: true },
     tryPlace: { state: true },
   };
 
@@ -90,6 +95,8 @@ class SessionPage extends LitElement {
   /** Everyone whose work counted; empty before the end. */
   declare members: readonly Member[];
   declare evaluations: readonly EvaluationMetric[];
+  /** Newest first; null until somebody asked for it. */
+  declare journal: readonly JournalEntry[] | null;
   /** Where the panel to try the network was opened; it stays there, for moved elsewhere it would lose the drawing. */
   declare tryPlace: "above" | "below" | null;
 
@@ -121,6 +128,7 @@ class SessionPage extends LitElement {
     this.found = "asking";
     this.members = [];
     this.evaluations = [];
+    this.journal = null;
     this.tryPlace = null;
   }
 
@@ -207,6 +215,7 @@ class SessionPage extends LitElement {
         { ...this.preferences, engine: this.engine },
         {
           onChange: (isNotable) => {
+            if (attempt === this.#joins) reloadIfOld(this.participation?.part.code ?? null);
             if (isNotable) this.#pace.hurry();
             this.requestUpdate();
           },
@@ -217,11 +226,21 @@ class SessionPage extends LitElement {
       );
       this.participation = participation;
     } catch (error) {
+      const code = error instanceof Error && "code" in error ? String(error.code) : null;
+      if (reloadIfOld(code)) return;
       this.problem = error instanceof Error ? error.message : String(error);
     }
     this.isJoining = false;
     this.#movesFocus = true;
     this.#respond();
+  };
+
+  readonly #openJournal = async (): Promise<void> => {
+    try {
+      this.journal = await readJournal(this.#id);
+    } catch (error) {
+      this.problem = error instanceof Error ? error.message : String(error);
+    }
   };
 
   readonly #submit = (event: SubmitEvent): void => {
@@ -364,6 +383,7 @@ class SessionPage extends LitElement {
       ${tryPlace === "below" ? this.#renderTry(name, progress) : nothing}
       ${renderCredit(isOver ? this.members : progress.clients, isOver)}
       ${isOver ? nothing : renderVolunteers(progress, this.handle?.clientId ?? "")}
+      ${name === "deleted" ? nothing : renderJournal(this.journal, this.#openJournal)}
       ${name === "deleted" ? nothing : renderCost(info)}
       ${this.participation === null && INVITES.has(name) ? nothing : renderAbout(info)}
     `;

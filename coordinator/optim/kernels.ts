@@ -30,8 +30,10 @@ type UpdateKernel = (
 export type UpdateName = "sgd" | "momentum" | "adam" | "rmsprop" | "adagrad" | "lion";
 
 interface KernelExports extends Record<UpdateName, UpdateKernel> {
-  addFixed32(sums: number, incoming: number, count: number): void;
-  addFixed16(sums: number, incoming: number, count: number): void;
+  addFixed32(sums: number, incoming: number, count: number, bound: number): number;
+  addFixed16(sums: number, incoming: number, count: number, bound: number): number;
+  subtractFixed32(sums: number, incoming: number, count: number): void;
+  subtractFixed16(sums: number, incoming: number, count: number): void;
   addPacked(sums: number, widths: number, words: number, count: number, lanes: number): void;
   narrow(sums: number, target: number, count: number): number;
   decode(values: number, scales: number, count: number): void;
@@ -41,6 +43,10 @@ interface KernelExports extends Record<UpdateName, UpdateKernel> {
   approach(held: number, weights: number, target: number, count: number, unit: number, inverse: number): number;
 }
 
+type FixedFrame = "fixed32" | "fixed16";
+
+/** As an unsigned integer it is above every magnitude. */
+const ANY = -1;
 /** What a vector that begins in the last packed byte reads past it. */
 const MARGIN = 16;
 /** Of sums as they are logged where they fit. */
@@ -127,8 +133,10 @@ export class Kernels {
   /**
    * Adds encoded sums of exactly the parameters' size, without a fault in their packing, in pieces cut anywhere. Dense ones come
    * into linear memory by a window that stays in the processor's caches; of sparse ones only few are there to be added.
+   * @param bound largest magnitude that a sum may have; looked at where sums are as wide on the wire as they like (`fixed…`)
+   * @returns false where one is beyond it, and then nothing was added: what was is taken back, which is exact in integers
    */
-  add(pieces: readonly Uint8Array[], codec: GradientCodec): void {
+  add(pieces: readonly Uint8Array[], codec: GradientCodec, bound: number = ANY): boolean {
     const { frame } = CODECS[codec];
     const reader = new PieceReader(pieces);
     switch (frame) {
@@ -139,8 +147,11 @@ export class Kernels {
         addSparse(reader.rest(), this.sums);
         break;
       default:
-        this.#addFixed(reader, frame);
+        if (this.#addFixed(reader, frame, bound)) return true;
+        this.#takeBack(new PieceReader(pieces), frame);
+        return false;
     }
+    return true;
   }
 
   /** The sums as i16 if all fit, else as they are; valid until anything else is added. */
@@ -209,14 +220,36 @@ export class Kernels {
     return { units: new Int8Array(target.buffer, target.byteOffset, weights.length), changed };
   }
 
-  #addFixed(reader: PieceReader, frame: "fixed32" | "fixed16"): void {
+  /** Whether all were within the bound. */
+  #addFixed(reader: PieceReader, frame: FixedFrame, bound: number): boolean {
+    const add = frame === "fixed32" ? this.#exports.addFixed32 : this.#exports.addFixed16;
+    let isWithin = true;
+    this.#throughWindow(reader, frame, (sums, incoming, count) => {
+      if (add(sums, incoming, count, bound) === 0) isWithin = false;
+    });
+    return isWithin;
+  }
+
+  #takeBack(reader: PieceReader, frame: FixedFrame): void {
+    this.#throughWindow(
+      reader,
+      frame,
+      frame === "fixed32" ? this.#exports.subtractFixed32 : this.#exports.subtractFixed16,
+    );
+  }
+
+  #throughWindow(
+    reader: PieceReader,
+    frame: FixedFrame,
+    kernel: (sums: number, incoming: number, count: number) => void,
+  ): void {
     const { sums } = this;
-    const [width, add] = frame === "fixed32" ? [4, this.#exports.addFixed32] : [2, this.#exports.addFixed16];
+    const width = frame === "fixed32" ? 4 : 2;
     const most = WINDOW_BYTES / width;
     for (let at = 0; at < sums.length; at += most) {
       const count = Math.min(most, sums.length - at);
       reader.fill(this.#window.subarray(0, count * width));
-      add(sums.byteOffset + at * FLOAT_BYTES, this.#window.byteOffset, count);
+      kernel(sums.byteOffset + at * FLOAT_BYTES, this.#window.byteOffset, count);
     }
   }
 

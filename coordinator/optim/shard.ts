@@ -53,10 +53,16 @@ export interface ParameterShard {
   readonly step: number;
   /** Opens a step on a grid: sums are zero. */
   begin(announced: Uint8Array): void;
-  /** Adds encoded sums of this shard's size, in pieces cut anywhere, of micro-batches of this step. Throws RangeError for any other size. */
-  add(sums: readonly Uint8Array[]): void;
-  /** What encoded sums of this shard's size say, [parameters], in place of the open step's; valid until anything else is added. */
-  decode(sums: readonly Uint8Array[]): Int32Array;
+  /**
+   * Adds encoded sums of this shard's size, in pieces cut anywhere, of so many micro-batches of this step. Answers false, and adds
+   * nothing, where one is larger than they can come to. Throws RangeError for any other size.
+   */
+  add(sums: readonly Uint8Array[], microBatches: number): boolean;
+  /**
+   * What encoded sums of this shard's size say, [parameters], in place of the open step's; valid until anything else is added. Null where
+   * one is larger than so many micro-batches come to.
+   */
+  decode(sums: readonly Uint8Array[], microBatches: number): Int32Array | null;
   /** Lets `write` say what the open step comes to, in place of what was added. */
   replace(write: (sums: Int32Array, step: OpenStep) => void): void;
   /** Fixes what the step adds up to. The norm is that of the mean gradient, before clipping; null where no length is clipped. */
@@ -102,6 +108,8 @@ export class LocalParameterShard implements ParameterShard {
   readonly #codec: GradientCodec;
   /** By exponent byte: powers are dear, and every block of every step needs one. */
   readonly #gridScales: Float64Array;
+  /** Largest magnitude of one micro-batch's integer. */
+  readonly #mostOfOne: number;
   readonly #microBatches: number;
   readonly #log: StepLog;
   /** Null where clients are given the weights themselves. */
@@ -115,6 +123,7 @@ export class LocalParameterShard implements ParameterShard {
     this.#rule = rule;
     this.#codec = codec;
     this.#gridScales = Float64Array.from({ length: 256 }, (_, exponent) => gridScale(bits, exponent));
+    this.#mostOfOne = 2 ** bits - 1;
     this.#microBatches = microBatches;
     this.#log = log;
     const trainable = rule.groups.flatMap(({ spans }) => spans).reduce((sum, { count }) => sum + count, 0);
@@ -140,17 +149,16 @@ export class LocalParameterShard implements ParameterShard {
     this.#kernels.sums.fill(0);
   }
 
-  add(sums: readonly Uint8Array[]): void {
+  add(sums: readonly Uint8Array[], microBatches: number): boolean {
     const { least, most } = CODECS[this.#codec].bytes(this.#kernels.sums.length, this.#microBatches);
     const bytes = sums.reduce((sum, { byteLength }) => sum + byteLength, 0);
     if (bytes < least || bytes > most) throw new RangeError(`${bytes} bytes of sums, expected ${least} to ${most}`);
-    this.#kernels.add(sums, this.#codec);
+    return this.#kernels.add(sums, this.#codec, microBatches * this.#mostOfOne);
   }
 
-  decode(sums: readonly Uint8Array[]): Int32Array {
+  decode(sums: readonly Uint8Array[], microBatches: number): Int32Array | null {
     this.#kernels.sums.fill(0);
-    this.add(sums);
-    return this.#kernels.sums;
+    return this.add(sums, microBatches) ? this.#kernels.sums : null;
   }
 
   replace(write: (sums: Int32Array, step: OpenStep) => void): void {
@@ -190,15 +198,16 @@ export class LocalParameterShard implements ParameterShard {
     return Promise.resolve(this.#step);
   }
 
-  /** Repeats a logged step bit for bit. Throws RangeError if it is not the next one or of another build of the kernels. */
-  replay(record: StepRecord): void {
+  /**
+   * Repeats a logged step: bit for bit where these are the kernels that applied it first, which it answers; with another build of
+   * them the result may differ in the last bits. Throws RangeError if it is not the next one.
+   */
+  replay(record: StepRecord): boolean {
     if (record.step !== this.#step) throw new RangeError(`logged step ${record.step}, ${this.#step} updates are done`);
-    if (record.kernels !== KERNELS_BUILD) {
-      throw new RangeError(`step ${record.step} was computed by kernels ${record.kernels}, these are ${KERNELS_BUILD}`);
-    }
     this.begin(record.announced);
     this.#kernels.add([record.sums], record.codec);
     this.#apply(record.scalars);
+    return record.kernels === KERNELS_BUILD;
   }
 
   /** Counts steps that changed nothing, up to `step` updates done. */

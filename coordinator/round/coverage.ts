@@ -43,6 +43,11 @@ export class Coverage {
     for (const run of this.#done.within(range)) this.#free.remove(run);
   }
 
+  /** Whether any of a run is done. */
+  hasDone(range: Range): boolean {
+    return this.#done.intersects(range);
+  }
+
   /** Marks the run done, if none of it is yet; otherwise changes nothing and says so. */
   finish(range: Range): boolean {
     if (this.#done.intersects(range)) return false;

@@ -83,6 +83,9 @@ function handle(state: RoundState, event: RoundEvent, effects: RoundEffect[]): v
     case "failed":
       noteFailure(state, event);
       break;
+    case "disputed":
+      dispute(state, event);
+      break;
     case "tick":
       expire(state, event.time);
       break;
@@ -168,6 +171,28 @@ function noteFailure(state: RoundState, { client: id, lease }: EventOf<"failed">
   client.failures += 1;
   client.doubted = false;
   giveBack(state, client);
+}
+
+/** Its work goes to whoever else is there; itself it is given nothing until it said `ready` again or nobody else is left. */
+function dispute(state: RoundState, { client: id, lease }: EventOf<"disputed">): void {
+  const client = state.clients.get(id);
+  if (client?.lease?.lease.id !== lease) return;
+  client.doubted = true;
+  giveBack(state, client);
+}
+
+/** Whether nobody but this client could compute what it was given. */
+export function isAlone({ places }: RoundState, client: string): boolean {
+  for (const place of ["fresh", "returning", "working", "expected"] as const) {
+    for (const { id } of places[place]) if (id !== client) return false;
+  }
+  return true;
+}
+
+/** Whether `advance` would accept this result: so that it can be looked at before it counts. */
+export function wouldAccept(state: RoundState, event: EventOf<"result">): boolean {
+  const held = judge(state, event);
+  return typeof held !== "string" && !state.coverage.hasDone(held.lease);
 }
 
 /** Why a result counts for nothing, or the lease that it answers. */

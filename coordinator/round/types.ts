@@ -47,6 +47,8 @@ export type RoundEvent =
     }
   /** The client could not compute a lease, or sent something unusable for it. */
   | { readonly type: "failed"; readonly time: number; readonly client: ClientId; readonly lease: number }
+  /** It says that a gradient of its lease is not finite: somebody else is to compute the same, if anybody is there. */
+  | { readonly type: "disputed"; readonly time: number; readonly client: ClientId; readonly lease: number }
   | { readonly type: "tick"; readonly time: number }
   /** The shell made a completed piece of work durable: what comes next, at which version of the weights. */
   | {

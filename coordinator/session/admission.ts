@@ -21,9 +21,8 @@ import {
   workMicroBatches,
   workSamples,
 } from "../../shared/session/plan.ts";
-import { weightBound } from "../aggregate/index.ts";
+import { type Contribution, weightBound } from "../aggregate/index.ts";
 import type { Lease } from "../round/types.ts";
-import type { Admitted } from "./run.ts";
 import type { Delivery } from "./upload.ts";
 
 /** How the result of each kind of work travels. */
@@ -33,6 +32,11 @@ const KINDS = {
   validate: "evaluation",
   test: "evaluation",
 } as const satisfies Record<Work, FrameKind>;
+
+/** A contribution whose sizes were checked, with its integers in pieces: none for all but training steps. */
+export interface Admitted extends Contribution {
+  readonly sums: readonly Uint8Array[];
+}
 
 export class Admission {
   readonly #plan: RunPlan;

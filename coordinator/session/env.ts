@@ -4,6 +4,8 @@ export interface SessionEnv {
   readonly BUCKET: R2Bucket;
   /** Days after which a session that is over deletes itself; without it sessions are kept. */
   readonly RETENTION_DAYS?: string;
+  /** Bytes of a session's database at which it pauses; the platform's limit, with room to spare, where it is left out. */
+  readonly STORAGE_LIMIT_BYTES?: string;
 }
 
 /** Header of the internal request for a socket: the block of addresses that it comes from (workers/address-block.ts). */

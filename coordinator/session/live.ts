@@ -26,25 +26,28 @@ import {
   advance,
   createRound,
   type DropReason,
+  isAlone,
   type Lease,
   type RoundEffect,
   type RoundEvent,
   type RoundState,
   summarize,
+  wouldAccept,
 } from "../round/index.ts";
 import type { MemberGain, MetricRow, RunState, SessionStore } from "../store/store.ts";
-import { Admission } from "./admission.ts";
+import { Admission, type Admitted } from "./admission.ts";
 import { type Refusal, refuse } from "./answer.ts";
 import { readAttachment, writeAttachment } from "./attachment.ts";
 import { Client } from "./client.ts";
 import { randomHex, randomKey, sameHash, sha256Hex } from "./identity.ts";
 import type { Ledger } from "./ledger.ts";
+import { errorFields, type LogFields, log } from "./log.ts";
 import { encodeProgress, PROGRESS_INTERVAL } from "./progress.ts";
 import { storedProgress } from "./report.ts";
 import { isOver } from "./retention.ts";
-import { type Admitted, Run } from "./run.ts";
+import { Run } from "./run.ts";
 import { type Body, cutFrames, framedBytes } from "./sections.ts";
-import { Tally } from "./tally.ts";
+import { Tally, type TallyReport } from "./tally.ts";
 import { Delivery, Upload } from "./upload.ts";
 
 /** Waits of up to so many milliseconds use a timer, which keeps the object awake; longer ones an alarm, which does not. */
@@ -75,15 +78,37 @@ export interface LiveOptions {
   readonly definition: SessionDefinition;
   /** Milliseconds for which the session is kept once it is over; null for ever. */
   readonly retention: number | null;
+  /** Bytes of the database at which it pauses. */
+  readonly storageLimit: number;
+  /** Its id, for the log. */
+  readonly session: string;
   /** `pressing`: the status changed, not only the step. */
   readonly onChange: (state: RunState, pressing: boolean) => void;
 }
+
+/** Why a result is not used. `disputed`: it says that a gradient is not finite, and somebody else is to compute the same. */
+type NotUsed = DropReason | "disputed";
+
+/** Counted since this awakening. */
+export interface LiveCounts {
+  readonly results: Readonly<Record<"accepted" | NotUsed, number>>;
+  /** Clients that were closed for cause, by code. */
+  readonly refusals: Readonly<Record<string, number>>;
+  readonly tally: TallyReport;
+}
+
+/** Refusals that are nobody's fault. */
+const EXPECTED: ReadonlySet<ProtocolErrorCode> = new Set(["finished", "replaced", "deleted"]);
+/** Milliseconds between two entries of the journal about refusals. */
+const REFUSALS_INTERVAL = 10_000;
 
 export class Live {
   readonly #ctx: DurableObjectState;
   readonly #store: SessionStore;
   readonly #ledger: Ledger;
   readonly #retention: number | null;
+  readonly #storageLimit: number;
+  readonly #session: string;
   readonly #onChange: LiveOptions["onChange"];
   readonly #run: Run;
   readonly #round: RoundState;
@@ -94,6 +119,12 @@ export class Live {
   /** Who is about to be sent the version that was committed. */
   #receivers: Receivers = NOBODY;
   readonly #tally = new Tally();
+  /** Clients that say of the open piece that a gradient of it is not finite. */
+  readonly #claims = new Set<string>();
+  readonly #refusals: Record<string, number> = {};
+  /** Refusals that the journal was not told yet, by code. */
+  #untold: Record<string, number> = {};
+  #toldAt = 0;
   /** What each client added to the open piece. */
   readonly #gains = new Map<Client, { samples: number; shards: number; repeated: number }>();
   /** Null where nothing is computed twice. */
@@ -112,19 +143,22 @@ export class Live {
   /** While nothing is waited for: when retention ends, null for never. Undefined while something is, or may be. */
   #restsUntil: number | null | undefined = undefined;
   /** What became of results since this awakening. */
-  readonly #results = { accepted: 0, stale: 0, duplicate: 0, foreign: 0 };
+  readonly #results = { accepted: 0, stale: 0, duplicate: 0, foreign: 0, disputed: 0 };
   #lastTrain: MetricRow | null;
   #lastValidation: MetricRow | null;
   #samplesPerSecond = 0;
   #committedAt = 0;
   #disposed = false;
 
-  constructor({ ctx, store, ledger, definition, retention, onChange }: LiveOptions) {
+  constructor({ ctx, store, ledger, definition, retention, storageLimit, session, onChange }: LiveOptions) {
     this.#ctx = ctx;
     this.#store = store;
     this.#ledger = ledger;
     this.#retention = retention;
+    this.#storageLimit = storageLimit;
+    this.#session = session;
     this.#onChange = onChange;
+    const stored = store.state();
     this.#run = new Run(definition, store, this.#tally);
     if (!ledger.take("kernels", this.#run.bytes)) {
       throw new Error(`the parameters need ${this.#run.bytes} bytes, ${ledger.free} are free`);
@@ -138,7 +172,9 @@ export class Live {
     this.#lastTrain = store.lastMetric("train");
     this.#lastValidation = store.lastMetric("validate");
     const { stage, step, version, status } = this.#run.state;
-    const nextLease = ((store.nextIncarnation() << LEASE_BITS) >>> 0) + 1;
+    const replayed = step - stored.checkpointStep;
+    const incarnation = store.nextIncarnation();
+    const nextLease = ((incarnation << LEASE_BITS) >>> 0) + 1;
     const audits = auditsOf(definition);
     this.#referee = audits?.referee ?? null;
     const size = evidenceBytes(blockCount(parameters), evaluationSums(definition.graph));
@@ -149,7 +185,13 @@ export class Live {
     this.#desk = audits === null ? null : new AuditDesk({ ...audits, key: randomKey(), most });
     const desk = this.#desk === null ? {} : { audits: this.#desk };
     this.#round = createRound(this.#run.plan, { stage, step, version, status, nextLease, ...desk });
-    this.#rejoinAll();
+    const hadLeases = this.#rejoinAll();
+    // A sleep between two leases is none of the operator's business.
+    if (hadLeases > 0 || (replayed > 0 && this.#clients.size > 0)) {
+      const detail = `awakening ${incarnation}: ${replayed} steps replayed, ${this.#clients.size} clients, ${hadLeases} with a lease`;
+      store.note(Date.now(), "recovered", detail);
+      this.#log("info", "recovered", { incarnation, replayed, clients: this.#clients.size });
+    }
     ctx.waitUntil(this.#run.hashIfMissing(Date.now()));
   }
 
@@ -194,10 +236,17 @@ export class Live {
       round,
       state: { ...this.#run.state, envelope: undefined },
       clients: this.#clients.size,
-      results: this.#results,
       audits: this.#desk?.counts ?? null,
-      tally: this.#tally.report(),
+      ...this.counts(),
     };
+  }
+
+  counts(): LiveCounts {
+    return { results: this.#results, refusals: this.#refusals, tally: this.#tally.report() };
+  }
+
+  #log(level: "info" | "warn" | "error", event: string, fields: LogFields = {}): void {
+    log(level, event, { session: this.#session, step: this.#run.state.step, ...fields });
   }
 
   /** Parameters and grid, for tests of recovery. */
@@ -213,9 +262,18 @@ export class Live {
     const next = { pause: "paused", resume: "running", stop: "stopped" } as const;
     const now = Date.now();
     this.#run.setStatus(next[action], "", now);
+    this.#log("info", action);
     this.#advance({ type: "control", time: now, action });
     this.#announce(true);
     return null;
+  }
+
+  /** Pauses for a reason that an operator is to look at. */
+  #pause(reason: string, time: number, unconfirmed: string | null = null): void {
+    this.#run.setStatus("paused", reason, time, unconfirmed);
+    this.#log("warn", "paused", { reason });
+    this.#advance({ type: "control", time, action: "pause" });
+    this.#announce(true);
   }
 
   /** Everything that a socket sends. What is wrong with it costs its sender, never the session. */
@@ -268,7 +326,7 @@ export class Live {
   }
 
   /** After a sleep: who is connected is what the attachments say. Those that still compute come first. */
-  #rejoinAll(): void {
+  #rejoinAll(): number {
     for (const socket of this.#ctx.getWebSockets()) {
       const attachment = readAttachment(socket);
       if (attachment.phase !== "member") continue;
@@ -286,6 +344,7 @@ export class Live {
       if (capacity !== null) this.#advance({ type: "capacity", time, client: id, microBatches: capacity });
     }
     this.#sendWeights(clients);
+    return clients.filter(({ lease }) => lease !== null).length;
   }
 
   async #take(socket: WebSocket, message: string | ArrayBuffer): Promise<void> {
@@ -435,6 +494,13 @@ export class Live {
         `version ${version} does not exist, the current one is ${this.#run.state.version}`,
       );
     }
+    const { unconfirmed } = this.#run.state;
+    if (unconfirmed !== null && unconfirmed !== client.id) {
+      // What nobody could confirm can be computed by somebody else now.
+      this.#run.setStatus("running", "", time);
+      this.#advance({ type: "control", time, action: "resume" });
+      this.#announce(true);
+    }
     if (client.sent !== null && version >= client.sent) this.#acknowledge(client);
     client.version = Math.max(version, client.version ?? 0);
     this.#advance({ type: "ready", time, client: client.id, version: client.version });
@@ -544,6 +610,14 @@ export class Live {
     client.answered = lease.id;
     const contribution = this.#admission.read(lease, frame, body);
     this.#tally.lap("admit", since);
+    // Robust aggregation bears so many of them by itself.
+    const claim = this.#run.isRobust ? null : this.#run.nonFinite(contribution);
+    if (claim !== null) {
+      this.#dropUpload(client);
+      this.#takeClaim(client, lease, claim);
+      client.remember();
+      return;
+    }
     const result = {
       type: "result",
       client: client.id,
@@ -557,6 +631,31 @@ export class Live {
     await this.#decide(client, { ...result, time: Date.now(), ...evidence }, contribution);
     client.remember();
     if (this.#unserved.size > 0) this.#sendWeights([]);
+  }
+
+  /**
+   * A client says that a gradient is not finite. One alone may be mistaken, or lie: somebody else computes the same before the session
+   * pauses. Where nobody else is there it pauses at once, and goes on when somebody comes.
+   */
+  #takeClaim(client: Client, lease: Lease, claim: string): void {
+    const time = Date.now();
+    if (lease.version !== this.#run.state.version || !this.#round.leases.has(lease.id)) {
+      this.#receipt(client, lease.id, "stale");
+      return;
+    }
+    this.#receipt(client, lease.id, "disputed");
+    const isRepeated = this.#claims.has(client.id);
+    this.#claims.add(client.id);
+    const isConfirmed = this.#claims.size > 1;
+    if (isConfirmed) {
+      this.#pause(`${claim}, by ${this.#claims.size} clients: try a smaller learning rate, or clipping`, time);
+      this.#claims.clear();
+    } else if (isRepeated && isAlone(this.#round, client.id)) {
+      this.#pause(`${claim}, by one client, and nobody else was there to confirm it`, time, client.id);
+    } else {
+      this.#log("warn", "not-finite", { client: client.id.slice(0, 8), lease: lease.id });
+      this.#advance({ type: "disputed", time, client: client.id, lease: lease.id });
+    }
   }
 
   /** Of a result that is compared with somebody else's. */
@@ -596,7 +695,7 @@ export class Live {
     client.granted = 0;
   }
 
-  #receipt(client: Client, lease: number, reason: DropReason | "", samples = 0): void {
+  #receipt(client: Client, lease: number, reason: NotUsed | "", samples = 0): void {
     this.#results[reason === "" ? "accepted" : reason] += 1;
     this.#send(client, { type: "receipt", lease, accepted: reason === "", reason, samples });
   }
@@ -604,9 +703,12 @@ export class Live {
   /** Lets the round judge a result, and uses the contribution if it is the first. */
   async #decide(client: Client, event: Extract<RoundEvent, { type: "result" }>, contribution: Admitted): Promise<void> {
     const ends: RoundEffect[] = [];
+    const from = this.#round.leases.get(event.lease)?.lease.from ?? 0;
+    if (wouldAccept(this.#round, event) && !this.#run.add(contribution, client.id, from)) {
+      throw new ProtocolError("bad-frame", `a sum is larger than ${contribution.microBatches} micro-batches come to`);
+    }
     for (const effect of advance(this.#round, event)) {
       if (effect.type === "accept") {
-        this.#run.add(contribution, client.id, effect.lease.from);
         client.contributed = event.version;
         this.#credit(client, contribution.samples, false);
         this.#receipt(client, effect.lease.id, "", contribution.samples);
@@ -666,6 +768,15 @@ export class Live {
       gains.push({ id, keyHash, engine, device, name, ...gain });
     const { samples } = this.#run;
     await this.#run.complete(work, time, gains, this.#desk?.takeChanges());
+    for (const claimant of this.#claims) {
+      this.#store.note(
+        time,
+        "contradicted",
+        `client ${claimant.slice(0, 8)} said that a gradient is not finite; it is`,
+      );
+    }
+    this.#claims.clear();
+    this.#run.pauseIfFull(this.#storageLimit, time);
     // Whatever is still under way answers the piece that is done.
     for (const client of this.#clients.values()) this.#dropUpload(client);
     for (const [client, gain] of this.#gains) {
@@ -683,13 +794,18 @@ export class Live {
     }
     if (work === "train") this.#lastTrain = this.#store.lastMetric("train");
     if (work === "validate") this.#lastValidation = this.#store.lastMetric("validate");
+    if (status === "paused") {
+      // It paused itself: the piece is done, and no other one is to be handed out.
+      this.#log("warn", "paused", { reason: this.#run.state.reason });
+      this.#advance({ type: "control", time, action: "pause" });
+    }
     this.#receivers = this.#chooseReceivers(this.#clients.values());
     const ahead = this.#chooseAhead(this.#receivers);
     this.#advance({ type: "committed", time, stage, step, version, ahead: ahead.map(({ id }) => id) });
     for (const client of ahead) if (client.lease?.version !== version) this.#dropUpload(client);
     // A piece at the same version brings no broadcast: these are clients that were behind.
     this.#sendReceivers();
-    this.#announce(stage === "done");
+    this.#announce(stage === "done" || status === "paused");
     if (stage === "done") for (const client of [...this.#clients.values()]) this.#end(client);
   }
 
@@ -731,7 +847,7 @@ export class Live {
 
   /** Memory may be ahead of, or behind, what is stored: start again from storage. */
   #startAgain(error: unknown): void {
-    console.error("the session's object starts again", error);
+    this.#log("error", "aborted", errorFields(error));
     this.#ctx.abort("an error after a write");
   }
 
@@ -879,10 +995,24 @@ export class Live {
 
   /** Says what is wrong, and closes. */
   #refuse(socket: WebSocket, code: ProtocolErrorCode, message: string): void {
+    if (!EXPECTED.has(code)) this.#noteRefusal(code);
     this.gone(socket);
     writeAttachment(socket, { phase: "closed" });
     if (socket.readyState !== WebSocket.OPEN) return;
     socket.send(encodeMessage({ type: "error", code, message: message.slice(0, 500) }));
     socket.close(PROTOCOL_ERRORS[code].close, code);
+  }
+
+  /** Told together: whoever is refused again and again must not fill the journal, nor keep a session that is over. */
+  #noteRefusal(code: ProtocolErrorCode): void {
+    this.#refusals[code] = (this.#refusals[code] ?? 0) + 1;
+    this.#untold[code] = (this.#untold[code] ?? 0) + 1;
+    const now = Date.now();
+    if (now - this.#toldAt < REFUSALS_INTERVAL || this.#disposed || isOver(this.#run.state)) return;
+    this.#toldAt = now;
+    const counts = Object.entries(this.#untold).map(([name, count]) => `${count} ${name}`);
+    this.#untold = {};
+    this.#store.note(now, "refused", counts.join(", "));
+    this.#log("warn", "refused", { counts: counts.join(", ") });
   }
 }

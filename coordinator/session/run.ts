@@ -26,8 +26,9 @@ import {
 } from "../../shared/session/plan.ts";
 import { reductionsOf, scheduled } from "../../shared/session/schedule.ts";
 import { figuresOfTables } from "../../shared/session/tables.ts";
-import { type Contribution, rowsBytes, StepAggregate, StepRows } from "../aggregate/index.ts";
+import { rowsBytes, StepAggregate, StepRows } from "../aggregate/index.ts";
 import type { Grid, StandingChange } from "../audit/index.ts";
+import { KERNELS_BUILD } from "../optim/build.ts";
 import {
   AVERAGE,
   type Change,
@@ -42,7 +43,10 @@ import {
 } from "../optim/index.ts";
 import kernelsModule from "../optim/kernels.wasm";
 import type { Stage } from "../round/types.ts";
+import type { JournalEvent } from "../store/journal.ts";
 import type { Commit, MemberGain, MetricRow, RunState, SessionStore } from "../store/store.ts";
+import type { Admitted } from "./admission.ts";
+import { LossWatch } from "./anomaly.ts";
 import { sha256Hex } from "./identity.ts";
 import { type Body, changeBody, weightsBody } from "./sections.ts";
 import type { Tally } from "./tally.ts";
@@ -53,11 +57,6 @@ const LATEST_CHECKPOINT = 2 * CHECKPOINT_INTERVAL;
 
 /** A new version with the weights of the one before. */
 const UNCHANGED: Change = { unit: 1, units: new Int8Array(0) };
-
-/** A contribution whose sizes were checked, with its integers in pieces: none for all but training steps. */
-export interface Admitted extends Contribution {
-  readonly sums: readonly Uint8Array[];
-}
 
 /** Exponents of the weights body: those of the next step's grid, zero before the calibration pass. */
 export function announcedOf(state: RunState, parameters: number): Uint8Array {
@@ -100,6 +99,7 @@ export class Run {
   #reductions = 0;
   /** What lands in the same transaction as the record that the shard logs. */
   #landing: Omit<Commit, "record"> | null = null;
+  #watch: LossWatch;
   /** What audits found, to be stored with the piece that is being completed. */
   #standings: readonly StandingChange[] = [];
   /** When the shard's last record was stored: what follows is its update. */
@@ -140,6 +140,7 @@ export class Run {
         ? null
         : new StepRows({ aggregation: robust, parameters, most: microBatchesPerStep(this.plan), seed });
     this.#aggregate = new StepAggregate({ blocks: blockCount(parameters), metrics: evaluationSums(definition.graph) });
+    this.#watch = this.#newWatch();
     this.#restore();
     this.#announced = announcedOf(this.#state, parameters);
     this.#open();
@@ -208,23 +209,37 @@ export class Run {
     if (this.#state.step !== this.#state.checkpointStep) this.#checkpoint();
   }
 
-  /** To be called while clients are at work, and so nobody waits for what is written. */
+  /** To be called while clients are at work, and so nobody waits for what is written. Not while the loss may be exploding. */
   checkpointIfDue(): void {
+    if (this.#watch.isSuspicious) return;
     if (this.#state.step - this.#state.checkpointStep >= CHECKPOINT_INTERVAL) this.#checkpoint();
   }
 
-  /** Adds a contribution that the round accepted, of the client with this id, for a lease that began with micro-batch `from`. */
-  add(contribution: Admitted, client: string, from: number): void {
+  /** Whether single clients' words count for little here. */
+  get isRobust(): boolean {
+    return this.#rows !== null;
+  }
+
+  /**
+   * Adds a contribution that the round will accept, of the client with this id, for a lease that began with micro-batch `from`. Answers
+   * false, and adds nothing, where a sum is larger than its lease allows.
+   */
+  add(contribution: Admitted, client: string, from: number): boolean {
     const since = performance.now();
-    const isTraining = this.#state.stage === "train";
-    const { weight, maxima, sums } = contribution;
-    this.#aggregate.add(contribution);
-    if (this.#rows === null) {
-      if (isTraining) this.#shard.add(sums);
-    } else if (maxima !== null) {
-      this.#rows.add({ client, from, weight, maxima }, isTraining ? this.#shard.decode(sums) : null);
-    }
+    const isWithin = this.#addGradient(contribution, client, from);
+    if (isWithin) this.#aggregate.add(contribution);
     this.#tally.lap("add", since);
+    return isWithin;
+  }
+
+  #addGradient({ weight, maxima, sums, microBatches }: Admitted, client: string, from: number): boolean {
+    const isTraining = this.#state.stage === "train";
+    if (this.#rows === null) return !isTraining || this.#shard.add(sums, microBatches);
+    if (maxima === null) return true;
+    const decoded = isTraining ? this.#shard.decode(sums, microBatches) : null;
+    if (isTraining && decoded === null) return false;
+    this.#rows.add({ client, from, weight, maxima }, decoded);
+    return true;
   }
 
   /** The grid of the open step's integers. */
@@ -289,10 +304,27 @@ export class Run {
     return envelope;
   }
 
-  /** Changes the status, durably. */
-  setStatus(status: RunState["status"], reason: string, time: number): void {
-    this.#state = { ...this.#state, status, reason };
+  /**
+   * Changes the status, durably.
+   * @param unconfirmed the client whose report alone is why it pauses
+   */
+  setStatus(status: RunState["status"], reason: string, time: number, unconfirmed: string | null = null): void {
+    // Whoever lets it go on has looked: what it went on from is what is usual.
+    if (status === "running") this.#watch = this.#newWatch();
+    this.#state = { ...this.#state, status, reason, unconfirmed };
     this.#store.setState(this.#state, time, status, reason);
+  }
+
+  /** Pauses where the database has no room for what follows. */
+  pauseIfFull(limit: number, time: number): void {
+    const { databaseBytes } = this.#store;
+    if (this.#state.status !== "running" || databaseBytes < limit) return;
+    const reason = `the session's database has ${databaseBytes} bytes, the limit is ${limit}: export it and go on elsewhere`;
+    this.setStatus("paused", reason, time);
+  }
+
+  #newWatch(): LossWatch {
+    return new LossWatch(this.#store.metrics(0, 1).steps[0]?.loss ?? null);
   }
 
   /** Makes a completed piece durable and applies it; the state then says what comes next. */
@@ -340,12 +372,37 @@ export class Run {
     for (const [part, values] of Object.entries(this.#shard.snapshot())) this.#store.readPart("latest", part, values);
     this.#reductions = reductionsOf(this.#definition.schedule, this.#store.validations());
     this.#shard.skipTo(checkpointStep);
+    const foreign = new Set<string>();
     for (const record of this.#store.records()) {
       // A step that is not in the log had no weight and changed nothing.
       this.#shard.skipTo(record.step);
-      this.#shard.replay(record);
+      if (!this.#shard.replay(record)) foreign.add(record.kernels);
     }
     this.#shard.skipTo(step);
+    if (foreign.size > 0) this.#adopt([...foreign].join(", "));
+  }
+
+  /**
+   * The log was written by another build of the kernels: what it came to here may differ in the last bits from what clients have.
+   * So it is a version of its own, which everyone is sent, and is stored at once: it is not computed twice.
+   */
+  #adopt(builds: string): void {
+    const { step, checkpointStep, version, envelope } = this.#state;
+    this.#state = {
+      ...this.#state,
+      version: version + 1,
+      checkpointStep: step,
+      checkpointEnvelope: envelope,
+      weightsHash: null,
+    };
+    const detail = `steps ${checkpointStep} to ${step} were computed again: kernels ${builds} then, ${KERNELS_BUILD} now`;
+    this.#store.checkpoint(this.#state, this.#shard.snapshot(), Date.now(), "kernels", detail);
+  }
+
+  /** What of the gradient is not finite, by a contribution's exponents; null where all is. */
+  nonFinite({ maxima }: Admitted): string | null {
+    const block = maxima === null ? -1 : firstNonFinite(maxima);
+    return block < 0 ? null : `the gradient of ${this.#parameterAt(block)} is not finite at step ${this.#state.step}`;
   }
 
   /** Called by the shard before it changes anything. */
@@ -405,6 +462,9 @@ export class Run {
     this.#tally.stepped();
     if (ended.step === this.plan.totalSteps) await this.#hashWeights(time);
     if (ended.step - ended.checkpointStep >= LATEST_CHECKPOINT) this.#checkpoint();
+    const loss = landing.metric?.loss ?? null;
+    const reason = loss === null || ended.stage === "done" ? null : this.#watch.add(loss);
+    if (reason !== null) this.setStatus("paused", reason, time);
   }
 
   async #validated(time: number, gains: readonly MemberGain[]): Promise<void> {
@@ -432,10 +492,15 @@ export class Run {
       checkpointStep: restores ? step : this.#state.checkpointStep,
       checkpointEnvelope: restores ? this.#state.envelope : this.#state.checkpointEnvelope,
     };
+    const commit = this.#commitOf(state, time, gains, metric);
     this.#store.commit({
-      ...this.#commitOf(state, time, gains, metric),
+      ...commit,
       record: null,
       bestWeights: isBest ? weights : null,
+      note:
+        isBest && commit.note === null
+          ? ["best", `step ${step}, held-out loss ${(metric.loss ?? 0).toPrecision(6)}`]
+          : commit.note,
       checkpoint: restores ? this.#shard.snapshot() : null,
       restoreBest: restores ? this.#measuredPart : null,
     });
@@ -444,7 +509,7 @@ export class Run {
     if (restores) this.#store.readPart("best", "weights", weights);
     if (isLast) {
       const early = step === this.plan.totalSteps ? "" : `, stopped early after step ${step}`;
-      this.#store.setState(this.#state, time, "best", `step ${newBest?.step ?? step}${early}`);
+      this.#store.setState(this.#state, time, "best", `in the end: step ${newBest?.step ?? step}${early}`);
     }
   }
 
@@ -497,7 +562,7 @@ export class Run {
     const since = performance.now();
     const { step, envelope } = this.#state;
     this.#state = { ...this.#state, checkpointStep: step, checkpointEnvelope: envelope };
-    this.#store.checkpoint(this.#state, this.#shard.snapshot());
+    this.#store.checkpoint(this.#state, this.#shard.snapshot(), Date.now(), "checkpoint", `step ${this.#state.step}`);
     this.#tally.lap("checkpoint", since);
   }
 
@@ -513,7 +578,17 @@ export class Run {
     metric: MetricRow | null,
   ): Omit<Commit, "record"> {
     const standings = this.#standings;
-    return { state, time, metric, gains, standings, bestWeights: null, checkpoint: null, restoreBest: null };
+    const none = { standings, bestWeights: null, checkpoint: null, restoreBest: null };
+    return { state, time, metric, gains, note: this.#turn(state, gains), ...none };
+  }
+
+  /** What the journal says of a piece that begins or ends the training. */
+  #turn(
+    { status, step }: RunState,
+    gains: readonly MemberGain[],
+  ): readonly [event: JournalEvent, detail: string] | null {
+    if (status === "finished") return ["finished", `after step ${step}`];
+    return this.#state.stage === "calibrate" ? ["started", `with ${gains.length} at work`] : null;
   }
 
   /** The row of the piece that is complete. Its step counts the updates done, a training step's own included. */

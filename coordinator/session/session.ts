@@ -10,6 +10,7 @@ import { DurableObject } from "cloudflare:workers";
 import type { CheckpointHead } from "../../shared/checkpoint/head.ts";
 import { parameterLength } from "../../shared/graph/parameters.ts";
 import { weightsLayout } from "../../shared/protocol/frames.ts";
+import type { Progress } from "../../shared/protocol/messages.ts";
 import { ProtocolError, SUBPROTOCOL } from "../../shared/protocol/messages.ts";
 import { OPEN } from "../../shared/session/access.ts";
 import { robustOf } from "../../shared/session/aggregation.ts";
@@ -25,18 +26,23 @@ import { writeAttachment } from "./attachment.ts";
 import { receiveParts, refuseCheckpoint, sendCheckpoint } from "./checkpoint.ts";
 import { Downloads } from "./downloads.ts";
 import { BLOCK_HEADER, type SessionEnv } from "./env.ts";
+import type { SessionFigures } from "./figures.ts";
 import { sha256Hex } from "./identity.ts";
 import { firstWeights } from "./initial.ts";
 import { Ledger } from "./ledger.ts";
 import { Live } from "./live.ts";
+import { errorFields, log } from "./log.ts";
 import { describeResult, idleProgress } from "./report.ts";
 import { isOver, retentionOf } from "./retention.ts";
 import { announcedOf, Run, rowsBytesOf, servedPart } from "./run.ts";
 import { type Body, weightsBody } from "./sections.ts";
+import { storageLimitOf } from "./storage-limit.ts";
 import { closedSocket, readVisitor, type Visitor } from "./visitor.ts";
 
 /** Training steps in one answer of the metrics route; the reader asks again from the last one on. */
 const METRICS_PAGE = 20_000;
+/** Entries of the journal in one answer. */
+const JOURNAL_SHOWN = 200;
 /** Milliseconds between two writes of the session's entry in the list. */
 const LISTING_INTERVAL = 60_000;
 /** Milliseconds for a checkpoint to arrive; what came until then is deleted where it did not. */
@@ -100,6 +106,7 @@ export class TrainingSession extends DurableObject<SessionEnv> {
       best: null,
       weightsHash: null,
       bestHash: null,
+      unconfirmed: null,
     };
     this.#store.create(session, state, { weights, ...initialStates(parsed, weights) });
     this.#session = session;
@@ -130,7 +137,7 @@ export class TrainingSession extends DurableObject<SessionEnv> {
     const definitionHash = await sha256Hex(definition);
     const session: SessionRecord = { id, definition, definitionHash, manifest, createdAt: Date.now() };
     const checkpoint = { checkpointStep: state.step, checkpointEnvelope: envelope };
-    const run: RunState = { ...state, status: "running", reason: "", envelope, ...checkpoint };
+    const run: RunState = { ...state, status: "running", reason: "", unconfirmed: null, envelope, ...checkpoint };
     this.#store.adopt(session, run, `session ${head.session}, step ${state.step}`);
     this.#session = session;
     await this.ctx.storage.deleteAlarm();
@@ -148,7 +155,7 @@ export class TrainingSession extends DurableObject<SessionEnv> {
       // Both texts are JSON already.
       json: `{"id":"${session.id}","definition":${session.definition},"definitionHash":"${session.definitionHash}","manifest":${
         session.manifest ?? "null"
-      },"parameters":${this.#parameters()},"progress":${JSON.stringify(this.#progress())},"cost":${JSON.stringify(this.#cost(session))},"createdAt":${
+      },"parameters":${this.#parameters()},"progress":${JSON.stringify(this.#progress(session))},"cost":${JSON.stringify(this.#cost(session))},"createdAt":${
         session.createdAt
       }}`,
     };
@@ -169,6 +176,33 @@ export class TrainingSession extends DurableObject<SessionEnv> {
     });
   }
 
+  /** What happened, newest first. Free of secrets: members by the first characters of their public identity. */
+  journal(): Answer {
+    this.#called("requests");
+    if (this.#session === null) return UNKNOWN_SESSION;
+    return answer({ events: this.#store.journal(JOURNAL_SHOWN) });
+  }
+
+  /** What is counted, for metrics: nothing is woken for it. */
+  figures(): SessionFigures | null {
+    const session = this.#session;
+    if (session === null) return null;
+    this.#called("requests");
+    const { status, stage, step, totalSteps, version, loss, samplesPerSecond, clientCount } = this.#progress(session);
+    return {
+      id: session.id,
+      title: this.#read(session).title,
+      progress: { status, stage, step, totalSteps, version, loss, samplesPerSecond, clientCount },
+      awake: this.#live !== null,
+      sockets: this.ctx.getWebSockets().length,
+      ledger: this.#ledger.report(),
+      databaseBytes: this.#store.databaseBytes,
+      checkpointStep: this.#state().checkpointStep,
+      usage: this.#store.usage(),
+      live: this.#live?.counts() ?? null,
+    };
+  }
+
   /** Figures for operators: memory by account, the log, the members. */
   diagnostics(): Answer {
     this.#called("requests");
@@ -181,7 +215,7 @@ export class TrainingSession extends DurableObject<SessionEnv> {
       log: this.#store.logSize(),
       checkpointStep: this.#state().checkpointStep,
       members: this.#store.members(),
-      journal: this.#store.journal(50),
+      journal: this.#store.journal(JOURNAL_SHOWN),
       ...this.#live?.diagnostics(),
     });
   }
@@ -196,7 +230,7 @@ export class TrainingSession extends DurableObject<SessionEnv> {
     this.#called("requests");
     if (this.#session === null) return UNKNOWN_SESSION;
     const refused = this.#wake(this.#session).control(action);
-    return refused ?? answer({ progress: this.#progress() });
+    return refused ?? answer({ progress: this.#progress(this.#session) });
   }
 
   /** Counts chunks of the data set that the Worker read for this session's clients. */
@@ -353,6 +387,8 @@ export class TrainingSession extends DurableObject<SessionEnv> {
       ledger: this.#ledger,
       definition: this.#read(session),
       retention: retentionOf(this.env.RETENTION_DAYS),
+      storageLimit: storageLimitOf(this.env.STORAGE_LIMIT_BYTES),
+      session: session.id,
       onChange: (state, pressing) => this.#changed(session, state, pressing),
     });
     return this.#live;
@@ -371,10 +407,8 @@ export class TrainingSession extends DurableObject<SessionEnv> {
     return this.#session === null ? 0 : parameterLength(this.#read(this.#session).graph);
   }
 
-  #progress() {
-    if (this.#live !== null) return this.#live.progress();
-    const definition = this.#session === null ? null : this.#read(this.#session);
-    return definition === null ? null : idleProgress(this.#store, this.#state(), planRun(definition));
+  #progress(session: SessionRecord): Progress {
+    return this.#live?.progress() ?? idleProgress(this.#store, this.#state(), planRun(this.#read(session)));
   }
 
   #changed(session: SessionRecord, state: RunState, pressing: boolean): void {
@@ -385,7 +419,9 @@ export class TrainingSession extends DurableObject<SessionEnv> {
     // One after the other: the last one to be said is the last one to be read.
     this.#listing = this.#listing
       .then(() => this.#list(session, state))
-      .catch((error: unknown) => console.error("the list of sessions was not updated", error));
+      .catch((error: unknown) =>
+        log("error", "listing-failed", { session: session.id, step: state.step, ...errorFields(error) }),
+      );
     this.ctx.waitUntil(this.#listing);
   }
 

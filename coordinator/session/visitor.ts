@@ -41,10 +41,10 @@ export function readVisitor({ headers }: Request): Visitor {
 }
 
 /** A socket that opens, says why, and closes: of an upgrade that is refused a browser shows a page nothing. */
-export function closedSocket(code: ProtocolErrorCode, message: string): Response {
+export function closedSocket(code: ProtocolErrorCode, message: string, protocol: string = SUBPROTOCOL): Response {
   const { 0: client, 1: server } = new WebSocketPair();
   server.accept();
   server.send(encodeMessage({ type: "error", code, message }));
   server.close(PROTOCOL_ERRORS[code].close, code);
-  return new Response(null, { status: 101, webSocket: client, headers: { "Sec-WebSocket-Protocol": SUBPROTOCOL } });
+  return new Response(null, { status: 101, webSocket: client, headers: { "Sec-WebSocket-Protocol": protocol } });
 }

@@ -84,6 +84,8 @@ const MIGRATIONS: readonly (readonly string[])[] = [
   ],
   // Tokens made before the last revocation are of an earlier generation.
   ["ALTER TABLE session ADD COLUMN generation INTEGER NOT NULL DEFAULT 0"],
+  // Whose report paused it that nobody could confirm; null where it is not paused for one.
+  ["ALTER TABLE state ADD COLUMN unconfirmed TEXT"],
 ];
 
 /** What runs a statement; both the platform's own and the one that counts. */

@@ -7,6 +7,7 @@
 import type { Standing, StandingChange } from "../audit/index.ts";
 import type { StepRecord } from "../optim/shard.ts";
 import type { Stage, Status } from "../round/types.ts";
+import { DETAIL_CHARACTERS, JOURNAL, type JournalEntry, type JournalEvent } from "./journal.ts";
 import { type Counts, Meter } from "./meter.ts";
 import { MeteredSql } from "./metered-sql.ts";
 import type { MetricRow } from "./metric.ts";
@@ -56,6 +57,8 @@ export interface RunState {
   /** Hex SHA-256 of the flat weights after the last training step, and of the best ones. */
   readonly weightsHash: string | null;
   readonly bestHash: string | null;
+  /** Client whose report of a value that is not finite paused it while nobody was there to confirm it; else null. */
+  readonly unconfirmed: string | null;
 }
 
 export interface MemberRow {
@@ -98,6 +101,8 @@ export interface Commit {
   readonly checkpoint: ParameterState | null;
   /** Part of the checkpoint that the best weights replace, if any. */
   readonly restoreBest: string | null;
+  /** What the journal says of it; null for most pieces. */
+  readonly note: readonly [event: JournalEvent, detail: string] | null;
 }
 
 /** Flat views [parameters] of everything that is kept, by name: `weights` and what the update rule keeps. */
@@ -122,6 +127,7 @@ interface StateRow extends Record<string, SqlStorageValue> {
   best: string | null;
   weights_hash: string | null;
   best_hash: string | null;
+  unconfirmed: string | null;
 }
 
 interface UsageRow extends Record<string, SqlStorageValue> {
@@ -265,13 +271,22 @@ export class SessionStore {
       best: row.best === null ? null : (JSON.parse(row.best) as Best),
       weightsHash: row.weights_hash,
       bestHash: row.best_hash,
+      unconfirmed: row.unconfirmed,
     };
   }
 
   /** A change of status, or of what is known about the run, without a piece of work. */
-  setState(state: RunState, time: number, event: string, detail: string): void {
+  setState(state: RunState, time: number, event: JournalEvent, detail: string): void {
     this.#storage.transactionSync(() => {
       this.#writeState(state);
+      this.#note(time, event, detail);
+      this.saveUsage();
+    });
+  }
+
+  /** An entry of the journal by itself. */
+  note(time: number, event: JournalEvent, detail: string): void {
+    this.#storage.transactionSync(() => {
       this.#note(time, event, detail);
       this.saveUsage();
     });
@@ -288,15 +303,22 @@ export class SessionStore {
       if (commit.metric !== null) this.#writeMetric(commit.metric);
       for (const gain of commit.gains) this.#writeGain(gain, commit.time);
       for (const change of commit.standings) this.#writeStanding(change, commit.time);
+      if (commit.note !== null) this.#note(commit.time, ...commit.note);
       this.saveUsage();
     });
   }
 
   /** Replaces the checkpoint by the current parameters and empties the log, in one transaction. */
-  checkpoint(state: RunState, parameters: ParameterState): void {
+  checkpoint(
+    state: RunState,
+    parameters: ParameterState,
+    time: number,
+    ...[event, detail]: readonly [event: JournalEvent, detail: string]
+  ): void {
     this.#storage.transactionSync(() => {
       this.#writeCheckpoint(parameters);
       this.#writeState(state);
+      this.#note(time, event, detail);
       this.saveUsage();
     });
   }
@@ -468,7 +490,8 @@ export class SessionStore {
       .toArray();
   }
 
-  journal(limit: number): readonly { time: number; event: string; detail: string }[] {
+  /** The newest entries, newest first. */
+  journal(limit: number): readonly JournalEntry[] {
     return this.#sql
       .exec<{ time: number; event: string; detail: string }>(
         "SELECT time, event, detail FROM journal ORDER BY rowid DESC LIMIT ?",
@@ -577,8 +600,16 @@ export class SessionStore {
     this.#writeState(state);
   }
 
-  #note(time: number, event: string, detail: string): void {
-    this.#sql.exec("INSERT INTO journal (time, event, detail) VALUES (?, ?, ?)", time, event, detail);
+  #note(time: number, event: JournalEvent, detail: string): void {
+    const text = detail.slice(0, DETAIL_CHARACTERS);
+    this.#sql.exec("INSERT INTO journal (time, event, detail) VALUES (?, ?, ?)", time, event, text);
+    this.#sql.exec(
+      `DELETE FROM journal WHERE event = ?
+       AND rowid NOT IN (SELECT rowid FROM journal WHERE event = ? ORDER BY rowid DESC LIMIT ?)`,
+      event,
+      event,
+      JOURNAL[event],
+    );
   }
 
   #append(record: StepRecord): void {
@@ -595,8 +626,8 @@ export class SessionStore {
     this.#sql.exec(
       `REPLACE INTO state
          (rowid, stage, status, reason, step, version, envelope, checkpoint_step, checkpoint_envelope, best,
-          weights_hash, best_hash)
-       VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+          weights_hash, best_hash, unconfirmed)
+       VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       state.stage,
       state.status,
       state.reason,
@@ -608,6 +639,7 @@ export class SessionStore {
       state.best === null ? null : JSON.stringify(state.best),
       state.weightsHash,
       state.bestHash,
+      state.unconfirmed,
     );
   }
 

@@ -6,6 +6,7 @@
 import { Packr } from "msgpackr";
 import * as v from "valibot";
 import { FRAME_MAGIC } from "./frames.ts";
+import { findShapeFault } from "./msgpack-shape.ts";
 
 export const MAX_MESSAGE_BYTES = 4096;
 
@@ -167,6 +168,8 @@ function decode<Schema extends v.GenericSchema>(schema: Schema, buffer: ArrayBuf
   if (buffer.byteLength > MAX_MESSAGE_BYTES) {
     throw new ProtocolError("bad-message", `message of ${buffer.byteLength} bytes, limit ${MAX_MESSAGE_BYTES}`);
   }
+  const fault = findShapeFault(new Uint8Array(buffer));
+  if (fault !== null) throw new ProtocolError("bad-message", `not msgpack as it is used here: ${fault}`);
   let value: unknown;
   try {
     value = packr.unpack(new Uint8Array(buffer));

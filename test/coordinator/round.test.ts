@@ -158,6 +158,19 @@ describe("a round and its leases", () => {
     expect(script.fail("fast").assigned).toEqual({ slow: "0..1" });
   });
 
+  it("hands a disputed lease to anybody else before it asks the same client again", () => {
+    const script = new Script({ microBatches: 2 });
+    script.arrive("anna");
+    script.arrive("bert");
+    expect(script.dispute("anna").assigned).toEqual({});
+    // It is bert who is asked next, although anna has been waiting.
+    expect(script.result("bert", 10).assigned).toEqual({ bert: "0..1" });
+    expect(script.result("bert", 10).types).toEqual(["accept", "complete"]);
+    const alone = new Script({ microBatches: 2 });
+    alone.arrive("anna");
+    expect(alone.dispute("anna").assigned).toEqual({ anna: "0..1" });
+  });
+
   it("asks a client that failed three times in a row again only when it says ready or capacity", () => {
     const script = new Script();
     script.arrive("anna");

@@ -144,14 +144,15 @@ describe("commonweight lr-find", () => {
     expect(finished.suggested).toBeGreaterThan(1e-4);
     // Beyond it gradient descent on this line goes further away with every step.
     expect(finished.suggested).toBeLessThan(1);
-    expect(told).toMatch(/^training fell apart at a learning rate of \S+$/m);
+    // The session may have paused for it before the command came to stop it.
+    expect(told).toMatch(/^training fell apart at a learning rate of [^\s:]+(?:: the loss explodes: .+)?$/m);
     expect(existsSync(join(folder, "lr-find.svg"))).toBe(true);
   });
 
   it("ends well where a gradient is not finite", async () => {
     const { finished, told } = await find("--from", "1e6", "--to", "1e30", "--steps", "40");
     expect(finished).toMatchObject({ diverged: true, suggested: null });
-    expect(finished.reason).toMatch(/^the gradient of \w+ is not finite at step \d+$/);
+    expect(finished.reason).toMatch(/^the gradient of \w+ is not finite at step \d+, by \w+ client/);
     expect(told).toMatch(/^no suggestion: the loss fell nowhere before training fell apart: begin lower/m);
   });
 

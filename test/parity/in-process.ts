@@ -146,7 +146,7 @@ export async function trainInProcess(program: Program): Promise<number[]> {
         if (work === "train") {
           const sums = encodeSums(result.sums, codec);
           program.sent?.(effect.lease, sums);
-          shard.add([sums]);
+          shard.add([sums], to - from);
         }
       } else if (effect.type === "complete") {
         version += 1;

@@ -103,7 +103,7 @@ async function differences(activation: () => Module): Promise<number[]> {
       ),
     );
     shard.begin(exponents);
-    shard.add([encodeSums(alone.sums, "fixed32")]);
+    shard.add([encodeSums(alone.sums, "fixed32")], PER_STEP);
     await shard.prepare(step, { weight: alone.weight, maxima: alone.maxima });
     envelope = advanceEnvelope(envelope, alone.maxima, await shard.commit(step, { scale: 1, optimizers: [optimizer] }));
   }

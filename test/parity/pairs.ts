@@ -111,7 +111,7 @@ export async function* realPairs(count: number): AsyncGenerator<Pair> {
     for (const index of all) {
       const own = await run(wasm, step, [index], announced);
       const evidence = witness(own, announced, true);
-      shard.add([encodeSums(own.sums, "fixed32").slice()]);
+      shard.add([encodeSums(own.sums, "fixed32").slice()], 1);
       total += own.weight;
       for (const [block, exponent] of own.maxima.entries()) maxima[block] = Math.max(maxima[block]!, exponent);
       if (made++ >= count) continue;

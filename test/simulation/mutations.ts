@@ -129,8 +129,8 @@ export const MUTATIONS = {
     breaks: "a checkpoint has the weights, and the optimizer's state of before",
     tamper: () =>
       replace(SessionStore.prototype, "checkpoint", (real) => {
-        return function (this: SessionStore, state, { weights }) {
-          real.call(this, state, { weights });
+        return function (this: SessionStore, state, { weights }, ...entry) {
+          real.call(this, state, { weights }, ...entry);
         };
       }),
   },
@@ -184,8 +184,8 @@ export const MUTATIONS = {
     breaks: "a step is complete before its last result is added",
     tamper: () =>
       replace(Run.prototype, "add", (real) => {
-        return function (this: Run, contribution, client, from) {
-          if (this.samples === 0 || contribution.microBatches > 1) real.call(this, contribution, client, from);
+        return function (this: Run, contribution, ...whose) {
+          return this.samples > 0 && contribution.microBatches === 1 ? true : real.call(this, contribution, ...whose);
         };
       }),
   },

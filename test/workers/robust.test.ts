@@ -127,10 +127,6 @@ async function trainWithFalseReport(definition: SessionDefinition): Promise<Snap
 }
 
 describe("a client that says its gradient is not finite", () => {
-  it("ends a session of plain means", async () => {
-    expect(await trainWithFalseReport(tinySession())).toMatchObject({ status: "failed", state: { step: 0 } });
-  });
-
   it("does not end one that expects liars", async () => {
     const ended = await trainWithFalseReport(DEFINITIONS["the median"]);
     expect(ended).toMatchObject({ status: "finished", state: { step: 10, stage: "done" } });

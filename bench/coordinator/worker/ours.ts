@@ -97,7 +97,7 @@ export class OurBench implements Bench {
       if (body === null) continue;
       const contribution = this.#admission.read(LEASE, frame, body);
       this.#aggregate.add(contribution);
-      this.#shard.add(contribution.sums);
+      this.#shard.add(contribution.sums, contribution.microBatches);
     }
   }
 

@@ -13,8 +13,8 @@ import { type Bench, sumOfMagnitudes } from "./bench.ts";
 import type { JobCodec, WorkName } from "./job.ts";
 
 interface AddKernels {
-  addFixed32(sums: number, incoming: number, count: number): void;
-  addFixed16(sums: number, incoming: number, count: number): void;
+  addFixed32(sums: number, incoming: number, count: number, bound: number): number;
+  addFixed16(sums: number, incoming: number, count: number, bound: number): number;
 }
 
 export class StagedBench implements Bench {
@@ -39,7 +39,7 @@ export class StagedBench implements Bench {
     this.#sums = new Int32Array(memory.buffer, 0, parameters);
     this.#incoming = new Uint8Array(memory.buffer, parameters * 4, parameters * bytesPerSum);
     const add = { fixed32: addFixed32, fixed16: addFixed16 }[codec];
-    this.#add = (count) => add(0, this.#incoming.byteOffset, count);
+    this.#add = (count) => add(0, this.#incoming.byteOffset, count, 2 ** 31 - 1);
     this.#take();
   }
 

@@ -18,21 +18,52 @@ const KEEP: usize = 4;
 /** Index of the first that is the optimizer's own. */
 const OWN: usize = 5;
 
-/** sums[i] += incoming[i], both i32. */
-export function addFixed32(sums: usize, incoming: usize, count: i32): void {
+/** sums[i] += incoming[i], both i32. Answers whether all of them were within ±bound; they are added in any case. */
+export function addFixed32(sums: usize, incoming: usize, count: i32, bound: i32): bool {
+  const end = sums + (<usize>count << 2);
+  const most = i32x4.splat(bound);
+  let beyond = i32x4.splat(0);
+  while (sums < end) {
+    const values = v128.load(incoming);
+    // The least integer has no opposite: as an unsigned one it is beyond every bound.
+    beyond = v128.or(beyond, i32x4.gt_u(i32x4.abs(values), most));
+    v128.store(sums, i32x4.add(v128.load(sums), values));
+    sums += LANE_BYTES;
+    incoming += LANE_BYTES;
+  }
+  return !v128.any_true(beyond);
+}
+
+/** The same with i16 incoming. */
+export function addFixed16(sums: usize, incoming: usize, count: i32, bound: i32): bool {
+  const end = sums + (<usize>count << 2);
+  const most = i32x4.splat(bound);
+  let beyond = i32x4.splat(0);
+  while (sums < end) {
+    const values = v128.load_ext<i16>(incoming);
+    beyond = v128.or(beyond, i32x4.gt_u(i32x4.abs(values), most));
+    v128.store(sums, i32x4.add(v128.load(sums), values));
+    sums += LANE_BYTES;
+    incoming += 8;
+  }
+  return !v128.any_true(beyond);
+}
+
+/** sums[i] −= incoming[i], both i32: takes back what was added. */
+export function subtractFixed32(sums: usize, incoming: usize, count: i32): void {
   const end = sums + (<usize>count << 2);
   while (sums < end) {
-    v128.store(sums, i32x4.add(v128.load(sums), v128.load(incoming)));
+    v128.store(sums, i32x4.sub(v128.load(sums), v128.load(incoming)));
     sums += LANE_BYTES;
     incoming += LANE_BYTES;
   }
 }
 
-/** sums[i] += incoming[i], sums i32 and incoming i16. */
-export function addFixed16(sums: usize, incoming: usize, count: i32): void {
+/** The same with i16 incoming. */
+export function subtractFixed16(sums: usize, incoming: usize, count: i32): void {
   const end = sums + (<usize>count << 2);
   while (sums < end) {
-    v128.store(sums, i32x4.add(v128.load(sums), v128.load_ext<i16>(incoming)));
+    v128.store(sums, i32x4.sub(v128.load(sums), v128.load_ext<i16>(incoming)));
     sums += LANE_BYTES;
     incoming += 8;
   }

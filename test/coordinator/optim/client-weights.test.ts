@@ -48,7 +48,7 @@ const sumsOf = (step: number): Int32Array =>
 
 async function doStep(shard: LocalParameterShard, step: number, optimizer: OptimizerOptions, sums = sumsOf(step)) {
   shard.begin(announced);
-  shard.add([new Uint8Array(sums.buffer)]);
+  shard.add([new Uint8Array(sums.buffer)], 8);
   await shard.prepare(step, { weight, maxima: announced });
   await shard.commit(step, { scale: 1, optimizers: [optimizer] });
 }

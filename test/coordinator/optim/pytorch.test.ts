@@ -50,7 +50,7 @@ async function train({ parameters = [parameter("weight", 0, COUNT)], ...definiti
   const steps: Float32Array[] = [];
   for (const [step, gradient] of fixtures.gradients.entries()) {
     shard.begin(announced);
-    shard.add([new Uint8Array(Int32Array.from(gradient, (value) => value * 2 ** 20).buffer)]);
+    shard.add([new Uint8Array(Int32Array.from(gradient, (value) => value * 2 ** 20).buffer)], 1);
     const { squaredNorm } = await shard.prepare(step, { weight: 2n ** 24n, maxima: announced });
     const optimizers = rule.groups.map(({ options }) => options);
     await shard.commit(step, { scale: clipScale(rule, squaredNorm), optimizers });

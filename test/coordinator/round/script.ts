@@ -85,6 +85,10 @@ export class Script {
     return this.#tell({ type: "failed", time: this.#now, client, lease: this.leases[client]?.id ?? 0 });
   }
 
+  dispute(client: string): Told {
+    return this.#tell({ type: "disputed", time: this.#now, client, lease: this.leases[client]?.id ?? 0 });
+  }
+
   /** `ahead`: who is sent the weights at once, and given work with them. */
   commit(stage: Stage, step: number, version: number, ahead: readonly string[] = []): Told {
     return this.#tell({ type: "committed", time: this.#now, stage, step, version, ahead });

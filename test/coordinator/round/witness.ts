@@ -205,6 +205,11 @@ export class RoundWitness {
         }
         this.#version = event.version;
         return null;
+      case "disputed":
+        if (client?.lease?.lease.id !== event.lease) return null;
+        client.doubted = true;
+        this.#end(client);
+        return null;
       case "control":
         if (this.#stage === "done") return null;
         this.#status = ({ pause: "paused", resume: "running", stop: "stopped", fail: "failed" } as const)[event.action];

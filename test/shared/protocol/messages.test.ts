@@ -55,6 +55,54 @@ describe("control messages", () => {
     expect(refusal(bytesOf(null))).toContain("bad-message");
   });
 
+  it("are looked at before they are decoded: depth, keys, kinds and where they end", () => {
+    const key = (name: string): Uint8Array<ArrayBuffer> => {
+      const text = new TextEncoder().encode(name);
+      return Uint8Array.of(
+        0x82,
+        0xa4,
+        0x74,
+        0x79,
+        0x70,
+        0x65,
+        0xa5,
+        0x6c,
+        0x65,
+        0x61,
+        0x76,
+        0x65,
+        0xa0 | text.length,
+        ...text,
+        0x81,
+        0xa1,
+        0x78,
+        1,
+      );
+    };
+    for (const name of ["__proto__", "constructor", "prototype"]) {
+      expect(refusal(key(name).buffer)).toContain("bad-message");
+      expect(({} as { x?: number }).x).toBeUndefined();
+      expect(refusal(bytesOf({ type: "leave", [name]: { x: 1 } }))).toContain("bad-message");
+    }
+    const leave = [...new Uint8Array(bytesOf({ type: "leave" }))];
+    const cases: readonly (readonly [number[], string])[] = [
+      [new Array<number>(4_096).fill(0x91), "deeper than 8"],
+      [[...new Array<number>(8).fill(0x91), 0xc0], "bad-message"],
+      [[0xd4, 0x72, 0x40], "byte 212"],
+      [[0xc7, 3, 0x78, 0xa1, 0x61, 0x61], "byte 199"],
+      [[0xc4, 1, 0], "byte 196"],
+      [[0xc1], "byte 193"],
+      [[0x81, 0x01, 0x02], "a key is no text"],
+      [[0xdf, 0xff, 0xff, 0xff, 0xff], "it ends within"],
+      [[0xdd, 0x7f, 0xff, 0xff, 0xff, 0], "it ends within"],
+      [[0xdb, 0xff, 0xff, 0xff, 0xff, 0], "it ends within"],
+      [leave.slice(0, -1), "it ends within"],
+      [[...leave, 0], "more follows"],
+      [[], "it ends within"],
+    ];
+    for (const [bytes, words] of cases) expect(refusal(Uint8Array.from(bytes).buffer)).toContain(words);
+  });
+
   it("over 4 KB are refused before they are decoded, and are never made", () => {
     expect(refusal(new ArrayBuffer(MAX_MESSAGE_BYTES + 1))).toContain(`limit ${MAX_MESSAGE_BYTES}`);
     expect(() => encodeMessage({ type: "error", code: "x", message: "y".repeat(5000) })).toThrow(ProtocolError);
