@@ -129,7 +129,7 @@ export const PROTOCOL_ERRORS = {
   /** No token where one is needed, or one that is forged, expired, revoked, or for something else; the message says which. */
   "not-invited": { close: 4407, retry: false },
   /** From another page than the session allows. */
-  "wrong-origin": { close: 4406, retry: false },
+  "wrong-origin": { close: 4408, retry: false },
   /** More messages, bytes or sockets than one client or one address may have. */
   "rate-limited": { close: 4430, retry: true },
   "too-many-clients": { close: 4429, retry: true },
