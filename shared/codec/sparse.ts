@@ -67,7 +67,30 @@ class BitWriter {
     if (this.#bits > 0) this.words[this.#word] = value >>> (bits - this.#bits);
   }
 
-  rice(value: number, shift: number): void {
+  /** One value that differs from zero; nearly all fit into one write. */
+  value(gap: number, gapShift: number, isNegative: boolean, magnitude: number, magnitudeShift: number): void {
+    const gapOnes = gap >>> gapShift;
+    const magnitudeOnes = magnitude >>> magnitudeShift;
+    const bits = gapOnes + 1 + gapShift + 1 + magnitudeOnes + 1 + magnitudeShift;
+    if (bits < WORD_BITS) {
+      const signAt = gapOnes + 1 + gapShift;
+      const lowAt = signAt + 1 + magnitudeOnes + 1;
+      this.write(
+        ((1 << gapOnes) - 1) |
+          ((gap & ((1 << gapShift) - 1)) << (gapOnes + 1)) |
+          ((isNegative ? 1 : 0) << signAt) |
+          (((1 << magnitudeOnes) - 1) << (signAt + 1)) |
+          ((magnitude & ((1 << magnitudeShift) - 1)) << lowAt),
+        bits,
+      );
+      return;
+    }
+    this.#rice(gap, gapShift);
+    this.write(isNegative ? 1 : 0, 1);
+    this.#rice(magnitude, magnitudeShift);
+  }
+
+  #rice(value: number, shift: number): void {
     let ones = value >>> shift;
     for (; ones > RUN_BITS; ones -= RUN_BITS) this.write(2 ** RUN_BITS - 1, RUN_BITS);
     this.write(2 ** ones - 1, ones + 1);
@@ -98,12 +121,17 @@ export function encodeSparse(values: SparseValues): Uint8Array<ArrayBuffer> {
   for (let index = 0; index <= last; index++) {
     const value = values[index];
     if (value === 0) continue;
-    writer.rice(index - before - 1, gap.shift);
-    writer.write(value < 0 ? 1 : 0, 1);
-    writer.rice(Math.abs(value) - 1, magnitude.shift);
+    writer.value(index - before - 1, gap.shift, value < 0, Math.abs(value) - 1, magnitude.shift);
     before = index;
   }
   return bytes.subarray(0, HEAD_BYTES + writer.byteLength);
+}
+
+/** How many ones a word begins with, from its lowest bit on. */
+function onesOf(word: number): number {
+  // Its lowest zero is the lowest one of its complement.
+  const zeros = ~word;
+  return zeros === 0 ? WORD_BITS : 31 - Math.clz32(zeros & -zeros);
 }
 
 /** Reads the values that differ from zero, in order. What is wrong with a message ends it and is said by `fault`. */
@@ -151,14 +179,38 @@ export class SparseReader {
       return false;
     }
     this.#left -= 1;
+    if (!this.#readShort()) this.#readLong();
+    if (this.#at > this.#end) this.fault = "the message ends within a value";
+    else if (this.index >= this.#length) this.fault = `value ${this.index} of ${this.#length}`;
+    return this.fault === null;
+  }
+
+  /** A value that lies within 32 bits, as nearly all do; false, with nothing read, where it does not. */
+  #readShort(): boolean {
+    const window = this.#window();
+    const gapShift = this.#gapShift;
+    const magnitudeShift = this.#magnitudeShift;
+    const gapOnes = onesOf(window);
+    const signAt = gapOnes + 1 + gapShift;
+    if (signAt + 2 + magnitudeShift > WORD_BITS) return false;
+    const magnitudeOnes = onesOf(window >>> (signAt + 1));
+    const lowAt = signAt + 1 + magnitudeOnes + 1;
+    if (lowAt + magnitudeShift > WORD_BITS) return false;
+    const gap = gapOnes * 2 ** gapShift + ((window >>> (gapOnes + 1)) & ((1 << gapShift) - 1));
+    const low = magnitudeShift === 0 ? 0 : (window >>> lowAt) & ((1 << magnitudeShift) - 1);
+    const magnitude = magnitudeOnes * 2 ** magnitudeShift + low + 1;
+    this.index += gap + 1;
+    this.value = ((window >>> signAt) & 1) === 1 ? -magnitude : magnitude;
+    this.#at += lowAt + magnitudeShift;
+    return true;
+  }
+
+  #readLong(): void {
     this.index += this.#rice(this.#gapShift) + 1;
     const isNegative = (this.#window() & 1) === 1;
     this.#at += 1;
     const magnitude = this.#rice(this.#magnitudeShift) + 1;
     this.value = isNegative ? -magnitude : magnitude;
-    if (this.#at > this.#end) this.fault = "the message ends within a value";
-    else if (this.index >= this.#length) this.fault = `value ${this.index} of ${this.#length}`;
-    return this.fault === null;
   }
 
   /** The 32 bits from here on; zeros behind the end, so that every run of ones ends. */
@@ -173,9 +225,7 @@ export class SparseReader {
   #rice(shift: number): number {
     let ones = 0;
     for (;;) {
-      // The lowest zero of the window is the lowest one of its complement.
-      const zeros = ~this.#window();
-      const run = zeros === 0 ? WORD_BITS : 31 - Math.clz32(zeros & -zeros);
+      const run = onesOf(this.#window());
       ones += run;
       this.#at += run;
       if (run < WORD_BITS) break;
