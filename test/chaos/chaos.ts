@@ -61,6 +61,8 @@ const LINES: readonly Omit<Faults, "delay">[] = [
   { cutEvery: 20_000 },
   { bandwidth: 1_000_000, stall: { every: 30_000, lasts: 2_000 }, cutEvery: 45_000 },
 ];
+/** A step waits for whoever's line stalls, whatever the coordinator does. */
+export const LONGEST_STALL = Math.max(...LINES.map(({ stall }) => stall?.lasts ?? 0));
 const DEPARTURES: readonly Departure[] = ["killed", "leaves"];
 
 const MINUTE = 60_000;
