@@ -1,6 +1,7 @@
 import { fileURLToPath } from "node:url";
 import { cloudflareTest } from "@cloudflare/vitest-plugin";
 import { defineConfig } from "vitest/config";
+import { createSiteverify, TURNSTILE } from "./test/fixtures/siteverify.ts";
 
 const source = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 
@@ -32,7 +33,10 @@ export default defineConfig({
         plugins: [
           cloudflareTest({
             wrangler: { configPath: "./wrangler.toml" },
-            miniflare: { bindings: { ADMIN_SECRET: "test-secret" } },
+            miniflare: {
+              bindings: { ADMIN_SECRET: "test-secret", ...TURNSTILE },
+              outboundService: createSiteverify() as never,
+            },
           }),
         ],
         test: {

@@ -247,7 +247,11 @@ export class CoordinatorApi {
       try {
         const response = await fetch(this.server + path, { method, headers, body: body ?? null });
         this.#hasAnswered = true;
-        return response;
+        // Refused before anything was done: whatever it is may be sent again.
+        const pause = Number(response.headers.get("retry-after") ?? 0) * 1_000;
+        if (response.status !== 429 || pause <= 0 || performance.now() + pause > deadline) return response;
+        await response.body?.cancel();
+        await new Promise((resolve) => setTimeout(resolve, pause));
       } catch (error) {
         // Only what may be sent twice: a session must not be created twice because an answer was lost.
         if (this.#hasAnswered && method !== "POST" && performance.now() < deadline) {

@@ -6,6 +6,7 @@
 import { appendFileSync, existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { extname, join, normalize, sep } from "node:path";
+import { watchClock } from "./clock.ts";
 import { CliError, messageOf } from "./errors.ts";
 import { endOrphans } from "./orphans.ts";
 import { isRepository, packageRoot } from "./root.ts";
@@ -33,6 +34,15 @@ export interface CoordinatorOptions {
   /** Address to listen on: by default this machine alone can reach it, by 0.0.0.0 everyone who reaches this machine. */
   readonly host?: string;
   readonly say: (line: string) => void;
+  /** What a deployment has and a local coordinator does not: for tests alone. */
+  readonly deployment?: Deployment;
+}
+
+export interface Deployment {
+  /** Variables and secrets. */
+  readonly variables: Readonly<Record<string, string>>;
+  /** Answers what the Worker fetches from elsewhere. */
+  readonly outside: (request: Request) => Promise<Response>;
 }
 
 export const DEFAULT_PORT = 8787;
@@ -135,7 +145,7 @@ const isAddressInUse = (error: unknown): boolean =>
 
 /** Throws CliError if there is no port, no miniflare, or workerd does not start. */
 export async function startCoordinator(options: CoordinatorOptions): Promise<Coordinator> {
-  const { state, host = "127.0.0.1", say } = options;
+  const { state, host = "127.0.0.1", say, deployment } = options;
   await prepareBundle(say);
   const { Miniflare, convertV4MiniflareOptions, Log, LogLevel } = await loadMiniflare();
   const storage = join(state.path, "storage");
@@ -143,11 +153,19 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
 
   const log = join(state.path, "coordinator.log");
   writeFileSync(log, "");
+  let isLost = false;
   /** One JSON object a line, as the Worker's own lines are, with the time. */
   const note = (level: string, message: string): void => {
     const time = `{"time":"${new Date().toISOString()}",`;
     const line = message.startsWith('{"level":') ? message : JSON.stringify({ level, event: "runtime", message });
-    appendFileSync(log, `${time}${line.slice(1)}\n`);
+    try {
+      appendFileSync(log, `${time}${line.slice(1)}\n`);
+      isLost = false;
+    } catch (error) {
+      // On a full disk what runs is worth more than its log.
+      if (!isLost) say(`the log cannot be written: ${messageOf(error)}`);
+      isLost = true;
+    }
   };
   /** Miniflare's own log goes to the file as well: standard output is for what was asked for. */
   class FileLog extends Log {
@@ -174,7 +192,8 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
           compatibilityFlags: [...COMPATIBILITY.flags],
           durableObjects: { SESSION: { className: "TrainingSession", useSQLite: true } },
           r2Buckets: { BUCKET: "commonweight" },
-          bindings: { ADMIN_SECRET: state.secret },
+          bindings: { ...deployment?.variables, ADMIN_SECRET: state.secret },
+          ...(deployment === undefined ? {} : { outboundService: deployment.outside as never }),
           serviceBindings: {
             ASSETS: ((request: { url: string }) => serveAsset(request.url)) as never,
           },
@@ -193,6 +212,15 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
     }
     writeWhole(join(state.path, "port"), String(port));
     const own = host === "0.0.0.0" ? "127.0.0.1" : host;
-    return { url: `http://${own}:${port}`, frontDoor: frontDoor.origin, log, stop: () => runtime.dispose() };
+    const endWatch = watchClock((milliseconds) => {
+      note("warn", `the clock was set back by ${Math.round(milliseconds / 1000)} s: workerd starts again`);
+      // Miniflare starts another one.
+      endOrphans(storage).catch((reason: unknown) => note("error", `while ending workerd: ${messageOf(reason)}`));
+    });
+    const stop = (): Promise<void> => {
+      endWatch();
+      return runtime.dispose();
+    };
+    return { url: `http://${own}:${port}`, frontDoor: frontDoor.origin, log, stop };
   }
 }

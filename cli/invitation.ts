@@ -29,8 +29,13 @@ export async function inviteTo(
   return { link: `${api.server}/s/${id}#join=${token}`, expires: new Date(expires * 1_000) };
 }
 
-/** The link that lets others and one's own volunteers take part: with an invitation if the session asks for one. */
+/** The link to share: with an invitation where nobody comes in without one. */
 export async function linkOf(api: CoordinatorApi, id: string): Promise<string> {
-  if (doorsOf(id).join === "open") return `${api.server}/s/${id}`;
+  if (doorsOf(id).join !== "invited") return `${api.server}/s/${id}`;
   return (await inviteTo(api, id, "join", TRAINING)).link;
+}
+
+/** The link for one's own volunteers, who pass no check: with an invitation where the one to share asks for it. */
+export async function ownLinkOf(api: CoordinatorApi, id: string, shared: string): Promise<string> {
+  return doorsOf(id).join === "checked" ? (await inviteTo(api, id, "join", TRAINING)).link : shared;
 }

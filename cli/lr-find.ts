@@ -17,7 +17,7 @@ import { CliError, messageOf } from "./errors.ts";
 import { createSession } from "./first-weights.ts";
 import { plain } from "./foreign-text.ts";
 import { type Cleanup, untilInterrupted } from "./interrupt.ts";
-import { linkOf } from "./invitation.ts";
+import { linkOf, ownLinkOf } from "./invitation.ts";
 import { type Curve, curveOf, type Measured } from "./lr-find/curve.ts";
 import { formatRate, optimizerLine, type Sweep, sweepDefinition, withRate } from "./lr-find/session.ts";
 import { type Suggestion, suggest } from "./lr-find/suggestion.ts";
@@ -71,7 +71,7 @@ async function run(path: string, options: LrFindOptions, display: Display, clean
   display.emit({ type: "session", id, url, title: definition.title, parameters: session.parameters, totalSteps });
   say(`session ${url}`);
 
-  const volunteers = await startVolunteers(url, options, say);
+  const volunteers = await startVolunteers(await ownLinkOf(api, id, url), options, say);
   cleanup.push(() => volunteers.stop());
   const steps: Measured[] = [];
   const probe = probeInto(steps, totalSteps);

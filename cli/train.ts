@@ -21,7 +21,7 @@ import { createSession } from "./first-weights.ts";
 import { plainLines } from "./foreign-text.ts";
 import { continueText } from "./generate.ts";
 import { type Cleanup, untilInterrupted } from "./interrupt.ts";
-import { linkOf } from "./invitation.ts";
+import { linkOf, ownLinkOf } from "./invitation.ts";
 import { writeModel } from "./model.ts";
 import { prepareOutput } from "./output-file.ts";
 import { check, connect, openDisplay, openRunState, provideDataset, type RunOptions, startVolunteers } from "./run.ts";
@@ -78,7 +78,7 @@ async function run(path: string | undefined, options: TrainOptions, display: Dis
   if (isNew && checkpoint !== null) say(`going on from ${checkpoint.name} at step ${session.progress.step}`);
   say(isNew ? `session ${url}` : `going on with session ${url} at step ${session.progress.step}`);
 
-  const volunteers = await startVolunteers(url, options, say);
+  const volunteers = await startVolunteers(await ownLinkOf(api, session.id, url), options, say);
   cleanup.push(() => volunteers.stop());
   const ending = await watchSession({ api, session, volunteers, display, onEpoch: file.onEpoch });
   display.end();

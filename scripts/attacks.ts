@@ -1,6 +1,6 @@
 /**
- * `npm run attacks -- [--settings "mean;recommended"] [--attacks "sign flip"] [--shards "shuffled;digits"] [--steps 600] [--hidden 64]
- * [--lr 0.005] [--seed 0] [--threads 2]`: what 4 liars among 20 clients do to a training on MNIST, by how the coordinator makes a step's
+ * `npm run attacks -- [--settings "mean;recommended"] [--attacks "sign flip"] [--shards "shuffled;digits"] [--steps 1000] [--hidden 64]
+ * [--lr 0.003] [--seed 0] [--threads 2]`: what 4 liars among 20 clients do to a training on MNIST, by how the coordinator makes a step's
  * gradient of what clients send (docs/security.md). Prints each training, then tables of the worst strength of each attack.
  */
 
@@ -14,9 +14,9 @@ const { values } = parseArgs({
     settings: { type: "string", default: "mean;recommended" },
     attacks: { type: "string", default: attackNames.join(";") },
     shards: { type: "string", default: "shuffled;digits" },
-    steps: { type: "string", default: "600" },
+    steps: { type: "string", default: "1000" },
     hidden: { type: "string", default: "64" },
-    lr: { type: "string", default: "0.005" },
+    lr: { type: "string", default: "0.003" },
     seed: { type: "string", default: "0" },
     threads: { type: "string", default: "2" },
   },

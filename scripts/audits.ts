@@ -32,8 +32,8 @@ if (values.help) {
   process.exit(0);
 }
 
-/** Aims of the figures below. */
-const AIMS = { cheater: 30, sleeper: 60, compute: 0.1, bytes: 0.01 } as const;
+/** Aims of the figures below. Where clients outnumber micro-batches an audit is a result more, and elsewhere one in place of another. */
+const AIMS = { cheater: 30, sleeper: 60, compute: 0.1, bytes: 0.01, surplusBytes: 0.015 } as const;
 
 const missed: string[] = [];
 const require = (isMet: boolean, what: string): void => {
@@ -103,7 +103,9 @@ for (const shape of SHAPES) {
       `and ${percent(packedBytes)}, time ${percent(time)}`,
   );
   require(compute <= AIMS.compute, `compute ${percent(compute)} with ${clients} clients`);
-  require(bytes <= AIMS.bytes, `bytes ${percent(bytes)} with ${clients} clients`);
+  require(bytes <=
+    (clients > microBatches ? AIMS.surplusBytes : AIMS.bytes), `bytes ${percent(bytes)} with ${clients} clients`);
+  require(packedBytes <= AIMS.bytes, `bytes of packed8 ${percent(packedBytes)} with ${clients} clients`);
 }
 
 for (const line of missed) console.log(`MISSED ${line}`);

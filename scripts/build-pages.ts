@@ -27,7 +27,7 @@ const HEADERS = `/*
 `;
 
 /** Every page, by the folder that it is in: its HTML goes to the root of the assets. */
-const PAGES = { "client/page": "session.html", "bench/page": "bench.html" } as const;
+const PAGES = { "client/page": "session.html", "client/door": "door.html", "bench/page": "bench.html" } as const;
 
 export async function buildPages(): Promise<void> {
   rmSync(assets, { recursive: true, force: true });
@@ -41,6 +41,8 @@ export async function buildPages(): Promise<void> {
         outDir: assets,
         emptyOutDir: false,
         target: "es2023",
+        // Browsers of that age have it, and it would run before anything of the page.
+        modulePreload: { polyfill: false },
         rolldownOptions: { input: join(root, folder, page) },
       },
     });

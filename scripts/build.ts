@@ -140,7 +140,7 @@ async function compilePackage(): Promise<void> {
   ];
   for (const project of PUBLISHED) run("tsc", "-p", `${project}/tsconfig.json`, ...options);
   // The command line's project also checks the first four; the page is served from build/assets, bundled.
-  for (const folder of ["scripts", "examples", "test", "bench", "client/page"])
+  for (const folder of ["scripts", "examples", "test", "bench", "client/page", "client/door"])
     rmSync(join(root, "dist", folder), { recursive: true, force: true });
   for (const name of ["inline", "pool"]) {
     copyFileSync(

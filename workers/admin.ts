@@ -4,7 +4,8 @@
  */
 
 import type { Context, MiddlewareHandler } from "hono";
-import { type Capability, doorsOf } from "../shared/session/access.ts";
+import { hasPassed } from "../shared/clock.ts";
+import { type Access, type Capability, doorsOf } from "../shared/session/access.ts";
 import type { AppTypes, Env } from "./env.ts";
 import { HttpError } from "./errors.ts";
 import { sessionStub } from "./stub.ts";
@@ -45,21 +46,30 @@ export const requireAdmin: MiddlewareHandler<AppTypes> = async (context, next) =
   await next();
 };
 
+const BY_INVITATION = "this session is by invitation: open the whole link that you were given";
+
+/** To who comes without a token, by how the session is joined. */
+const MISSING: Readonly<Record<Access["join"], string>> = {
+  open: BY_INVITATION,
+  checked:
+    "joining takes a check that this session's own page has: open its link in a browser. " +
+    "Programs and other pages need an invitation by whoever runs the session",
+  invited: BY_INVITATION,
+};
+
 /**
  * What `token` allows in a session, as far as it can be known without waking the session. Throws HttpError: 503
  * `admin-disabled`, 401 `token-missing`, and those of `readToken`.
  */
 export async function checkToken(env: Env, id: string, token: string | undefined, wanted: Capability): Promise<Grant> {
   const secret = adminSecret(env);
-  if (token === undefined) {
-    throw new HttpError(401, "token-missing", "this session is by invitation: open the whole link that you were given");
-  }
-  if (await sameSecret(token, secret)) return { capability: "admin", generation: null };
+  if (token === undefined) throw new HttpError(401, "token-missing", MISSING[doorsOf(id).join]);
+  if (await sameSecret(token, secret)) return { capability: "admin", generation: null, client: null };
   return readToken(secret, token, id, wanted);
 }
 
 /** Generations that sessions were seen to have: of many reads one wakes the session's object. */
-const generations = new Map<string, { readonly generation: number; readonly until: number }>();
+const generations = new Map<string, { readonly generation: number; readonly since: number }>();
 /** Milliseconds; for so long another isolate may still serve reads to who holds a token that was taken back. */
 const SEEN_FOR = 5_000;
 const SEEN_SESSIONS = 64;
@@ -71,7 +81,7 @@ async function requireCapability(context: Context<AppTypes>, id: string, wanted:
   const { generation } = await checkToken(context.env, id, bearerOf(context), wanted);
   if (generation === null) return;
   const seen = generations.get(id);
-  if (seen?.generation === generation && seen.until > Date.now()) return;
+  if (seen?.generation === generation && !hasPassed(seen.since, SEEN_FOR, Date.now())) return;
   const current = await sessionStub(context.env, id).generation();
   if (current === null) {
     throw new HttpError(404, "unknown-session", "there is no such session; it may have been deleted");
@@ -81,7 +91,7 @@ async function requireCapability(context: Context<AppTypes>, id: string, wanted:
     throw new HttpError(401, "token-revoked", "this invitation was taken back: ask for a new one");
   }
   if (generations.size >= SEEN_SESSIONS) generations.clear();
-  generations.set(id, { generation, until: Date.now() + SEEN_FOR });
+  generations.set(id, { generation, since: Date.now() });
 }
 
 /** For routes of one session: the secret, or an admin token of that session. */

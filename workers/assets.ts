@@ -13,6 +13,14 @@ async function asset(context: Context<AppTypes>, path: string): Promise<Response
 /** One page for every session: it reads the id from its address. */
 export const sessionPage = (context: Context<AppTypes>): Promise<Response> => asset(context, "/session.html");
 
+/** The page of the check, without the isolation that static files come with. */
+export async function doorPage(context: Context<AppTypes>): Promise<Response> {
+  const page = await asset(context, "/door.html");
+  for (const isolating of ["Cross-Origin-Embedder-Policy", "Cross-Origin-Opener-Policy"])
+    page.headers.delete(isolating);
+  return page;
+}
+
 export const benchPage = (context: Context<AppTypes>): Promise<Response> => asset(context, "/bench.html");
 
 export const sameAsset = (context: Context<AppTypes>): Promise<Response> => asset(context, context.req.path);

@@ -37,6 +37,30 @@ const headers = (resources: "same-origin" | "cross-origin"): MiddlewareHandler<A
 /** Pages: for this origin only. */
 export const pageHeaders = headers("same-origin");
 
+/** Where Turnstile's script and its frame come from. */
+const TURNSTILE = "https://challenges.cloudflare.com";
+
+/** The page of the check: its frame would not load in an isolated page, so that this one is none, and computes nothing. */
+export const doorHeaders: MiddlewareHandler<AppTypes> = secureHeaders({
+  contentSecurityPolicy: {
+    defaultSrc: ["'none'"],
+    scriptSrc: ["'self'", TURNSTILE],
+    frameSrc: [TURNSTILE],
+    styleSrc: ["'self'"],
+    imgSrc: ["'self'", "data:"],
+    connectSrc: ["'self'"],
+    baseUri: ["'none'"],
+    formAction: ["'none'"],
+    frameAncestors: ["'none'"],
+  },
+  crossOriginEmbedderPolicy: false,
+  crossOriginOpenerPolicy: false,
+  crossOriginResourcePolicy: "same-origin",
+  referrerPolicy: "no-referrer",
+  xContentTypeOptions: "nosniff",
+  xFrameOptions: "DENY",
+});
+
 /** Data for the SDK, which runs on any origin. */
 export const dataHeaders = headers("cross-origin");
 

@@ -1,48 +1,72 @@
 /**
- * How often one address block may knock: a bucket of joins each, that fills again. It is kept by the isolate, so it is
- * approximate where Cloudflare runs many isolates; how many sockets a block may hold is counted exactly by the
- * session's object. A flood is answered here, without waking an object and without opening a socket.
+ * How often one address block may ask. A bucket each is kept by the isolate, so it is approximate where Cloudflare runs many isolates;
+ * what comes over sockets is counted exactly by the session's object (coordinator/session/quotas.ts). A flood is answered here, before
+ * a token is looked at, an object woken, or a socket opened.
+ *
+ * Where nobody says the address nothing is limited: Cloudflare always does, the local coordinator, which clients reach directly, does
+ * not.
  */
 
-import { blockOf } from "../coordinator/session/addresses.ts";
+import type { Context, Next } from "hono";
+import { Buckets, type Rate, timesRate } from "../coordinator/session/bucket.ts";
+import { quotaFactorOf } from "../coordinator/session/quotas.ts";
+import { addressBlock } from "./address-block.ts";
+import type { AppTypes, Env } from "./env.ts";
 import { HttpError } from "./errors.ts";
 
-/** Joins at once, and how many more each second: a school of volunteers behind one address gets in, a flood does not. */
-export const JOIN_BURST = 512;
-export const JOINS_PER_SECOND = 32;
+/**
+ * What a school of 512 volunteers behind one address needs: everyone's socket; a page's look at the session every two seconds; and
+ * 64 chunks of a data set at once, two a second later.
+ */
+export const RATES = {
+  joins: { burst: 512, perSecond: 32 },
+  reads: { burst: 4_096, perSecond: 256 },
+  chunks: { burst: 32_768, perSecond: 1_024 },
+} as const satisfies Readonly<Record<string, Rate>>;
+
+export type Asked = keyof typeof RATES;
+
+/** Address blocks that an isolate remembers of each kind, at some 200 bytes. */
 const MOST_BLOCKS = 10_000;
 
-interface Bucket {
-  left: number;
-  /** Milliseconds since 1970. */
-  at: number;
-}
+export class BlockRates {
+  readonly #buckets: Readonly<Record<Asked, Buckets>>;
 
-export class JoinRate {
-  readonly #buckets = new Map<string, Bucket>();
+  constructor(factor: number) {
+    const bucketsOf = (what: Asked): Buckets => new Buckets(timesRate(RATES[what], factor), MOST_BLOCKS);
+    this.#buckets = { joins: bucketsOf("joins"), reads: bucketsOf("reads"), chunks: bucketsOf("chunks") };
+  }
 
-  /** Takes one join of the block that an address is in; false if there is none left. `now` is in milliseconds. */
-  take(address: string, now: number): boolean {
-    const block = blockOf(address);
-    const before = this.#buckets.get(block) ?? { left: JOIN_BURST, at: now };
-    const left = Math.min(JOIN_BURST, before.left + ((now - before.at) / 1_000) * JOINS_PER_SECOND);
-    const isAllowed = left >= 1;
-    // Last in the map is who came last: who is dropped where there are too many came long ago.
-    this.#buckets.delete(block);
-    this.#buckets.set(block, { left: isAllowed ? left - 1 : left, at: now });
-    const [oldest] = this.#buckets.keys();
-    if (this.#buckets.size > MOST_BLOCKS && oldest !== undefined) this.#buckets.delete(oldest);
-    return isAllowed;
+  /** Takes one of the block that an address is in; false if there is none left. `now` is in milliseconds. */
+  take(what: Asked, address: string | undefined, now: number): boolean {
+    const block = addressBlock(address, "quota");
+    return block === "" || this.#buckets[what].take(block, 1, now);
   }
 }
 
-const joins = new JoinRate();
+/** Seconds: by then there is room again for a few hundred. */
+const RETRY_AFTER = 10;
 
-/**
- * Throws HttpError 429 `rate-limited`. Where nobody says the address nothing is limited: Cloudflare always does, the local
- * coordinator, which clients reach directly, does not.
- */
-export function limitJoins(address: string | undefined): void {
-  if (address === undefined || joins.take(address, Date.now())) return;
-  throw new HttpError(429, "rate-limited", "too many connections from your network: try again in a minute");
+/** An isolate has one deployment's variables. */
+let rates: BlockRates | null = null;
+
+/** Throws HttpError 429 `rate-limited`. */
+export function limit(what: Asked, env: Env, address: string | undefined): void {
+  rates ??= new BlockRates(quotaFactorOf(env.QUOTAS));
+  if (rates.take(what, address, Date.now())) return;
+  const { burst, perSecond } = timesRate(RATES[what], quotaFactorOf(env.QUOTAS));
+  throw new HttpError(
+    429,
+    "rate-limited",
+    `your network asks for more than ${burst} ${what} at once and ${perSecond} a second: come back in ${RETRY_AFTER} seconds`,
+    RETRY_AFTER,
+  );
+}
+
+export const addressOf = (context: Context<AppTypes>): string | undefined => context.req.header("CF-Connecting-IP");
+
+/** Everything but sockets. */
+export async function limitRequests(context: Context<AppTypes>, next: Next): Promise<void> {
+  limit(/\/chunks\//.test(context.req.path) ? "chunks" : "reads", context.env, addressOf(context));
+  await next();
 }

@@ -7,6 +7,7 @@ import { errorFields, log } from "../coordinator/session/log.ts";
 import { chunkKey } from "../coordinator/store/chunks.ts";
 import { isUnfinished, readListing, unlistSession } from "../coordinator/store/listing.ts";
 import type { CheckpointHead } from "../shared/checkpoint/head.ts";
+import { hasPassed } from "../shared/clock.ts";
 import { canonicalJson } from "../shared/session/canonical.ts";
 import type { DatasetManifest } from "../shared/session/dataset.ts";
 import { SESSION_LIMITS, type SessionDefinition } from "../shared/session/definition.ts";
@@ -14,6 +15,7 @@ import { blobsOf } from "../shared/session/manifest.ts";
 import { checkDataset, parseDefinition } from "../shared/session/validate.ts";
 import { checkAdmin, forgetGeneration, requireAdmin, requireReader, requireSessionAdmin } from "./admin.ts";
 import { readJson } from "./body.ts";
+import { describeCheck, passCheck, requireCheckable } from "./check.ts";
 import { admitCheckpoint } from "./checkpoints.ts";
 import { readManifest } from "./datasets.ts";
 import type { AppTypes, Env } from "./env.ts";
@@ -38,7 +40,7 @@ function passOn(answer: Answer, status: 200 | 201 = 200): Response {
 interface Served {
   readonly hashes: ReadonlySet<string>;
   readonly caching: "public" | "private";
-  readonly until: number;
+  readonly since: number;
   /** Chunks read since the session's object was told how many. */
   unreported: number;
 }
@@ -51,7 +53,7 @@ const REPORT_AFTER = 2_000;
 
 async function servedChunks(env: Env, id: string): Promise<Served> {
   const known = served.get(id);
-  if (known !== undefined && known.until > Date.now()) return known;
+  if (known !== undefined && !hasPassed(known.since, SERVED_FOR, Date.now())) return known;
   served.delete(id);
   const described = await sessionStub(env, id).describe();
   if (!described.ok) throw new HttpError(described.status, described.code, described.message);
@@ -62,7 +64,7 @@ async function servedChunks(env: Env, id: string): Promise<Served> {
   const entry: Served = {
     hashes: new Set(manifest === null ? [] : blobsOf(manifest).map(({ hash }) => hash)),
     caching: definition.visibility,
-    until: Date.now() + SERVED_FOR,
+    since: Date.now(),
     unreported: 0,
   };
   for (const oldest of served.keys()) {
@@ -101,6 +103,7 @@ export const sessions = new Hono<AppTypes>()
   .post("/", requireAdmin, async (context) => {
     const value = await readJson(context.req.raw, SESSION_LIMITS.definitionBytes, "the definition");
     const definition = parseDefinition(value, coordinatorBudget);
+    requireCheckable(context.env, definition);
     let manifest: DatasetManifest | null = null;
     if (definition.data.source === "dataset") {
       manifest = await readManifest(context.env.BUCKET, definition.data.dataset);
@@ -126,7 +129,9 @@ export const sessions = new Hono<AppTypes>()
     } catch (error) {
       return passOn(refuseCheckpoint(error));
     }
-    const id = newSessionId(JSON.parse(head.definition) as SessionDefinition);
+    const definition = JSON.parse(head.definition) as SessionDefinition;
+    requireCheckable(context.env, definition);
+    const id = newSessionId(definition);
     // A stream that something was read of is not sent on as it is.
     const parts = body.pipeThrough(new IdentityTransformStream());
     return passOn(await sessionStub(context.env, id).resume(id, head, parts), 201);
@@ -161,6 +166,8 @@ export const sessions = new Hono<AppTypes>()
   .get("/:id/diagnostics", requireSessionAdmin, async (context) =>
     passOn(await sessionStub(context.env, context.req.param("id")).diagnostics()),
   )
+  .get("/:id/check", describeCheck)
+  .post("/:id/check", passCheck)
   .post("/:id/invitations", requireSessionAdmin, invite)
   .delete("/:id/invitations", requireSessionAdmin, async (context) => {
     const id = context.req.param("id");

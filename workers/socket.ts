@@ -4,7 +4,6 @@
  */
 
 import type { Context } from "hono";
-import { blockOf } from "../coordinator/session/addresses.ts";
 import { closedSocket, visitorRequest } from "../coordinator/session/visitor.ts";
 import { SUBPROTOCOL } from "../shared/protocol/messages.ts";
 import { BEARER_SUBPROTOCOL, doorsOf, isSessionId } from "../shared/session/access.ts";
@@ -12,7 +11,7 @@ import { addressBlock } from "./address-block.ts";
 import { checkToken } from "./admin.ts";
 import type { AppTypes } from "./env.ts";
 import { HttpError } from "./errors.ts";
-import { limitJoins } from "./rate.ts";
+import { addressOf, limit } from "./rate.ts";
 import { sessionStub } from "./stub.ts";
 import type { Grant } from "./tokens.ts";
 
@@ -39,25 +38,26 @@ export async function openSocket(context: Context<AppTypes, "/api/sessions/:id/s
   if (!offered.includes(SUBPROTOCOL)) {
     throw new HttpError(426, "protocol-version", `the upgrade must offer the subprotocol ${SUBPROTOCOL}`);
   }
-  const address = context.req.header("CF-Connecting-IP");
-  limitJoins(address);
+  const address = addressOf(context);
+  limit("joins", context.env, address);
   const id = context.req.param("id");
   if (!isSessionId(id)) return nobody();
   const token = offered.find((name) => name.startsWith(BEARER_SUBPROTOCOL))?.slice(BEARER_SUBPROTOCOL.length);
   let grant: Grant | null = null;
   try {
     // A token that is not needed is still looked at: it may be the one that an absent origin needs.
-    if (token !== undefined || doorsOf(id).join === "invited") grant = await checkToken(context.env, id, token, "join");
+    if (token !== undefined || doorsOf(id).join !== "open") grant = await checkToken(context.env, id, token, "join");
   } catch (error) {
     if (!(error instanceof HttpError)) throw error;
     return closedSocket("not-invited", `${error.code}: ${error.message}`);
   }
   const response = await sessionStub(context.env, id).fetch(
     visitorRequest({
-      auditBlock: addressBlock(address),
-      block: address === undefined ? null : blockOf(address),
+      block: addressBlock(address, "quota"),
+      auditBlock: addressBlock(address, "audit"),
       origin: context.req.header("Origin") ?? null,
       generation: grant?.generation ?? null,
+      client: grant?.client ?? null,
       isAdmin: grant !== null && grant.generation === null,
     }),
   );

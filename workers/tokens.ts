@@ -8,6 +8,7 @@
  */
 
 import { errors, jwtVerify, SignJWT } from "jose";
+import { askAgain } from "../coordinator/session/visitor.ts";
 import { allows, CAPABILITIES, type Capability } from "../shared/session/access.ts";
 import { HttpError } from "./errors.ts";
 
@@ -24,6 +25,8 @@ export interface Grant {
   readonly capability: Capability;
   /** Of the session when the token was made; null for the admin secret itself, which is not revoked. */
   readonly generation: number | null;
+  /** The one identity that it lets in, where somebody passed a check for it; null where it lets in anybody. */
+  readonly client: string | null;
 }
 
 /** The last secret's key: deriving costs more than verifying. */
@@ -52,10 +55,13 @@ export interface Terms {
   readonly generation: number;
   /** Seconds since 1970. */
   readonly expires: number;
+  /** Left out where it is for anybody. */
+  readonly client?: string;
 }
 
-export async function signToken(secret: string, { session, capability, generation, expires }: Terms): Promise<string> {
-  return new SignJWT({ cap: capability, gen: generation })
+export async function signToken(secret: string, terms: Terms): Promise<string> {
+  const { session, capability, generation, expires, client } = terms;
+  return new SignJWT({ cap: capability, gen: generation, ...(client === undefined ? {} : { sub: client }) })
     .setProtectedHeader({ alg: ALGORITHM, typ: TYPE })
     .setAudience(session)
     .setExpirationTime(expires)
@@ -71,7 +77,7 @@ const forged = (): HttpError =>
  */
 export async function readToken(secret: string, token: string, session: string, wanted: Capability): Promise<Grant> {
   if (token.length > MOST_CHARACTERS) throw forged();
-  const payload = await verify(secret, token);
+  const payload = await verify(secret, token, session);
   const capability = CAPABILITIES.find((name) => name === payload.cap);
   const generation = payload.gen;
   if (capability === undefined || typeof generation !== "number") throw forged();
@@ -79,16 +85,16 @@ export async function readToken(secret: string, token: string, session: string, 
   if (!allows(capability, wanted)) {
     throw new HttpError(403, "token-capability", `this token allows to ${capability}, not to ${wanted}`);
   }
-  return { capability, generation };
+  return { capability, generation, client: payload.sub ?? null };
 }
 
-async function verify(secret: string, token: string) {
+async function verify(secret: string, token: string, session: string) {
   try {
     const options = { algorithms: [ALGORITHM], typ: TYPE, requiredClaims: ["exp", "aud"] };
     return (await jwtVerify(token, await keyOf(secret), options)).payload;
   } catch (error) {
     if (error instanceof errors.JWTExpired) {
-      throw new HttpError(401, "token-expired", "this token has expired: ask for a new invitation");
+      throw new HttpError(401, "token-expired", `this token has expired: ${askAgain(session)}`);
     }
     if (error instanceof errors.JOSEError || error instanceof TypeError) throw forged();
     throw error;

@@ -1,6 +1,6 @@
 /**
  * One training of 20 clients, 4 of which may lie: gradients by hand, and from there on what a session has: the grid, integer rows,
- * the aggregators, and Adam in the WASM kernels. A client answers one lease of 50 samples a step.
+ * the aggregators, and Adam in the WASM kernels. A client answers one lease of 100 samples a step.
  */
 
 import { readFileSync } from "node:fs";
@@ -26,7 +26,7 @@ import { Network, PIXELS, perceptron } from "./network.ts";
 
 export const CLIENTS = 20;
 export const LIARS = 4;
-export const SAMPLES = 50;
+export const SAMPLES = 100;
 
 export interface Trial {
   readonly aggregation: Aggregation;
@@ -49,7 +49,6 @@ const LABELS = valuesOf("labels");
 const BY_DIGIT = Uint32Array.from(LABELS.keys()).sort((one, other) => LABELS[one] - LABELS[other]);
 
 const UNIT = 24n;
-const LARGEST = 2 ** 31 - 1;
 
 /** Test accuracy after the last step. */
 export function train({ aggregation, attack, strength, isSkewed, hidden, steps, seed, lr }: Trial): number {
@@ -61,6 +60,7 @@ export function train({ aggregation, attack, strength, isSkewed, hidden, steps, 
   const optimizer = optim.adam({ lr, betas: [momentum > 0 ? 0 : 0.9, 0.999] });
   const rule = updateRule({ graph, optimizer, aggregation });
   const bits = magnitudeBits("fixed32", CLIENTS);
+  const largest = 2 ** bits - 1;
   const shard = new LocalParameterShard({
     kernels: createKernels(MODULE, parameters, rule.states),
     rule,
@@ -126,9 +126,9 @@ export function train({ aggregation, attack, strength, isSkewed, hidden, steps, 
           const wanted = lies.value(sight, strength, at) * correction;
           gradient[at] = (wanted - momentum * average[at]) / (1 - momentum);
           average[at] = wanted;
-          // A liar keeps to the wire, and not to the grid's clamp.
+          // A sum beyond its lease's bound would be refused.
           const sum = Math.round(gradient[at] * scales[at >> 8]);
-          sums[at] = Math.min(Math.max(sum, -LARGEST), LARGEST);
+          sums[at] = Math.min(Math.max(sum, -largest), largest);
         }
         measureExponents(gradient, maxima);
       } else accumulateFixed(gradient, announced, bits, sums, maxima);

@@ -12,7 +12,7 @@ export const BATCHES = [64, 128, 256, 512, 1024, 2048] as const;
 export const LEARNING_RATES = [1e-3, 2e-3, 4e-3, 8e-3] as const;
 
 export const BEST: Readonly<Record<string, Setting>> = {
-  "two tabs": { batch: 512, lr: 8e-3 },
+  "two tabs": { batch: 2048, lr: 8e-3 },
   "jax-js WASM": { batch: 512, lr: 8e-3 },
   "TensorFlow.js WASM": { batch: 512, lr: 8e-3 },
 };

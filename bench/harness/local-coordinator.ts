@@ -12,6 +12,8 @@ import { openState, type StateFolder } from "../../cli/state.ts";
 export class LocalCoordinator {
   readonly api: CoordinatorApi;
   readonly url: string;
+  /** Where the Worker hears the address that a client comes from, as it does on Cloudflare. */
+  readonly frontDoor: string;
   readonly #coordinator: Coordinator;
   readonly #state: StateFolder;
   readonly #folder: string;
@@ -37,6 +39,7 @@ export class LocalCoordinator {
     this.#state = state;
     this.#folder = folder;
     this.url = coordinator.url;
+    this.frontDoor = coordinator.frontDoor;
     this.api = new CoordinatorApi(coordinator.url, state.secret);
   }
 

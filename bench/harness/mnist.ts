@@ -53,6 +53,8 @@ export const MICRO_BATCH = 32;
 export interface MnistOptions {
   readonly network: Network;
   readonly batchSize: number;
+  /** Samples; `MICRO_BATCH` if absent. */
+  readonly microBatch?: number;
   readonly lr: number;
   readonly seed: number;
   /** Samples of an epoch: the first ones of the data set. */
@@ -64,7 +66,7 @@ export interface MnistOptions {
 
 /** A session with nothing held out. */
 export function mnistSession(options: MnistOptions): SessionDefinition {
-  const { network, batchSize, lr, seed, train, maxSteps = null, wire = {} } = options;
+  const { network, batchSize, microBatch = MICRO_BATCH, lr, seed, train, maxSteps = null, wire = {} } = options;
   return defineSession({
     title: "MNIST",
     ...network,
@@ -72,7 +74,7 @@ export function mnistSession(options: MnistOptions): SessionDefinition {
     optimizer: optim.adam({ lr }),
     data: dataset("mnist", { x: { column: "image", scale: 1 / 255 }, y: "label", train: [0, train] }),
     batchSize,
-    microBatch: MICRO_BATCH,
+    microBatch,
     epochs: 10_000,
     maxSteps,
     seed,

@@ -7,6 +7,7 @@ import { type NetworkSize, shortCount } from "../harness/networks.ts";
 import { type Claim, type Contestant, type RaceResult, runRace } from "../harness/race.ts";
 import type { BenchOptions, Section } from "../harness/section.ts";
 import { summarize } from "../harness/statistics.ts";
+import { floodRace } from "./flooded.ts";
 import { runTrial, type Trial } from "./trial.ts";
 
 /** What a Durable Object may hold, in MB (invariant I4). */
@@ -123,6 +124,11 @@ export const section: Section = {
     for (const [name, sweep] of Object.entries(options.quick ? QUICK_SWEEPS : SWEEPS)) {
       if (!options.wants(name)) continue;
       const result = await raceSweep(name, sweep, options, say);
+      options.show(result);
+      results.push(result);
+    }
+    if (!options.quick && options.wants("flood")) {
+      const result = await runRace(floodRace(), 1, say);
       options.show(result);
       results.push(result);
     }

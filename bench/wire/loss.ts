@@ -20,7 +20,7 @@ const OFF = "|difference| / seeds' spread";
 
 interface Outcome {
   readonly loss: number;
-  /** Of one client: of a result's sums, and of a change. */
+  /** Of one client: of a result's sums and squares, and of a change. */
   readonly bitsUp: number;
   readonly bitsDown: number;
 }
@@ -33,8 +33,8 @@ async function train(program: ReturnType<MakeProgram>, { codec, downlink }: Way)
     codec,
     downlink,
     clients: CLIENTS,
-    sent: (_, sums) => {
-      up += sums.byteLength;
+    sent: (_, sums, squares) => {
+      up += sums.byteLength + squares * 2;
       results += 1;
     },
     changed: (change) => {

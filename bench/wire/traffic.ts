@@ -74,7 +74,7 @@ async function expectedTraffic(definition: SessionDefinition): Promise<Traffic> 
   const parameters = parameterLength(graph);
   const blocks = blockCount(parameters);
   const plan = planRun(definition);
-  const layout = upwardLayout("gradient", { metrics: metricNames(graph).length, blocks });
+  const metrics = metricNames(graph).length;
   const whole = framesBytes(weightsLayout(blocks, parameters).total, "down");
   const assign = { type: "assign", lease: 300_000, work: "train", step: 100, version: 100, from: 0, to: 8 } as const;
   const receipt = { type: "receipt", lease: 300_000, accepted: true, reason: "", samples: BATCH } as const;
@@ -95,8 +95,8 @@ async function expectedTraffic(definition: SessionDefinition): Promise<Traffic> 
       { samples: SAMPLES, batch: BATCH, micro: MICRO_BATCH },
       seed,
     ),
-    sent: (_, sums) => {
-      up += framesBytes(layout.sums + sums.byteLength, "up");
+    sent: (_, sums, squares) => {
+      up += framesBytes(upwardLayout("gradient", { metrics, blocks, squares }).sums + sums.byteLength, "up");
       down += messageBytes(assign, "down") + messageBytes(receipt, "down");
     },
     changed: (change) => {

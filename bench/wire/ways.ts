@@ -17,15 +17,16 @@ export const WAYS: readonly Way[] = [
   { codec: "fixed16", downlink: "float32", recommended: true },
   { codec: "packed8", downlink: "float32", recommended: true },
   { codec: "packed8", downlink: "delta", recommended: true },
-  { codec: "top20", downlink: "delta", recommended: false },
-  { codec: "top10", downlink: "delta", recommended: false },
-  { codec: "top5", downlink: "delta", recommended: false },
+  { codec: "sparse20", downlink: "delta", recommended: true },
+  { codec: "sparse15", downlink: "delta", recommended: true },
+  { codec: "sparse10", downlink: "delta", recommended: true },
+  { codec: "sparse5", downlink: "delta", recommended: false },
 ];
 
-export const QUICK_WAYS: readonly Way[] = [PLAIN, { codec: "top10", downlink: "delta", recommended: false }];
+export const QUICK_WAYS: readonly Way[] = [PLAIN, { codec: "sparse15", downlink: "delta", recommended: true }];
 
 /** The one whose traffic is claimed to be so many times less. */
-export const LEAST_TRAFFIC = { way: { codec: "top10", downlink: "delta" }, times: 30 } as const;
+export const LEAST_TRAFFIC = { way: { codec: "sparse10", downlink: "delta" }, times: 30 } as const;
 
 export const nameOf = ({ codec, downlink }: Pick<Way, "codec" | "downlink">): string =>
   `${codec} up, ${downlink === "delta" ? "changes" : "float32"} down`;

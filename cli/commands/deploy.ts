@@ -7,7 +7,7 @@ import { randomBytes } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join, relative, resolve } from "node:path";
 import { type Command, Option } from "commander";
-import { createCommand, dataOption, whole } from "../arguments.ts";
+import { createCommand, dataOption, real, whole } from "../arguments.ts";
 import { prepareBundle } from "../coordinator.ts";
 import { CliError } from "../errors.ts";
 import { plain } from "../foreign-text.ts";
@@ -18,6 +18,7 @@ import { commandLine, runWrangler, type WranglerOptions, type WranglerResult } f
 interface DeployOptions {
   readonly dryRun: boolean;
   readonly retentionDays?: number;
+  readonly quotas?: string;
   readonly data: string;
 }
 
@@ -38,7 +39,7 @@ const shown = (path: string): string => relative(process.cwd(), path) || ".";
 
 const config = (): string[] => ["--config", shown(join(packageRoot, "wrangler.toml"))];
 
-function deployCommandLine({ dryRun, retentionDays }: DeployOptions): string[] {
+function deployCommandLine({ dryRun, retentionDays, quotas }: DeployOptions): string[] {
   return [
     "deploy",
     shown(join(packageRoot, "build/worker/index.js")),
@@ -46,6 +47,7 @@ function deployCommandLine({ dryRun, retentionDays }: DeployOptions): string[] {
     "--no-bundle",
     ...config(),
     ...(retentionDays === undefined ? [] : ["--var", `RETENTION_DAYS:${retentionDays}`]),
+    ...(quotas === undefined ? [] : ["--var", `QUOTAS:${quotas}`]),
     ...(dryRun ? ["--dry-run"] : []),
   ];
 }
@@ -132,6 +134,12 @@ export function deployCommand(): Command {
         "--retention-days <n>",
         "sessions that are over delete themselves after so many days; without it they are kept",
       ).argParser(whole(1, 36_500)),
+    )
+    .addOption(
+      new Option(
+        "--quotas <n>",
+        "by what the limits of each client and network are multiplied, from 0.01 to 1000, or off",
+      ).argParser((text: string) => (text === "off" ? text : String(real(0.01, 1_000)(text)))),
     )
     .addOption(dataOption())
     .addHelpText(

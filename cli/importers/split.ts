@@ -3,7 +3,7 @@
  * files are often sorted (but not the tokens of a text); the same seed gives the same order on every machine.
  */
 
-import { deriveKey, permuteIndex } from "../../shared/random/index.ts";
+import { deriveKey, Permutation } from "../../shared/random/index.ts";
 import { CliError } from "../errors.ts";
 
 export const SPLITS = ["train", "validation", "test"] as const;
@@ -67,9 +67,8 @@ export function splitRanges(
 /** Parts of the shuffled samples. Throws CliError if the fractions are not parts of a whole, or leave nothing to train on. */
 export function splitSamples(samples: number, fractions?: Fractions, seed = 0): Split {
   const ranges = splitRanges(samples, fractions);
-  const key = deriveKey(seed, "permutation", NO_EPOCH);
-  const order = Uint32Array.from({ length: samples }, (_, place) => permuteIndex(key, samples, place));
-  return { order, ...ranges };
+  const shuffle = new Permutation(deriveKey(seed, "permutation", NO_EPOCH), samples);
+  return { order: Uint32Array.from({ length: samples }, (_, place) => shuffle.at(place)), ...ranges };
 }
 
 /** Rows of `size` bytes in the split's order. */

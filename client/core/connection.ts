@@ -13,6 +13,7 @@ import {
   encodeMessage,
   isFrame,
   PROTOCOL_ERRORS,
+  RATE_LIMIT_PAUSE,
   SUBPROTOCOL,
 } from "../../shared/protocol/messages.ts";
 import type { EngineKind } from "../engine/engine.ts";
@@ -27,6 +28,8 @@ import { SOCKET_OPEN } from "./platform.ts";
 export const WELCOME_TIMEOUT = 20_000;
 /** Beats without a word from the coordinator: after so many it is asked for a sign of life, after twice as many given up. */
 const SILENT_BEATS = 20;
+/** Messages and frames between two beats, half a second. The fastest sessions come to a tenth of it. */
+const MOST_HEARD = 5_000;
 /** What the coordinator's platform answers by itself, without waking the session. */
 const PING = "ping";
 const PONG = "pong";
@@ -93,6 +96,7 @@ export class Connection {
   #ended = false;
   #attempt = 0;
   #silence = 0;
+  #heard = 0;
   #timer: Timer | null = null;
   /** What the coordinator said before it closed. */
   #reported: { readonly code: string; readonly message: string } | null = null;
@@ -157,6 +161,7 @@ export class Connection {
    * arrived while this thread was busy is heard first.
    */
   beat(): void {
+    this.#heard = 0;
     if (!this.#welcomed) return;
     this.#silence += 1;
     if (this.#silence >= 2 * SILENT_BEATS) this.renew();
@@ -260,8 +265,13 @@ export class Connection {
 
   #receive(data: unknown): void {
     this.#silence = 0;
-    if (data === PONG) return;
+    this.#heard += 1;
     try {
+      if (this.#heard > MOST_HEARD) {
+        this.#heard = 0;
+        throw new TrainingError("protocol", `more than ${MOST_HEARD} messages came in half a second`);
+      }
+      if (data === PONG) return;
       if (!(data instanceof ArrayBuffer)) throw new TrainingError("protocol", "the coordinator sent text");
       if (isFrame(data)) {
         this.#handlers.frame(decodeFrame(data));
@@ -316,7 +326,8 @@ export class Connection {
         if (error instanceof TrainingError) this.#finish(error);
       }
     }
-    this.#retry();
+    const delay = backoffDelay(this.#attempt++, this.#platform.random());
+    this.#retry(code === "rate-limited" ? RATE_LIMIT_PAUSE + delay : delay);
   }
 
   #retry(delay = backoffDelay(this.#attempt++, this.#platform.random())): void {

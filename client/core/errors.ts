@@ -2,6 +2,8 @@
  * The one error class of the SDK. `code` is stable: programs switch on it, people read `message`.
  */
 
+import { shortened } from "../../shared/session/errors.ts";
+
 /** What each code means, and whether the volunteer goes on by itself after reporting it as an `error` event. */
 export const TRAINING_ERRORS = {
   /** The options contradict each other or the session: bad id, no server, own data missing or of the wrong shape. */
@@ -49,7 +51,7 @@ export type TrainingErrorCode = keyof typeof TRAINING_ERRORS;
 export class TrainingError extends Error {
   readonly code: TrainingErrorCode;
   constructor(code: TrainingErrorCode, message: string, options?: ErrorOptions) {
-    super(message, options);
+    super(shortened(message), options);
     this.name = "TrainingError";
     this.code = code;
   }

@@ -4,7 +4,8 @@
  * with no clock, sensor or timer of its own. Times are milliseconds of the caller's clock.
  *
  * A share is kept by resting, never by computing more slowly: after c milliseconds of work c · (1/share − 1) are owed,
- * and whatever passes without work, for whatever reason, pays for them. Left out: how finely the GPU's work is cut
+ * and whatever passes without work, for whatever reason, pays for them. Leases bear only so much rest, and a coordinator may
+ * give what it likes, so what they do not bear stays owed: beyond a limit nothing is computed until it is paid. Left out: how finely the GPU's work is cut
  * (engine/webgpu/pace.ts) and how many threads compute, which is the platform's part of a share of 1.
  */
 
@@ -41,7 +42,10 @@ const LOW_BATTERY = 0.3;
 
 /** Idle time beyond what was owed that still counts for the work to come: timers ring late. */
 const MOST_CREDIT = 100;
+/** Rest that may be owed beyond what leases bear. Above it all work is given back until everything is paid. */
 const MOST_OWED = 30_000;
+/** The longest that one micro-batch is believed to keep a thread, where it may as well have been a sleep. */
+const LONGEST_SUSPECTED = 60_000;
 
 /** Work that is asked for at a time when the share is small, in milliseconds with its rests. */
 const LEASE_TARGET = 2_000;
@@ -49,6 +53,8 @@ const LEASE_TARGET = 2_000;
 const SAFE_REST = 4_000;
 /** The coordinator waits four times as long as it expects a lease to take: two of them may be rest. */
 const REST_FACTOR = 2;
+/** It waits for no lease longer than 600 s, however slow the client. */
+const LONGEST_REST = 240_000;
 /** Weight of the newest lease in the speed, as the coordinator measures it. */
 const SPEED_MEMORY = 0.3;
 
@@ -95,6 +101,7 @@ export class Governor {
   /** Rest owed at `#settledAt`; negative is credit. */
   #owed = 0;
   #settledAt = Number.NEGATIVE_INFINITY;
+  #overdrawn = false;
   /** Rest that the present lease still bears. */
   #restLeft = SAFE_REST;
   #lease: { readonly microBatches: number; readonly start: number } | null = null;
@@ -143,6 +150,11 @@ export class Governor {
     return this.circumstances.find((circumstance) => this.#reaction(circumstance) === "pause") ?? null;
   }
 
+  /** Whether so much rest is owed that no lease bears it: nothing may be computed until it is paid, whatever is given. */
+  get overdrawn(): boolean {
+    return this.#overdrawn;
+  }
+
   /** The volunteer's own pause. */
   set stopped(stopped: boolean) {
     this.#stopped = stopped;
@@ -150,7 +162,10 @@ export class Governor {
 
   /** Throws RangeError unless 0 < share ≤ 1. What a smaller share owed is forgiven. */
   setShare(share: number): void {
-    if (checkShare(share) > this.#wanted) this.#owed = Math.min(this.#owed, 0);
+    if (checkShare(share) > this.#wanted) {
+      this.#owed = Math.min(this.#owed, 0);
+      this.#overdrawn = false;
+    }
     this.#wanted = share;
   }
 
@@ -164,6 +179,7 @@ export class Governor {
 
   /** Time passes, also where nothing is computed. */
   tick(time: number): void {
+    if (this.#owes(time) === 0) this.#overdrawn = false;
     if (!this.#slow || time - this.#settledAt < COOLED) return;
     this.#slow = false;
     this.#turningSince = null;
@@ -172,6 +188,11 @@ export class Governor {
   /** Longest time that one micro-batch took, in milliseconds; 0 before the first. */
   get patience(): number {
     return this.#longest;
+  }
+
+  /** So much time passed while a micro-batch was under way. A sleep, or the micro-batch: the next that takes as long is work. */
+  suspect(milliseconds: number): void {
+    this.#longest = Math.max(this.#longest, Math.min(milliseconds, LONGEST_SUSPECTED));
   }
 
   /** A new socket: the coordinator measures this client anew. */
@@ -190,7 +211,7 @@ export class Governor {
   beginLease(microBatches: number, time: number): void {
     this.#lease = { microBatches, start: time };
     const expected = this.#speed === null ? 0 : microBatches / this.#speed;
-    this.#restLeft = Math.max(SAFE_REST, REST_FACTOR * expected);
+    this.#restLeft = Math.min(Math.max(SAFE_REST, REST_FACTOR * expected), LONGEST_REST);
   }
 
   endLease(time: number): void {
@@ -203,18 +224,21 @@ export class Governor {
 
   /** Milliseconds to rest before the next micro-batch; no more than the lease bears, and what it does not bear stays owed. */
   takeRest(time: number): number {
-    const owed = Math.max(0, this.#owed - (time - this.#settledAt));
-    const rest = Math.min(owed, this.#restLeft);
+    const rest = Math.min(this.#owes(time), this.#restLeft);
     this.#restLeft -= rest;
     return rest;
   }
 
   worked({ work, microBatches, busy, end }: Burst): void {
     const idle = end - busy - this.#settledAt;
-    const owed = Math.max(this.#owed - idle, -MOST_CREDIT) + busy * (1 / this.share - 1);
-    this.#owed = Math.min(owed, MOST_OWED);
+    this.#owed = Math.max(this.#owed - idle, -MOST_CREDIT) + busy * (1 / this.share - 1);
+    if (this.#owed > MOST_OWED) this.#overdrawn = true;
     this.#settledAt = end;
     if (microBatches > 0) this.#compare(work, microBatches, busy / microBatches, end);
+  }
+
+  #owes(time: number): number {
+    return Math.max(0, this.#owed - (time - this.#settledAt));
   }
 
   /** One micro-batch's time against the best sustained one of such bursts. */

@@ -3,20 +3,25 @@
  * server that the caller named and from nowhere else.
  */
 
+import { backoffDelay } from "./backoff.ts";
 import { describeError } from "./errors.ts";
 import type { Platform } from "./platform.ts";
 
 export const REQUEST_TIMEOUT = 60_000;
+const SMALLEST_BUFFER = 65_536;
 
 /** No usable answer: `status` is 0 if there was none at all. `code` is the server's own error code, if it sent one. */
 export class HttpError extends Error {
   readonly status: number;
   readonly code: string;
-  constructor(status: number, code: string, message: string) {
+  /** Milliseconds for which the server asks to be left alone. */
+  readonly retryAfter: number;
+  constructor(status: number, code: string, message: string, retryAfter = 0) {
     super(message);
     this.name = "HttpError";
     this.status = status;
     this.code = code;
+    this.retryAfter = retryAfter;
   }
 }
 
@@ -35,25 +40,25 @@ async function readBounded(response: Response, limit: number): Promise<Uint8Arra
   }
   if (response.body === null) return new Uint8Array(0);
   const reader = response.body.getReader();
-  const parts: Uint8Array[] = [];
+  // One buffer that grows: a body may come byte by byte.
+  let body = new Uint8Array(Math.min(limit, Math.max(announced, SMALLEST_BUFFER)));
   let length = 0;
   for (;;) {
     const { done, value } = await reader.read();
     if (done) break;
-    length += value.byteLength;
-    if (length > limit) {
+    if (length + value.byteLength > limit) {
       await reader.cancel();
       throw tooLarge();
     }
-    parts.push(value);
+    if (length + value.byteLength > body.byteLength) {
+      const larger = new Uint8Array(Math.min(limit, Math.max(2 * body.byteLength, length + value.byteLength)));
+      larger.set(body.subarray(0, length));
+      body = larger;
+    }
+    body.set(value, length);
+    length += value.byteLength;
   }
-  const body = new Uint8Array(length);
-  let offset = 0;
-  for (const part of parts) {
-    body.set(part, offset);
-    offset += part.byteLength;
-  }
-  return body;
+  return length === body.byteLength ? body : body.slice(0, length);
 }
 
 const ERROR_BODY_LIMIT = 16_384;
@@ -71,6 +76,20 @@ function readErrorBody(body: Uint8Array): { code: string; message: string } {
     return { code: "", message: "" };
   }
   return { code: "", message: "" };
+}
+
+/** Longest time, in milliseconds, for which a server is believed that it wants to be left alone. */
+const LONGEST_PAUSE = 60_000;
+
+function retryAfterOf(headers: Headers): number {
+  const seconds = Number(headers.get("retry-after") ?? 0);
+  return seconds > 0 ? Math.min(seconds * 1_000, LONGEST_PAUSE) : 0;
+}
+
+/** Milliseconds before attempt number `attempt` after this error, counted from 0; `random` is uniform in [0, 1). */
+export function pauseAfter(error: unknown, attempt: number, random: number): number {
+  const asked = error instanceof HttpError ? error.retryAfter : 0;
+  return asked + backoffDelay(attempt, random);
 }
 
 /** GET with a bounded body. Throws HttpError for everything but a 2xx answer that fits. */
@@ -94,7 +113,8 @@ export async function get(
     });
     if (response.ok) return { headers: response.headers, body: await readBounded(response, limit) };
     const { code, message } = readErrorBody(await readBounded(response, ERROR_BODY_LIMIT));
-    throw new HttpError(response.status, code, message || `${url} answered ${response.status}`);
+    const { status, headers } = response;
+    throw new HttpError(status, code, message || `${url} answered ${status}`, retryAfterOf(headers));
   } catch (error) {
     if (error instanceof HttpError) throw error;
     throw new HttpError(0, "network", `${url}: ${describeError(error)}`);

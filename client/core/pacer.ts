@@ -18,20 +18,30 @@ export class Pacer {
   readonly #governor: Governor;
   readonly #stopwatch: Stopwatch;
   readonly #onSign: () => void;
+  readonly #onOverdrawn: () => void;
   #burst: { start: number; readonly waited: number; microBatches: number } | null = null;
   #rest: AbortController | null = null;
 
-  /** `onSign` is called whenever something was computed. */
-  constructor(platform: Platform, governor: Governor, stopwatch: Stopwatch, onSign: () => void) {
+  /** `onSign` is called whenever something was computed, `onOverdrawn` when more would be for which too much rest is owed. */
+  constructor(
+    platform: Platform,
+    governor: Governor,
+    stopwatch: Stopwatch,
+    { onSign, onOverdrawn }: { readonly onSign: () => void; readonly onOverdrawn: () => void },
+  ) {
     this.#platform = platform;
     this.#governor = governor;
     this.#stopwatch = stopwatch;
     this.#onSign = onSign;
+    this.#onOverdrawn = onOverdrawn;
   }
 
   /** Before each micro-batch: rests if that is owed. An abort ends the rest. */
   async start(data: DataSource, signal: AbortSignal): Promise<void> {
     if (this.#burst !== null) return;
+    // The work under way is given back and its signal aborts.
+    if (this.#governor.overdrawn) this.#onOverdrawn();
+    if (signal.aborted) return;
     for (let rest = this.#wanted(); rest > 0 && !signal.aborted; rest = this.#wanted()) {
       this.#rest = new AbortController();
       signal.addEventListener("abort", this.wake, { once: true });
@@ -68,9 +78,11 @@ export class Pacer {
     this.#note("", 0, end - start, end);
   }
 
-  /** So much time passed in which nothing ran: it was no work. */
+  /** So much time passed in which nothing seems to have run: it was no work. */
   lose(milliseconds: number): void {
-    if (this.#burst !== null) this.#burst.start += milliseconds;
+    if (this.#burst === null) return;
+    this.#burst.start += milliseconds;
+    this.#governor.suspect(milliseconds);
   }
 
   /** Something changed: a rest may have become too long. */

@@ -35,13 +35,25 @@ export interface Lease {
   readonly to: number;
 }
 
+/** What goes with sums that are multiples of a unit of their own (feedback.ts). */
+export interface Coarse {
+  readonly unit: number;
+  /** Squares of the gradient by row and column, as bfloat16; none in most steps. */
+  readonly squares: Uint16Array;
+}
+
 export interface EncodedResult {
   readonly header: Omit<FrameHeader, "offset" | "total">;
   readonly body: Uint8Array;
 }
 
 /** Throws TrainingError `compute` if the engine's sizes are not those of the session. */
-export function encodeResult(lease: Lease, contribution: Contribution, sizes: ResultSizes): EncodedResult {
+export function encodeResult(
+  lease: Lease,
+  contribution: Contribution,
+  sizes: ResultSizes,
+  coarse: Coarse | null = null,
+): EncodedResult {
   const kind = WORKS[lease.work].frame;
   const blocks = blockCount(sizes.parameters);
   const codec = CODECS[sizes.codec];
@@ -58,14 +70,16 @@ export function encodeResult(lease: Lease, contribution: Contribution, sizes: Re
       );
     }
   }
-  const layout = upwardLayout(kind, { metrics: sizes.metrics, blocks });
-  const sums = kind === "gradient" ? codec.encode(contribution.sums) : new Uint8Array(0);
+  const squares = coarse?.squares ?? new Uint16Array(0);
+  const layout = upwardLayout(kind, { metrics: sizes.metrics, blocks, squares: squares.length });
+  const sums = kind === "gradient" ? codec.encode(contribution.sums, coarse?.unit ?? 1) : new Uint8Array(0);
   const body = new Uint8Array(layout.sums + sums.byteLength);
   const view = new DataView(body.buffer);
   contribution.metrics.forEach((sum, i) => {
     view.setBigInt64(layout.metrics + i * 8, sum, true);
   });
   body.set(contribution.maxima, layout.maxima);
+  body.set(new Uint8Array(squares.buffer, squares.byteOffset, squares.byteLength), layout.squares);
   body.set(sums, layout.sums);
   const { clamped, loss, weight } = contribution;
   return {

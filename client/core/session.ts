@@ -6,7 +6,7 @@
 
 import * as v from "valibot";
 import type { Graph, GraphBudget, TrainingGraph } from "../../shared/graph/index.ts";
-import { differentiate, parameterLength } from "../../shared/graph/index.ts";
+import { differentiate, estimateCost, parameterLength } from "../../shared/graph/index.ts";
 import type { Progress } from "../../shared/protocol/messages.ts";
 import { coordinatorMessages } from "../../shared/protocol/messages.ts";
 import { canonicalJson } from "../../shared/session/canonical.ts";
@@ -19,10 +19,9 @@ import { planRun } from "../../shared/session/plan.ts";
 import { checkDataset, parseDefinition } from "../../shared/session/validate.ts";
 import type { SessionAddress } from "./address.ts";
 import { sessionUrl } from "./address.ts";
-import { backoffDelay } from "./backoff.ts";
 import { describeError, TrainingError } from "./errors.ts";
 import type { SessionInfo } from "./events.ts";
-import { get, HttpError, mayRetry } from "./http.ts";
+import { get, HttpError, mayRetry, pauseAfter } from "./http.ts";
 import type { Platform } from "./platform.ts";
 import { sleep } from "./platform.ts";
 
@@ -36,6 +35,12 @@ export const DEFAULT_BUDGET: ClientBudget = {
   flops: 5e10,
   memoryBytes: 1_000_000_000,
 };
+
+/**
+ * A micro-batch's gradient may cost so many times what its forward pass may. Two or three times is usual; but pooling whose windows
+ * overlap by a hair asks every element about every tap.
+ */
+const MOST_OF_GRADIENT = 4;
 
 /** Definition, manifest and progress together, in bytes of JSON. */
 export const SESSION_BYTES = 4_000_000;
@@ -88,7 +93,7 @@ export async function fetchSession(
       if (!mayRetry(error) || attempt + 1 >= attempts || signal.aborted) {
         throw new TrainingError("network", describeError(error), { cause: error });
       }
-      await sleep(platform, backoffDelay(attempt, platform.random()), signal);
+      await sleep(platform, pauseAfter(error, attempt, platform.random()), signal);
     }
   }
 }
@@ -111,10 +116,12 @@ export function checkSession({ definition, manifest }: SessionReply, budget: Cli
     const { graph, data, microBatch } = checked;
     const dataset = data.source === "dataset" ? parseManifest(manifest) : null;
     if (dataset !== null) checkDataset(checked, dataset);
+    const training = differentiate(graph, microBatch);
+    requireGradient(training, microBatch, budget);
     return {
       definition: checked,
       graph,
-      training: differentiate(graph, microBatch),
+      training,
       manifest: dataset,
       plan: planRun(checked),
       parameters: parameterLength(graph),
@@ -123,6 +130,15 @@ export function checkSession({ definition, manifest }: SessionReply, budget: Cli
     const code = error instanceof SessionError ? `${error.code}: ` : "";
     throw new TrainingError("refused-session", `${code}${describeError(error)}`, { cause: error });
   }
+}
+
+/** The graph's own budget is about its forward pass alone. Throws SessionError `limit-exceeded`. */
+function requireGradient(training: TrainingGraph, microBatch: number, { flops }: ClientBudget): void {
+  const most = MOST_OF_GRADIENT * (flops ?? Number.POSITIVE_INFINITY);
+  const cost = estimateCost(training, microBatch).flops;
+  if (cost <= most) return;
+  const what = "floating-point operations a micro-batch with its gradient";
+  throw new SessionError("limit-exceeded", `${cost} ${what}, the limit is ${most}`);
 }
 
 /** What the caller insists on besides the budget. */

@@ -6,7 +6,7 @@
  * Everything that arrives from the coordinator only changes what the loop finds to do next.
  */
 
-import { blockCount, CODECS, largestSparse } from "../../shared/codec/index.ts";
+import { blockCount, CODECS, carriesSquares, largestSum } from "../../shared/codec/index.ts";
 import { evaluationSums, metricNames } from "../../shared/graph/parameters.ts";
 import type { Frame } from "../../shared/protocol/frames.ts";
 import { cutBody } from "../../shared/protocol/frames.ts";
@@ -15,6 +15,7 @@ import { publicName } from "../../shared/protocol/name.ts";
 import { SESSION_LIMITS } from "../../shared/session/definition.ts";
 import type { RunPlan } from "../../shared/session/plan.ts";
 import { microBatchesPerStep, workMicroBatches, workSamples } from "../../shared/session/plan.ts";
+import { squaredMatrices } from "../../shared/session/squares.ts";
 import type { LocalColumns } from "../data/local.ts";
 import { openData } from "../data/open.ts";
 import type { DataSource, Slot } from "../data/source.ts";
@@ -50,7 +51,7 @@ import { readMetrics } from "./metrics.ts";
 import { Pacer } from "./pacer.ts";
 import type { EngineChoice, Platform } from "./platform.ts";
 import { sleep } from "./platform.ts";
-import type { EncodedResult, Lease } from "./result.ts";
+import type { Coarse, EncodedResult, Lease } from "./result.ts";
 import { encodeResult, WORKS } from "./result.ts";
 import type { CheckedSession, ClientBudget, SessionDemands } from "./session.ts";
 import { checkDemands, checkSession, DEFAULT_BUDGET, fetchSession, sessionInfo } from "./session.ts";
@@ -85,6 +86,8 @@ const RECEIPT_TIMEOUT = 60_000;
 const FAILURES_BEFORE_REBUILD = 3;
 /** Micro-batches of the open piece whose samples are fetched while the engine is still being made. */
 const FETCHED_AHEAD = 8;
+/** Leases that may wait: a coordinator gives one at a time, and some may cross what takes them back. */
+const MOST_WAITING = 16;
 /** Beats between two accounts of usage: a second. */
 const USAGE_BEATS = 2;
 
@@ -117,7 +120,7 @@ interface Workshop {
   readonly assembler: WeightsAssembler;
   readonly slots: readonly Slot[];
   /** Bits of magnitude of one rounded value, as the engine sums them up. */
-  readonly roundingBits: number;
+  readonly magnitudeBits: number;
   /** Null where results leave nothing out. */
   readonly feedback: ErrorFeedback | null;
 }
@@ -146,7 +149,7 @@ export class Volunteer {
   #ending: Ending | null = null;
   #status: VolunteerStatus = "joining";
   #cause: PauseCause | null = null;
-  /** The governor's last word, carried out. */
+  /** The governor's last word, carried out: nothing is computed, for now or because too much rest is owed. */
   #paused = false;
   /** Micro-batches that the coordinator was last told to give at a time. */
   #asked: number = FULL_CAPACITY;
@@ -192,7 +195,10 @@ export class Volunteer {
       },
       patience: () => this.#governor.patience,
     });
-    this.#pacer = new Pacer(platform, this.#governor, this.#stopwatch, () => this.#heartbeat.touch());
+    this.#pacer = new Pacer(platform, this.#governor, this.#stopwatch, {
+      onSign: () => this.#heartbeat.touch(),
+      onOverdrawn: () => this.#govern(),
+    });
     this.finished = this.#live();
     // A failure is also an event: nobody has to wait for this promise.
     this.finished.catch(() => {});
@@ -342,7 +348,7 @@ export class Volunteer {
     const engine = await this.#buildEngine(session, choice);
     const { plan, graph, parameters, definition } = session;
     const sizes = { blocks: blockCount(parameters), parameters };
-    const { part, roundingBits } = CODECS[definition.codec];
+    const { part, magnitudeBits } = CODECS[definition.codec];
     const connection = new Connection(
       { url: socketUrl(address), protocols: invitationProtocols(address) },
       this.#platform,
@@ -364,8 +370,8 @@ export class Volunteer {
       connection,
       assembler: new WeightsAssembler(sizes),
       slots: Array.from({ length: 2 }, () => createSlot(graph, plan.microBatch)),
-      roundingBits: roundingBits(microBatchesPerStep(plan)),
-      feedback: part === null ? null : new ErrorFeedback(parameters, part),
+      magnitudeBits: magnitudeBits(microBatchesPerStep(plan)),
+      feedback: part === null ? null : new ErrorFeedback(parameters, part, squaredMatrices(definition)),
     };
     this.#update();
     return this.#workshop;
@@ -450,9 +456,9 @@ export class Volunteer {
     this.#governor.beginLease(lease.to - lease.from, started);
     const { definition, graph, parameters, plan } = session;
     try {
-      const { roundingBits } = workshop;
+      const { magnitudeBits } = workshop;
       const pacer = this.#pacer;
-      const context = { engine, data, slots, plan, magnitudeBits: roundingBits, held, pacer };
+      const context = { engine, data, slots, plan, magnitudeBits, held, pacer };
       const contribution = await computeShard(context, lease, running.abort.signal);
       this.#failures = 0;
       if (contribution === null || running.abort.signal.aborted) return;
@@ -460,8 +466,8 @@ export class Volunteer {
       const metrics = isEvaluation ? evaluationSums(graph) : metricNames(graph).length;
       const sizes = { metrics, parameters, codec: definition.codec };
       // Read anew: a reconnect may have given the work another lease.
-      if (lease.work === "train") this.#leaveOut(workshop, running.lease, contribution.sums, held);
-      this.#deliver(workshop, encodeResult(running.lease, contribution, sizes));
+      const coarse = lease.work === "train" ? this.#leaveOut(workshop, running.lease, contribution.sums, held) : null;
+      this.#deliver(workshop, encodeResult(running.lease, contribution, sizes, coarse));
       engine.reuse?.(contribution);
       this.#governor.endLease(this.#platform.now());
       this.#say("result", {
@@ -491,12 +497,17 @@ export class Volunteer {
     return Math.min(range.to - range.from, to * plan.microBatch) - from * plan.microBatch < minimumSamples;
   }
 
-  /** Where a session wants only the largest sums, the others wait for the next result. */
-  #leaveOut({ session, feedback, roundingBits }: Workshop, lease: Lease, sums: Int32Array, held: WeightsBody): void {
+  /** Where a session wants few sums, the others wait for the next result. */
+  #leaveOut(
+    { session, feedback, magnitudeBits }: Workshop,
+    lease: Lease,
+    sums: Int32Array,
+    { exponents }: WeightsBody,
+  ): Coarse | null {
     const { definition, plan } = session;
-    const magnitudeBits = CODECS[definition.codec].magnitudeBits(microBatchesPerStep(plan));
-    const largest = largestSparse(lease.to - lease.from);
-    feedback?.select(lease.lease, sums, { exponents: held.exponents, roundingBits, magnitudeBits, largest });
+    const largest = largestSum(definition.codec, lease.to - lease.from, microBatchesPerStep(plan));
+    const grid = { exponents, magnitudeBits, largest };
+    return feedback?.select(lease.lease, sums, grid, carriesSquares(lease.step)) ?? null;
   }
 
   #deliver(workshop: Workshop, result: EncodedResult): void {
@@ -564,7 +575,7 @@ export class Volunteer {
   #govern(): void {
     if (this.#ending !== null) return;
     const before = this.#paused;
-    this.#paused = this.#governor.pausedBy !== null;
+    this.#paused = this.#governor.pausedBy !== null || this.#governor.overdrawn;
     this.#ask();
     this.#pacer.wake();
     if (this.#paused && !before) this.#dropLeases();
@@ -683,6 +694,9 @@ export class Volunteer {
     if (from >= to || to > workMicroBatches(session.plan, work, step)) {
       throw new TrainingError("protocol", `assigned micro-batches ${from} to ${to} of ${work} ${step}: no such range`);
     }
+    if (this.#leases.length >= MOST_WAITING) {
+      throw new TrainingError("protocol", `more than ${MOST_WAITING} leases at a time were assigned, expected one`);
+    }
     const latest = this.#arrived?.version ?? this.#held?.version ?? null;
     if (latest === null || version < latest) {
       const message = `assigned at version ${version}, this client has ${latest ?? "none"}`;
@@ -715,9 +729,10 @@ export class Volunteer {
   #onReceipt(message: Extract<CoordinatorMessage, { type: "receipt" }>): void {
     const { lease, accepted, reason, samples } = message;
     this.#workshop?.feedback?.settle(lease, accepted);
+    // A receipt of nothing does not make a connection a good one.
+    if (this.#unanswered?.header.lease === lease) this.#workshop?.connection.settle();
     if (this.#unanswered?.header.lease === lease) this.#unanswered = null;
     this.#stall?.abort();
-    this.#workshop?.connection.settle();
     const { samples: before, acceptedShards, droppedShards } = this.#contributed;
     this.#contributed = accepted
       ? { samples: before + samples, acceptedShards: acceptedShards + 1, droppedShards }
@@ -801,7 +816,7 @@ export class Volunteer {
 
   #currentStatus(): VolunteerStatus {
     if (this.#workshop === null) return "joining";
-    if (this.#paused) return "paused";
+    if (this.#governor.pausedBy !== null) return "paused";
     if (this.#welcome === null) return "connecting";
     if (this.#progress?.status === "paused") return "paused";
     if (this.#running !== null) return "working";
@@ -839,6 +854,8 @@ export class Volunteer {
   #stop(): void {
     this.#dropLeases();
     this.#closing.abort();
+    // Whatever is still being fetched would keep the loop, and with it the engine.
+    this.#data?.dispose();
     this.#workshop?.connection.close();
     for (const { reject } of this.#predictions.splice(0)) reject(this.#endedError());
     this.#forgetting?.reject(this.#endedError());

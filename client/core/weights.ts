@@ -9,9 +9,8 @@ import type { Frame } from "../../shared/protocol/frames.ts";
 import { changeLayout, weightsLayout } from "../../shared/protocol/frames.ts";
 import type { SessionAddress } from "./address.ts";
 import { sessionUrl } from "./address.ts";
-import { backoffDelay } from "./backoff.ts";
 import { TrainingError } from "./errors.ts";
-import { get, HttpError, mayRetry } from "./http.ts";
+import { get, HttpError, mayRetry, pauseAfter } from "./http.ts";
 import type { Platform } from "./platform.ts";
 import { sleep } from "./platform.ts";
 
@@ -65,6 +64,8 @@ export class WeightsAssembler {
   readonly #free: Uint8Array<ArrayBuffer>[] = [];
   /** What the frames of the present transfer fill: weights, or what changed. */
   #bytes: Uint8Array<ArrayBuffer> | null = null;
+  /** Of changes, which are read at once. Used again: whoever announces much and sends little has nothing allocated. */
+  #change = new Uint8Array(0);
   #codec: Frame["codec"] = "none";
   #received = 0;
   #version = 0;
@@ -95,7 +96,7 @@ export class WeightsAssembler {
       this.#codec = codec;
       this.#version = frame.version;
       this.#step = frame.step;
-      this.#bytes = codec === "float32" ? this.#buffer() : new Uint8Array(total);
+      this.#bytes = codec === "float32" ? this.#buffer() : this.#changeBuffer(total);
     }
     const isNext = frame.offset === this.#received && codec === this.#codec && total === this.#bytes?.byteLength;
     if (!isNext || frame.version !== this.#version || frame.step !== this.#step) {
@@ -130,6 +131,11 @@ export class WeightsAssembler {
     return this.#free.pop() ?? new Uint8Array(this.#total);
   }
 
+  #changeBuffer(total: number): Uint8Array<ArrayBuffer> {
+    if (this.#change.byteLength < total) this.#change = new Uint8Array(Math.min(this.#mostChange, 2 * total));
+    return this.#change.subarray(0, total);
+  }
+
   /** The version after the latest one: a copy of it, changed. */
   #changed({ version, step }: Frame, change: Uint8Array<ArrayBuffer>, latest: WeightsBody | null): WeightsBody {
     if (latest?.version !== version - 1) {
@@ -161,6 +167,15 @@ export class WeightsAssembler {
 }
 
 const FETCH_ATTEMPTS = 6;
+const LARGEST_NUMBER = 0xffffffff;
+
+/** A header as frames would have it: not a number compares as no version should. Throws TrainingError `protocol`. */
+function readNumber(headers: Headers, name: string, otherwise: number): number {
+  const text = headers.get(name);
+  if (text === null) return otherwise;
+  if (/^\d{1,10}$/.test(text) && Number(text) <= LARGEST_NUMBER) return Number(text);
+  throw new TrainingError("protocol", `${name} is "${text}", expected a whole number up to ${LARGEST_NUMBER}`);
+}
 
 export interface WeightsRequest {
   readonly version: number;
@@ -184,8 +199,8 @@ export async function fetchWeights(
   for (let attempt = 0; ; attempt++) {
     try {
       const { headers, body } = await get(platform, sessionUrl(address, `weights/${wanted}`), total, signal);
-      const answered = Number(headers.get("x-commonweight-version") ?? version);
-      return viewWeights(sizes, answered, Number(headers.get("x-commonweight-step") ?? step), body);
+      const answered = readNumber(headers, "x-commonweight-version", version);
+      return viewWeights(sizes, answered, readNumber(headers, "x-commonweight-step", step), body);
     } catch (error) {
       if (!(error instanceof HttpError) || attempt >= FETCH_ATTEMPTS || signal.aborted) throw error;
       if (error.status === 404 && wanted !== "latest") {
@@ -193,7 +208,7 @@ export async function fetchWeights(
         continue;
       }
       if (!mayRetry(error)) throw error;
-      await sleep(platform, backoffDelay(attempt, platform.random()), signal);
+      await sleep(platform, pauseAfter(error, attempt, platform.random()), signal);
     }
   }
 }

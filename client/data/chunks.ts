@@ -3,9 +3,8 @@
  * recently used goes first), and in the platform's cache between visits.
  */
 
-import { backoffDelay } from "../core/backoff.ts";
 import { describeError, TrainingError } from "../core/errors.ts";
-import { get, HttpError, mayRetry } from "../core/http.ts";
+import { get, HttpError, mayRetry, pauseAfter } from "../core/http.ts";
 import type { Platform } from "../core/platform.ts";
 import { sleep } from "../core/platform.ts";
 
@@ -125,7 +124,7 @@ export class ChunkStore {
     const { signal } = this.#closed;
     let failure: unknown = new TrainingError("data", "the data source is closed");
     for (let attempt = 0; attempt < ATTEMPTS && !signal.aborted; attempt++) {
-      if (attempt > 0) await sleep(platform, backoffDelay(attempt, platform.random()), signal);
+      if (attempt > 0) await sleep(platform, pauseAfter(failure, attempt, platform.random()), signal);
       try {
         const { body } = await get(platform, url(request.hash), request.bytes, signal);
         const problem = await this.#problem(request, body);

@@ -4,8 +4,7 @@
  */
 
 import type { Graph } from "../../shared/graph/ir.ts";
-import type { Key } from "../../shared/random/index.ts";
-import { epochKey, permuteIndex } from "../../shared/random/index.ts";
+import { epochKey, Permutation } from "../../shared/random/index.ts";
 import type { DatasetManifest } from "../../shared/session/dataset.ts";
 import { chunkLayout } from "../../shared/session/dataset.ts";
 import type { HostedData } from "../../shared/session/definition.ts";
@@ -34,6 +33,9 @@ export interface HostedOptions {
 /** The columns of one chunk as typed views. */
 type Columns = readonly StoredArray[];
 
+/** Samples of a piece of work whose chunks are fetched ahead: each has to be located, and a lease may have millions. */
+const MOST_AHEAD = 16_384;
+
 /** Of these samples nothing is learnt. */
 const isHeldOut = (work: Work): work is "validate" | "test" => work === "validate" || work === "test";
 
@@ -55,7 +57,7 @@ export class HostedSource implements DataSource {
   /** Rows that the inputs of one sample reach over. */
   readonly #reach: number;
   #epoch = -1;
-  #key: Key = [0, 0];
+  #order: Permutation | null = null;
   #waited = 0;
 
   constructor(options: HostedOptions) {
@@ -108,10 +110,11 @@ export class HostedSource implements DataSource {
   }
 
   prefetch(work: Work, step: number, from: number, to: number): void {
-    const { chunks: store, manifest } = this.#options;
+    const { chunks: store, manifest, plan } = this.#options;
     if (store.count === manifest.chunks.length) return;
     const chunks = new Set<number>();
-    for (let index = from; index < to; index++) {
+    const end = Math.min(to, from + Math.ceil(MOST_AHEAD / plan.microBatch));
+    for (let index = from; index < end; index++) {
       const real = this.#locate(work, step, index, this.#rows);
       for (const chunk of this.#chunksOf(this.#rows.subarray(0, Math.max(0, real)))) chunks.add(chunk);
     }
@@ -135,12 +138,11 @@ export class HostedSource implements DataSource {
       return real;
     }
     const epoch = epochOf(plan, step);
-    if (epoch !== this.#epoch) {
+    if (this.#order === null || epoch !== this.#epoch) {
       this.#epoch = epoch;
-      this.#key = epochKey(seed, epoch);
+      this.#order = new Permutation(epochKey(seed, epoch), plan.trainSamples);
     }
-    const { trainSamples } = plan;
-    for (let i = 0; i < real; i++) into[i] = data.train[0] + permuteIndex(this.#key, trainSamples, first + i) * stride;
+    for (let i = 0; i < real; i++) into[i] = data.train[0] + this.#order.at(first + i) * stride;
     return real;
   }
 

@@ -4,8 +4,7 @@
  */
 
 import type { Graph } from "../../shared/graph/ir.ts";
-import type { Key } from "../../shared/random/index.ts";
-import { epochKey, permuteIndex } from "../../shared/random/index.ts";
+import { epochKey, Permutation } from "../../shared/random/index.ts";
 import type { LocalData } from "../../shared/session/definition.ts";
 import type { RunPlan } from "../../shared/session/plan.ts";
 import { workSamples } from "../../shared/session/plan.ts";
@@ -57,7 +56,7 @@ export class LocalSource implements DataSource {
   readonly #options: LocalOptions;
   readonly #bindings: Bindings;
   readonly #stored: readonly StoredArray[];
-  #key: Key;
+  #order: Permutation;
   #pass = 0;
   #cursor = 0;
 
@@ -67,7 +66,7 @@ export class LocalSource implements DataSource {
     this.#options = options;
     this.#bindings = bindInputs(graph, data, data.columns);
     this.#stored = data.columns.map(({ name }) => columns[name]);
-    this.#key = this.#startPass();
+    this.#order = this.#startPass();
   }
 
   async fill(request: Request, slot: Slot): Promise<number> {
@@ -95,15 +94,15 @@ export class LocalSource implements DataSource {
     if (this.#cursor === this.localSamples) {
       this.#cursor = 0;
       this.#pass += 1;
-      this.#key = this.#startPass();
+      this.#order = this.#startPass();
     }
-    return permuteIndex(this.#key, this.localSamples, this.#cursor++);
+    return this.#order.at(this.#cursor++);
   }
 
-  /** Returns the key of the pass's order. Pictures change anew with it. */
-  #startPass(): Key {
+  /** Returns the pass's order. Pictures change anew with it. */
+  #startPass(): Permutation {
     const { shuffleSeed } = this.#options;
     for (const { augmenter } of this.#bindings.inputs) augmenter?.startEpoch(shuffleSeed, this.#pass);
-    return epochKey(shuffleSeed, this.#pass);
+    return new Permutation(epochKey(shuffleSeed, this.#pass), this.localSamples);
   }
 }

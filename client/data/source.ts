@@ -58,6 +58,8 @@ export interface BoundInput {
   readonly float: boolean;
   readonly scale: number;
   readonly offset: number;
+  /** Values of the 256 bytes that a uint8 column can hold: looked up in a third of the time that a product takes. */
+  readonly values: Float32Array;
   /** Rows further on that it reads. */
   readonly shift: number;
   /** What changes its pictures while training; null where they are taken as they are. */
@@ -82,13 +84,15 @@ export function bindInputs(graph: Graph, data: SessionData, columns: readonly { 
     const binding = data.inputs[input.name];
     const column = columns.findIndex(({ name }) => name === binding?.column);
     if (binding === undefined || column < 0) throw new RangeError(`input ${input.name} is bound to no column`);
+    const { scale, offset } = binding;
     inputs.push({
       name: input.name,
       column,
       elements: sampleElements(input),
       float: input.dtype === "float32",
-      scale: binding.scale,
-      offset: binding.offset,
+      scale,
+      offset,
+      values: Float32Array.from({ length: 256 }, (_, byte) => byte * scale + offset),
       shift: binding.shift ?? 0,
       augmenter: binding.augment === undefined ? null : new Augmenter(position, input, binding.augment, binding),
     });
@@ -104,18 +108,34 @@ export function copySample(input: BoundInput, stored: StoredArray, from: number,
 
 /** Copies `count` stored values, from one place to another. */
 export function copyValues(
-  { float, scale, offset }: BoundInput,
+  { float, scale, offset, values }: BoundInput,
   stored: StoredArray,
   from: number,
   target: Tensor,
   to: number,
   count: number,
 ): void {
+  if (stored instanceof Uint8Array && target instanceof Float32Array) {
+    copyBytes(values, stored, from, target, to, count);
+    return;
+  }
   if (!float || (scale === 1 && offset === 0)) {
     for (let i = 0; i < count; i++) target[to + i] = stored[from + i] as number;
     return;
   }
   for (let i = 0; i < count; i++) target[to + i] = stored[from + i] * scale + offset;
+}
+
+/** A function of its own, which meets arrays of these kinds only: pictures are most of what is ever copied. */
+function copyBytes(
+  values: Float32Array,
+  stored: Uint8Array,
+  from: number,
+  target: Float32Array,
+  to: number,
+  count: number,
+): void {
+  for (let i = 0; i < count; i++) target[to + i] = values[stored[from + i]];
 }
 
 /** Repeats the last of `real` samples up to N and sets the weights: 1 for real samples, 0 for padding. */

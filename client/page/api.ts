@@ -68,6 +68,17 @@ export class NotInvited extends Error {
   override readonly name = "NotInvited";
 }
 
+/** The coordinator asks to be left alone for a while. */
+export class Busy extends Error {
+  override readonly name = "Busy";
+  /** Milliseconds. */
+  readonly pause: number;
+  constructor(seconds: number) {
+    super(`too much is asked from this network: once more in ${seconds} seconds`);
+    this.pause = seconds * 1_000;
+  }
+}
+
 async function read<T>(path: string): Promise<T> {
   const shown = token === undefined ? {} : { authorization: `Bearer ${token}` };
   const response = await fetch(path, { headers: { accept: "application/json", ...shown } });
@@ -78,6 +89,7 @@ async function read<T>(path: string): Promise<T> {
     );
   }
   if (response.status === 404) throw new UnknownSession("the coordinator has no such session");
+  if (response.status === 429) throw new Busy(Number(response.headers.get("retry-after") ?? 0) || 10);
   throw new Error(`the coordinator answered ${response.status}`);
 }
 

@@ -6,6 +6,7 @@ import { GraphError } from "../../shared/graph/error.ts";
 import { changeLayout, upwardLayout, weightsLayout } from "../../shared/protocol/frames.ts";
 import { datasetBytes } from "../../shared/session/manifest.ts";
 import { microBatchesPerStep, planRun } from "../../shared/session/plan.ts";
+import { squaresOf } from "../../shared/session/squares.ts";
 import type { SessionInfo } from "./api.ts";
 
 export interface Cost {
@@ -47,7 +48,7 @@ export function costOf({
   return {
     dataBytes,
     bytesPerStep: downloadOf(blocks, parameters, definition.downlink),
-    bytesPerShare: upwardLayout("gradient", { metrics, blocks }).sums + sums.most,
+    bytesPerShare: upwardLayout("gradient", { metrics, blocks, squares: squaresOf(definition) }).sums + sums.most,
     memoryBytes: memoryOf(definition, dataBytes),
   };
 }

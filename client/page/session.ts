@@ -5,10 +5,15 @@
  * rendered as text.
  */
 
+// Before everything else, so that nothing runs while the invitation is in the address.
+import "./token.ts";
+
 import { html, LitElement, nothing, type PropertyValues, type TemplateResult } from "lit";
 import type { Progress } from "../../shared/protocol/messages.ts";
+import { doorsOf } from "../../shared/session/access.ts";
 import type { Circumstance, EngineChoice, TrainingHandle } from "../index.ts";
 import {
+  Busy,
   type EvaluationMetric,
   type JournalEntry,
   type Member,
@@ -20,6 +25,7 @@ import {
   UnknownSession,
 } from "./api.ts";
 import { isInsecure, missingFeatures } from "./browser.ts";
+import { goToCheck, wishAfterCheck } from "./check.ts";
 import { type CurveStyle, WHOLE_DISTANCES } from "./curve.ts";
 import { countOf, formatCount, formatLoss } from "./format.ts";
 import { type HeldOut, heldOutOf } from "./held-out.ts";
@@ -29,6 +35,7 @@ import { Participation } from "./participation.ts";
 import { forgetPreferences, keepPreferences, type Preferences, readPreferences } from "./preferences.ts";
 import { reloadIfOld } from "./reload.ts";
 import { type Situation, STATES, type StateName, stateOf } from "./states.ts";
+import { forgetInvitation, token } from "./token.ts";
 import { renderConfusion } from "./view/confusion.ts";
 import { renderCost } from "./view/cost.ts";
 import { renderInvitation, renderTerms } from "./view/invitation.ts";
@@ -61,7 +68,7 @@ const ENDS: ReadonlySet<Progress["status"]> = new Set(["finished", "stopped", "f
 const OVER: ReadonlySet<StateName> = new Set(["finished", "stopped", "failed", "deleted"]);
 
 /** States whose own words say what went wrong. */
-const SAYS_IT: ReadonlySet<StateName> = new Set(["deleted", "uninvited", "replaced", "disconnected"]);
+const SAYS_IT: ReadonlySet<StateName> = new Set(["deleted", "uninvited", "unchecked", "replaced", "disconnected"]);
 
 class SessionPage extends LitElement {
   static override properties = {
@@ -101,6 +108,7 @@ class SessionPage extends LitElement {
   declare tryPlace: "above" | "below" | null;
 
   readonly #id = location.pathname.split("/").filter(Boolean).at(-1) ?? "";
+  readonly #isChecked = doorsOf(this.#id).join === "checked";
   readonly #missing = missingFeatures(globalThis);
   readonly #pace = new Pace();
   readonly #losses = new History();
@@ -152,6 +160,11 @@ class SessionPage extends LitElement {
     super.connectedCallback();
     document.addEventListener("visibilitychange", this.#lookNow);
     void this.#look();
+    const wish = wishAfterCheck();
+    if (wish === null) return;
+    // The button was pressed, and the check came between.
+    this.engine = wish;
+    void this.#join();
   }
 
   override disconnectedCallback(): void {
@@ -168,6 +181,7 @@ class SessionPage extends LitElement {
   async #look(): Promise<void> {
     clearTimeout(this.#timer);
     let isOver = false;
+    let pause = 0;
     try {
       // While this tab takes part it hears of the progress itself, and sooner; the rest changes slowly or never.
       const isTold = this.participation?.isLive ?? false;
@@ -191,9 +205,12 @@ class SessionPage extends LitElement {
       document.title = `${info.definition.title} · Commonweight`;
     } catch (error) {
       isOver = error instanceof UnknownSession || error instanceof NotInvited;
-      this.found = error instanceof NotInvited ? "uninvited" : isOver ? "unknown" : "unreachable";
+      // What is shown was true a moment ago.
+      if (error instanceof Busy) pause = error.pause;
+      else this.found = error instanceof NotInvited ? "uninvited" : isOver ? "unknown" : "unreachable";
     }
-    if (!isOver) this.#timer = setTimeout(() => void this.#look(), document.hidden ? HIDDEN_INTERVAL : WATCH_INTERVAL);
+    const interval = document.hidden ? HIDDEN_INTERVAL : WATCH_INTERVAL;
+    if (!isOver) this.#timer = setTimeout(() => void this.#look(), Math.max(interval, pause));
   }
 
   /** A person did something: they see at once what came of it. */
@@ -204,6 +221,10 @@ class SessionPage extends LitElement {
 
   readonly #join = async (): Promise<void> => {
     if (this.isJoining) return;
+    if (this.#isChecked && token === undefined) {
+      goToCheck(this.engine);
+      return;
+    }
     const attempt = ++this.#joins;
     this.isJoining = true;
     this.participation = null;
@@ -215,7 +236,7 @@ class SessionPage extends LitElement {
         { ...this.preferences, engine: this.engine },
         {
           onChange: (isNotable) => {
-            if (attempt === this.#joins) reloadIfOld(this.participation?.part.code ?? null);
+            if (attempt === this.#joins) this.#onCode(this.participation?.part.code ?? null);
             if (isNotable) this.#pace.hurry();
             this.requestUpdate();
           },
@@ -227,13 +248,20 @@ class SessionPage extends LitElement {
       this.participation = participation;
     } catch (error) {
       const code = error instanceof Error && "code" in error ? String(error.code) : null;
-      if (reloadIfOld(code)) return;
+      if (this.#onCode(code)) return;
       this.problem = error instanceof Error ? error.message : String(error);
     }
     this.isJoining = false;
     this.#movesFocus = true;
     this.#respond();
   };
+
+  /** What an error asks of this page; true where it loads itself anew. */
+  #onCode(code: string | null): boolean {
+    // The next press of the button leads to the check.
+    if (code === "not-invited" && this.#isChecked) forgetInvitation();
+    return reloadIfOld(code);
+  }
 
   readonly #openJournal = async (): Promise<void> => {
     try {
@@ -268,6 +296,8 @@ class SessionPage extends LitElement {
     try {
       await participation.handle.forget();
       forgetPreferences();
+      // It names the identity that was forgotten.
+      if (this.#isChecked) forgetInvitation();
       this.preferences = readPreferences();
       this.#joins += 1;
       this.participation = null;
@@ -354,6 +384,7 @@ class SessionPage extends LitElement {
       progress,
       missing: this.#missing,
       needsData: info?.definition.data.source === "local",
+      isChecked: this.#isChecked,
       part: joining ?? participation?.part ?? null,
     });
   }

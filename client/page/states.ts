@@ -11,6 +11,7 @@ export type StateName =
   | "unreachable"
   | "unknown"
   | "uninvited"
+  | "unchecked"
   | "open"
   | "waiting"
   | "deserted"
@@ -59,6 +60,11 @@ export const STATES: Readonly<Record<StateName, State>> = {
     title: "This session is by invitation",
     next: "The link may be incomplete, or its invitation has expired or was taken back. Ask whoever sent it to you for a new one.",
     tone: "alarm",
+  },
+  unchecked: {
+    title: "Your check is no longer good",
+    next: "This session lets in who passes a short check. Take part again to pass another one; what was counted stays counted.",
+    tone: "resting",
   },
   open: {
     title: "Training",
@@ -176,6 +182,8 @@ export interface Situation {
   readonly missing: readonly string[];
   /** Whether everyone brings their own data, which this page has none of. */
   readonly needsData: boolean;
+  /** Whether joining takes a check. */
+  readonly isChecked: boolean;
   /** This tab's part; null if it has none. */
   readonly part: Pick<Part, "status" | "cause" | "code" | "assignment"> | null;
 }
@@ -207,7 +215,8 @@ export function stateOf(situation: Situation): StateName {
   if (found === "unknown") return progress === null ? "unknown" : "deleted";
   const end = progress === null ? undefined : ENDS[progress.status];
   if (end !== undefined) return end;
-  return (part === null ? null : stateOfPart(part, progress)) ?? stateOfWatching(situation);
+  const name = (part === null ? null : stateOfPart(part, progress)) ?? stateOfWatching(situation);
+  return name === "uninvited" && situation.isChecked ? "unchecked" : name;
 }
 
 /** Null for who takes part no longer, or where nothing but the session's own state is left to say. */

@@ -11,7 +11,7 @@ export interface Surroundings {
   readonly location: { readonly hash: string; readonly pathname: string; readonly search: string };
   readonly history: { replaceState(data: null, unused: string, url: string): void };
   /** Null where the browser allows none. */
-  readonly storage: Pick<Storage, "getItem" | "setItem"> | null;
+  readonly storage: Pick<Storage, "getItem" | "setItem" | "removeItem"> | null;
 }
 
 /** The token, or undefined where nobody was invited. */
@@ -24,7 +24,8 @@ export function takeInvitation({ location, history, storage }: Surroundings): st
   return given;
 }
 
-function storageOfTab(): Storage | null {
+/** Null where the browser allows none. */
+export function storageOfTab(): Storage | null {
   try {
     return sessionStorage;
   } catch {
@@ -33,5 +34,11 @@ function storageOfTab(): Storage | null {
 }
 
 /** This page's, taken as it loads. */
-export const token: string | undefined =
+export let token: string | undefined =
   typeof location === "undefined" ? undefined : takeInvitation({ location, history, storage: storageOfTab() });
+
+/** It is good for nothing any more. */
+export function forgetInvitation(): void {
+  token = undefined;
+  storageOfTab()?.removeItem(keyOf(location.pathname));
+}

@@ -15,6 +15,8 @@ export interface Contribution {
   readonly metrics: readonly bigint[];
   /** Largest exponent by block; null for evaluations. */
   readonly maxima: Uint8Array | null;
+  /** Of the gradient, by row and column (shared/codec/squares.ts); null or absent where there are none. */
+  readonly squares?: Float32Array | null;
   readonly clamped: number;
   readonly microBatches: number;
   /** Real samples, padding not counted. */
@@ -24,6 +26,8 @@ export interface Contribution {
 export class StepAggregate {
   readonly maxima: Uint8Array<ArrayBuffer>;
   readonly metrics: bigint[];
+  /** Null until something with squares was added. */
+  squares: { readonly sums: Float64Array; weights: number } | null = null;
   loss = 0n;
   /** Σ of the loss's denominators. */
   weight = 0n;
@@ -43,11 +47,19 @@ export class StepAggregate {
     this.clamped += contribution.clamped;
     this.microBatches += contribution.microBatches;
     this.samples += contribution.samples;
+    this.#addSquares(contribution);
     const { maxima } = contribution;
     if (maxima === null) return;
     for (let block = 0; block < maxima.length; block++) {
       if (maxima[block] > this.maxima[block]) this.maxima[block] = maxima[block];
     }
+  }
+
+  #addSquares({ squares, weight }: Contribution): void {
+    if (squares === undefined || squares === null) return;
+    this.squares ??= { sums: new Float64Array(squares.length), weights: 0 };
+    for (const [at, square] of squares.entries()) this.squares.sums[at] += square;
+    this.squares.weights += scalarValue(weight) ** 2;
   }
 
   /** The elements of tables of these sizes, which come after `from` sums. */
@@ -74,6 +86,7 @@ export class StepAggregate {
 
   reset(): void {
     this.maxima.fill(0);
+    this.squares = null;
     this.metrics.fill(0n);
     this.loss = 0n;
     this.weight = 0n;

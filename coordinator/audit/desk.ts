@@ -54,6 +54,8 @@ export interface Double {
 /** Counters of the key's stream that are apart from those of evidence. */
 const CHANCE = 2;
 
+/** What one lease is of what is usual. */
+const MEMORY = 0.02;
 /** Most clients that are asked for one piece of work. */
 const MOST_WITNESSES = 5;
 /** Of them those who must agree where none is proven. */
@@ -80,6 +82,8 @@ export class AuditDesk {
   /** Where in the present run of leases the audit is, and how much of the run has passed. */
   #due: number;
   #passed = 0;
+  /** The weight of recent leases' members. */
+  #usual = 1;
   /** Members that are here, and their unchecked results. */
   #here = 0;
   #unchecked = 0;
@@ -137,7 +141,7 @@ export class AuditDesk {
   draws(id: string): boolean {
     const member = this.#members.get(id);
     if (member === undefined || !this.isPossible || this.#doubles.size >= this.#options.most) return false;
-    return !isProven(member.standing, this.#options) || this.#isDue(this.#options.rate * this.#weight(member));
+    return !isProven(member.standing, this.#options) || this.#isDue(this.#options.rate * this.#share(member));
   }
 
   /**
@@ -163,6 +167,13 @@ export class AuditDesk {
   /** How much likelier than others it is audited, or audits: half of it is the same for all, half by what nobody looked at. */
   #weight({ unchecked }: Member): number {
     return 0.5 + (0.5 * (unchecked + 1)) / (this.#unchecked / Math.max(1, this.#here) + 1);
+  }
+
+  /** Its weight beside that of recent leases: so the rate is that of leases, of which those who weigh more are given more. */
+  #share(member: Member): number {
+    const weight = this.#weight(member);
+    this.#usual += (weight - this.#usual) * MEMORY;
+    return weight / this.#usual;
   }
 
   #count(member: Member, unchecked: number): void {

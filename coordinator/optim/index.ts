@@ -12,6 +12,7 @@ export {
   type UpdateRule,
   updateRule,
 } from "./rule.ts";
+export type { Squares } from "./second-moments.ts";
 export {
   LocalParameterShard,
   type LocalShardOptions,

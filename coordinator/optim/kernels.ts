@@ -3,7 +3,7 @@
  * the module: workerd imports `.wasm` as a module, Node compiles it from bytes.
  */
 
-import { addSparse, blockCount, CODECS, GROUP, packedWidthsBytes, packedWordsBytes } from "../../shared/codec/index.ts";
+import { addCoarse, blockCount, CODECS, GROUP, packedWidthsBytes, packedWordsBytes } from "../../shared/codec/index.ts";
 import type { GradientCodec } from "../../shared/session/definition.ts";
 import { LANE_WORDS, laneTable } from "./lanes.ts";
 import { PieceReader } from "./pieces.ts";
@@ -27,7 +27,7 @@ type UpdateKernel = (
   scalars: number,
 ) => void;
 
-export type UpdateName = "sgd" | "momentum" | "adam" | "rmsprop" | "adagrad" | "lion";
+export type UpdateName = "sgd" | "momentum" | "adam" | "adamWithin" | "rmsprop" | "adagrad" | "lion";
 
 interface KernelExports extends Record<UpdateName, UpdateKernel> {
   addFixed32(sums: number, incoming: number, count: number, bound: number): number;
@@ -133,10 +133,16 @@ export class Kernels {
   /**
    * Adds encoded sums of exactly the parameters' size, without a fault in their packing, in pieces cut anywhere. Dense ones come
    * into linear memory by a window that stays in the processor's caches; of sparse ones only few are there to be added.
-   * @param bound largest magnitude that a sum may have; looked at where sums are as wide on the wire as they like (`fixed…`)
+   * @param bound largest magnitude that a sum may have; looked at where sums are as wide on the wire as they like (all but `packed…`)
+   * @param scaleOf a block's grid: units of it in one unit of the gradient; for sums that have a unit of their own (`sparse…`)
    * @returns false where one is beyond it, and then nothing was added: what was is taken back, which is exact in integers
    */
-  add(pieces: readonly Uint8Array[], codec: GradientCodec, bound: number = ANY): boolean {
+  add(
+    pieces: readonly Uint8Array[],
+    codec: GradientCodec,
+    bound: number = ANY,
+    scaleOf: (block: number) => number = () => 1,
+  ): boolean {
     const { frame } = CODECS[codec];
     const reader = new PieceReader(pieces);
     switch (frame) {
@@ -144,8 +150,7 @@ export class Kernels {
         this.#addPacked(reader);
         break;
       case "sparse":
-        addSparse(reader.rest(), this.sums);
-        break;
+        return addCoarse(reader.rest(), this.sums, scaleOf, bound);
       default:
         if (this.#addFixed(reader, frame, bound)) return true;
         this.#takeBack(new PieceReader(pieces), frame);

@@ -15,23 +15,40 @@ interface Optimizer<Options> {
   readonly initial?: (options: Options) => number;
   /** Whether decay shrinks the weights themselves; otherwise it is added to the gradient. */
   readonly isDecoupled: boolean;
-  /** The kernel's own scalars. @param t updates done, this one included: 1 for the first */
-  readonly scalars: (options: Options, t: number) => readonly number[];
+  /**
+   * The kernel's own scalars.
+   * @param t updates done, this one included: 1 for the first
+   * @param squared where squares come from elsewhere (second-moments.ts): those that are known at this update; null where they are the kernel's
+   */
+  readonly scalars: (options: Options, t: number, squared: Squared | null) => readonly number[];
 }
+
+/** Updates done when squares came last, that one included, and how many of them since the time before. */
+export interface Squared {
+  readonly t: number;
+  readonly gap: number;
+}
+
+/** Scalars that all kernels share come first. */
+const SHARED = 5;
+/** Behind Adam's own: what is left of the second moment where squares come from elsewhere. */
+export const SQUARES_DECAY = SHARED + 7;
 
 type Of<Kind extends OptimizerKind> = Extract<OptimizerOptions, { kind: Kind }>;
 
 const ADAM = {
   kernel: () => "adam",
   states: () => ["exp_avg", "exp_avg_sq"],
-  scalars: ({ lr, beta1, beta2, eps }, t) => [
+  scalars: ({ lr, beta1, beta2, eps }, t, squared) => [
     beta1,
     1 - beta1,
-    beta2,
-    1 - beta2,
+    squared === null ? beta2 : 1,
+    squared === null ? 1 - beta2 : 0,
     lr / (1 - beta1 ** t),
-    1 / Math.sqrt(1 - beta2 ** t),
+    1 / Math.sqrt(1 - beta2 ** (squared?.t ?? t)),
     eps,
+    // Adam's own bound on the length of a step: a gradient that squares do not know yet must not go beyond it.
+    ...(squared === null ? [] : [beta2 ** squared.gap, Math.sqrt(1 - beta2) / (1 - beta1) / (1 - beta1 ** t)]),
   ],
 } as const satisfies Omit<Optimizer<Of<"adam"> | Of<"adamw">>, "isDecoupled">;
 
@@ -78,7 +95,11 @@ const OPTIMIZERS: { readonly [Kind in OptimizerKind]: Optimizer<Of<Kind>> } = {
 
 const entryOf = (kind: OptimizerKind): Optimizer<OptimizerOptions> => OPTIMIZERS[kind] as Optimizer<OptimizerOptions>;
 
-export const kernelOf = (options: OptimizerOptions): UpdateName => entryOf(options.kind).kernel(options);
+/** @param isSquared whether squares come from elsewhere: Adam's steps have to be kept within its bound then */
+export function kernelOf(options: OptimizerOptions, isSquared = false): UpdateName {
+  const kernel = entryOf(options.kind).kernel(options);
+  return isSquared && kernel === "adam" ? "adamWithin" : kernel;
+}
 
 /** The kernel's state arrays by position; null where there is none. */
 export const statesOf = (options: OptimizerOptions): readonly (string | null)[] =>
@@ -91,16 +112,17 @@ export const initialOf = (options: OptimizerOptions): number => entryOf(options.
  * All scalars of update number `t` (from 1) of one group, as the kernels take them.
  * @param scale what the mean gradient is multiplied by
  * @param limit what its values are clamped to; infinite for none
+ * @param squared what squares of other steps are known, where the kernel takes none
  */
 export function scalarsOf(
   options: OptimizerOptions,
   t: number,
-  { scale, limit }: { scale: number; limit: number },
+  { scale, limit, squared = null }: { scale: number; limit: number; squared?: Squared | null },
 ): Float32Array<ArrayBuffer> {
   const { isDecoupled, scalars } = entryOf(options.kind);
   const { lr, weightDecay, l1 } = options;
   const shared = [scale, limit, isDecoupled ? 0 : weightDecay, l1, isDecoupled ? 1 - lr * weightDecay : 1];
   const all = new Float32Array(SCALARS);
-  all.set([...shared, ...scalars(options, t)]);
+  all.set([...shared, ...scalars(options, t, squared)]);
   return all;
 }

@@ -1,11 +1,13 @@
 /** A session's update rule against its parameters: which runs of the flat space belong to which group, and what is kept. */
 
+import type { Matrix } from "../../shared/codec/index.ts";
 import type { Graph } from "../../shared/graph/ir.ts";
 import { alignUp } from "../../shared/graph/parameters.ts";
 import { sizeOf } from "../../shared/graph/tensor.ts";
 import { keepsCenter } from "../../shared/session/aggregation.ts";
 import type { SessionDefinition } from "../../shared/session/definition.ts";
 import { DEFAULT_GROUP, type OptimizerOptions, optimizerOf } from "../../shared/session/optimizer.ts";
+import { squaredMatrices } from "../../shared/session/squares.ts";
 import { type Kernels, kernelBytes, type Span } from "./kernels.ts";
 import { initialOf, statesOf } from "./optimizers.ts";
 
@@ -24,6 +26,8 @@ export type RuleDefinition = Pick<
   SessionDefinition,
   "optimizer" | "groups" | "clipping" | "average" | "downlink" | "aggregation"
 > & {
+  /** `fixed32` if absent. */
+  readonly codec?: SessionDefinition["codec"];
   readonly graph: Pick<Graph, "parameters">;
 };
 
@@ -45,6 +49,8 @@ export interface UpdateRule {
   readonly decay: number | null;
   /** Whether clients are sent changes, so that what they hold is kept besides the weights. */
   readonly sendsChanges: boolean;
+  /** Parameters of which clients send squares; none where the optimizer takes those of what it is given, or needs none. */
+  readonly squared: readonly Matrix[];
 }
 
 /** Trainable parameters only: a buffer has no gradient, and no penalty may touch it. */
@@ -68,6 +74,7 @@ export function updateRule(definition: RuleDefinition): UpdateRule {
     clipValue: clipping?.value ?? Number.POSITIVE_INFINITY,
     decay: average?.decay ?? null,
     sendsChanges: downlink === "delta",
+    squared: squaredMatrices(definition),
   };
 }
 

@@ -4,14 +4,15 @@
  * in this object's memory.
  */
 
-import { blockCount, CODECS, gridScale, SCALAR_UNIT } from "../../shared/codec/index.ts";
+import { blockCount, CODECS, gridScale, largestSum, lastSquares, SCALAR_UNIT } from "../../shared/codec/index.ts";
 import type { GradientCodec } from "../../shared/session/definition.ts";
 import type { OptimizerOptions } from "../../shared/session/optimizer.ts";
 import { KERNELS_BUILD } from "./build.ts";
 import { type Change, ClientWeights } from "./client-weights.ts";
 import { type Kernels, SCALARS } from "./kernels.ts";
-import { kernelOf, scalarsOf, statesOf } from "./optimizers.ts";
+import { kernelOf, SQUARES_DECAY, scalarsOf, statesOf } from "./optimizers.ts";
 import { AVERAGE, CENTER, clipsLength, DOWNLINK_GRID, type Kept, kept, type UpdateRule } from "./rule.ts";
+import { SecondMoments, type Squares } from "./second-moments.ts";
 
 /** Scalars of a record that belong to no group: 1/Σweight and the decay of the average. */
 const HEAD = 2;
@@ -29,10 +30,19 @@ export interface StepRecord {
   readonly maxima: Uint8Array;
   /** Σ weight in units of 2⁻²⁴. */
   readonly weight: bigint;
-  /** Float32: 1/Σweight, the decay of the average of weights, then `SCALARS` for each group. */
+  /** Float32: 1/Σweight, the decay of the average of weights, `SCALARS` for each group, and the step's squares, if it has any. */
   readonly scalars: Float32Array;
   /** Build of the kernels that applied it first. */
   readonly kernels: string;
+}
+
+/** What results of a step come to besides their integers. */
+export interface Totals {
+  /** Σ weight in units of 2⁻²⁴. */
+  readonly weight: bigint;
+  readonly maxima: Uint8Array;
+  /** Absent where the step carries none. */
+  readonly squares?: Squares;
 }
 
 /** Where a step is made durable, before any memory changes. Throwing leaves the shard as it was. */
@@ -66,10 +76,7 @@ export interface ParameterShard {
   /** Lets `write` say what the open step comes to, in place of what was added. */
   replace(write: (sums: Int32Array, step: OpenStep) => void): void;
   /** Fixes what the step adds up to. The norm is that of the mean gradient, before clipping; null where no length is clipped. */
-  prepare(
-    step: number,
-    totals: { readonly weight: bigint; readonly maxima: Uint8Array },
-  ): Promise<{ squaredNorm: number | null }>;
+  prepare(step: number, totals: Totals): Promise<{ squaredNorm: number | null }>;
   /** Logs, then applies the prepared step; answers the updates done. A step done already is only answered. */
   commit(step: number, update: Update): Promise<number>;
   /** What gradients are to be taken at, [parameters]; valid until the next commit. */
@@ -84,10 +91,8 @@ export interface OpenStep {
   readonly center: Float32Array | null;
 }
 
-interface Prepared {
+interface Prepared extends Totals {
   readonly step: number;
-  readonly weight: bigint;
-  readonly maxima: Uint8Array;
   readonly inverseWeight: number;
 }
 
@@ -108,12 +113,14 @@ export class LocalParameterShard implements ParameterShard {
   readonly #codec: GradientCodec;
   /** By exponent byte: powers are dear, and every block of every step needs one. */
   readonly #gridScales: Float64Array;
-  /** Largest magnitude of one micro-batch's integer. */
-  readonly #mostOfOne: number;
   readonly #microBatches: number;
   readonly #log: StepLog;
   /** Null where clients are given the weights themselves. */
   readonly #clients: ClientWeights | null;
+  /** Null where the optimizer takes squares of the gradient that it is given. */
+  readonly #secondMoments: SecondMoments | null;
+  /** Of a record, without squares. */
+  readonly #scalars: number;
   #announced: Uint8Array;
   #prepared: Prepared | null = null;
   #step = 0;
@@ -123,10 +130,11 @@ export class LocalParameterShard implements ParameterShard {
     this.#rule = rule;
     this.#codec = codec;
     this.#gridScales = Float64Array.from({ length: 256 }, (_, exponent) => gridScale(bits, exponent));
-    this.#mostOfOne = 2 ** bits - 1;
     this.#microBatches = microBatches;
     this.#log = log;
     const trainable = rule.groups.flatMap(({ spans }) => spans).reduce((sum, { count }) => sum + count, 0);
+    this.#scalars = HEAD + rule.groups.length * SCALARS;
+    this.#secondMoments = rule.squared.length > 0 ? new SecondMoments(kernels, rule.squared) : null;
     this.#clients = rule.sendsChanges ? new ClientWeights(kernels, trainable) : null;
     this.#announced = new Uint8Array(blockCount(kernels.weights.length));
   }
@@ -153,7 +161,8 @@ export class LocalParameterShard implements ParameterShard {
     const { least, most } = CODECS[this.#codec].bytes(this.#kernels.sums.length, this.#microBatches);
     const bytes = sums.reduce((sum, { byteLength }) => sum + byteLength, 0);
     if (bytes < least || bytes > most) throw new RangeError(`${bytes} bytes of sums, expected ${least} to ${most}`);
-    return this.#kernels.add(sums, this.#codec, microBatches * this.#mostOfOne);
+    const scaleOf = (block: number): number => this.#gridScales[this.#announced[block]];
+    return this.#kernels.add(sums, this.#codec, largestSum(this.#codec, microBatches, this.#microBatches), scaleOf);
   }
 
   decode(sums: readonly Uint8Array[], microBatches: number): Int32Array | null {
@@ -166,14 +175,11 @@ export class LocalParameterShard implements ParameterShard {
     write(this.#kernels.sums, { units, center: this.#kernels.states[CENTER] ?? null });
   }
 
-  prepare(
-    step: number,
-    { weight, maxima }: { weight: bigint; maxima: Uint8Array },
-  ): Promise<{ squaredNorm: number | null }> {
+  prepare(step: number, { weight, maxima, squares }: Totals): Promise<{ squaredNorm: number | null }> {
     if (weight <= 0n) throw new RangeError(`a step needs a positive weight, got ${weight}`);
     if (step !== this.#step) throw new RangeError(`step ${step} was prepared, ${this.#step} updates are done`);
     const inverseWeight = Math.fround(1 / (Number(weight) * SCALAR_UNIT));
-    this.#prepared = { step, weight, maxima: maxima.slice(), inverseWeight };
+    this.#prepared = { step, weight, maxima: maxima.slice(), inverseWeight, ...(squares && { squares }) };
     this.#setScales(inverseWeight);
     return Promise.resolve({ squaredNorm: clipsLength(this.#rule) ? this.#kernels.squaredNorm() : null });
   }
@@ -184,12 +190,17 @@ export class LocalParameterShard implements ParameterShard {
     if (prepared === null || prepared.step !== step) throw new RangeError(`step ${step} was not prepared`);
     const { weight, maxima, inverseWeight } = prepared;
     const { groups, clipValue, decay } = this.#rule;
-    const scalars = new Float32Array(HEAD + groups.length * SCALARS);
+    const squares = this.#squaresOf(prepared, scale, optimizers[0]);
+    const scalars = new Float32Array(this.#scalars + squares.length);
+    scalars.set(squares, this.#scalars);
+    const last = lastSquares(step);
+    const squared = this.#secondMoments === null ? null : { t: last.step + 1, gap: last.gap };
     scalars[0] = inverseWeight;
     // The first average is the weights themselves.
     scalars[1] = step === 0 ? 0 : (decay ?? 0);
     for (const [index] of groups.entries()) {
-      scalars.set(scalarsOf(optimizers[index], step + 1, { scale, limit: clipValue }), HEAD + index * SCALARS);
+      const own = scalarsOf(optimizers[index], step + 1, { scale, limit: clipValue, squared });
+      scalars.set(own, HEAD + index * SCALARS);
     }
     const { codec, sums } = this.#kernels.narrowed();
     const announced = this.#announced;
@@ -247,6 +258,14 @@ export class LocalParameterShard implements ParameterShard {
     return this.#kernels.states[AVERAGE] ?? this.weights();
   }
 
+  /** Squares of the prepared step's mean gradient, by row and column; none where none came. */
+  #squaresOf({ step, weight, squares }: Prepared, scale: number, optimizer: OptimizerOptions): Float32Array {
+    const isAdam = optimizer.kind === "adam" || optimizer.kind === "adamw";
+    if (squares === undefined || this.#secondMoments === null || !isAdam) return new Float32Array(0);
+    const { beta1 } = optimizer;
+    return this.#secondMoments.estimate(squares, { weight, scale, beta1, t: step + 1 });
+  }
+
   #setScales(inverseWeight: number): void {
     const { scales } = this.#kernels;
     const announced = this.#announced;
@@ -262,9 +281,12 @@ export class LocalParameterShard implements ParameterShard {
     this.#kernels.decode();
     const { sums, states } = this.#kernels;
     states[CENTER]?.set(new Float32Array(sums.buffer, sums.byteOffset, sums.length));
+    const squares = scalars.subarray(this.#scalars);
+    if (squares.length > 0) this.#secondMoments?.advance(squares, scalars[HEAD + SQUARES_DECAY]);
     for (const [index, { options, spans }] of this.#rule.groups.entries()) {
       const own = scalars.subarray(HEAD + index * SCALARS, HEAD + (index + 1) * SCALARS);
-      for (const span of spans) this.#kernels.update(kernelOf(options), statesOf(options), span, own);
+      const kernel = kernelOf(options, this.#secondMoments !== null);
+      for (const span of spans) this.#kernels.update(kernel, statesOf(options), span, own);
     }
     if (this.#rule.decay !== null) this.#kernels.average(AVERAGE, decay, 1 - decay);
     this.#clients?.follow();

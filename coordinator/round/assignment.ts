@@ -7,11 +7,21 @@
 import type { AuditDesk } from "../audit/index.ts";
 import { openDouble } from "./doubles.ts";
 import { leaseTime, RESERVE_TIME, shardSize } from "./sizing.ts";
-import { type Client, hold, isOpen, type RoundState } from "./state.ts";
+import {
+  allOverdueFrom,
+  type Client,
+  type HeldLease,
+  hasQuorum,
+  hold,
+  isOpen,
+  lapse,
+  type RoundState,
+} from "./state.ts";
 import type { Lease, RoundEffect } from "./types.ts";
 
-/** Whoever has just failed comes after everyone else. */
-const fastestFirst = (a: Client, b: Client): number => a.failures - b.failures || (b.speed ?? 0) - (a.speed ?? 0);
+/** Who was not measured yet comes first: it may be faster than all others. Whoever has just failed comes after everyone else. */
+const fastestFirst = (a: Client, b: Client): number =>
+  a.failures - b.failures || (b.speed ?? Number.MAX_VALUE) - (a.speed ?? Number.MAX_VALUE);
 
 export function assignWork(state: RoundState, time: number, effects: RoundEffect[]): void {
   const { audits, coverage, places, stage } = state;
@@ -54,6 +64,45 @@ export function assignWork(state: RoundState, time: number, effects: RoundEffect
   }
 }
 
+/** Everything is handed out and somebody idles: whoever is overdue is not waited for alone. */
+export function speculate(state: RoundState, time: number, effects: RoundEffect[]): void {
+  while (time >= state.nextOverdue && time >= idleFrom(state)) {
+    const held = takeOverdue(state, time);
+    if (held === null) return;
+    lapse(state, held, time);
+    assignWork(state, time, effects);
+  }
+}
+
+/**
+ * From when on somebody would take what became free, and there is nothing left. Whoever had something waits for as long as that
+ * would be kept for clients that are expected: a lease that lapses then would lapse for nobody.
+ */
+function idleFrom(state: RoundState): number {
+  const { coverage, places, audits, reserveUntil } = state;
+  if (!isOpen(state) || coverage.free > 0) return Number.POSITIVE_INFINITY;
+  const hasIdle = (place: "fresh" | "returning"): boolean => {
+    for (const { id } of places[place]) if (!audits?.isChosen(id)) return true;
+    return false;
+  };
+  if (hasIdle("fresh")) return Number.NEGATIVE_INFINITY;
+  if (!hasIdle("returning")) return Number.POSITIVE_INFINITY;
+  return places.expected.size > 0 && reserveUntil !== null ? reserveUntil : Number.NEGATIVE_INFINITY;
+}
+
+/** The lease that is overdue longest. Not one that is compared with another, nor a newcomer's: their late results count for nothing. */
+function takeOverdue(state: RoundState, time: number): HeldLease | null {
+  const { audits, leases } = state;
+  let found: HeldLease | null = null;
+  state.nextOverdue = Number.POSITIVE_INFINITY;
+  for (const held of leases.values()) {
+    if (held.expired || audits?.isDoubled(held.lease.id) || audits?.isBelieved(held.client.id) === false) continue;
+    if (held.overdueAt <= time && held.overdueAt < (found?.overdueAt ?? Number.POSITIVE_INFINITY)) found = held;
+    state.nextOverdue = Math.min(state.nextOverdue, held.overdueAt);
+  }
+  return found;
+}
+
 /** Of those who are not to do something else. */
 function speedOf(clients: readonly Client[], audits: AuditDesk): number {
   let sum = 0;
@@ -71,10 +120,12 @@ function candidates({ places, coverage }: RoundState, owed: number): Client[] {
 /** The next time at which something changes by itself: a deadline, or the end of what is kept for expected clients. */
 export function scheduleWake(state: RoundState, now: number, effects: RoundEffect[]): void {
   let next = state.nextDeadline;
+  next = Math.min(next, Math.max(state.nextOverdue, idleFrom(state)));
+  if (isOpen(state) && hasQuorum(state)) next = Math.min(next, allOverdueFrom(state));
   const { reserveUntil, places } = state;
   const areHeldBack = isOpen(state) && state.coverage.free > 0 && places.returning.size + places.doubted.size > 0;
   if (areHeldBack && reserveUntil !== null && reserveUntil > now) next = Math.min(next, reserveUntil);
-  const time = Number.isFinite(next) ? next : null;
+  const time = Number.isFinite(next) ? next - state.setBack : null;
   if (time === state.lastWake) return;
   state.lastWake = time;
   effects.push({ type: "wake", time });

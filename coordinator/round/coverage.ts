@@ -17,8 +17,12 @@ export class Coverage {
     return this.#free.size;
   }
 
+  get done(): number {
+    return this.#done.size;
+  }
+
   get isComplete(): boolean {
-    return this.#done.size === this.total;
+    return this.done === this.total;
   }
 
   /** Hands out the beginning of the lowest free run, at most `count`, or null if nothing is free. */

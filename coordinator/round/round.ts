@@ -3,27 +3,29 @@
  * events, with no clock, socket, storage or randomness of its own, so that it can be simulated with any faults.
  *
  * A piece of work is one stage of one step: its micro-batches are handed out as leases of one run each, at most one a
- * client. Each micro-batch is accepted exactly once (invariant I1): an expired lease is handed to somebody else, and
- * whichever valid result comes first wins. Some leases are doubled, and then all of their results are waited for (doubles.ts). Left
- * out: speculation before a deadline, quorums.
+ * client. Each micro-batch is accepted exactly once (invariant I1): a lease that expired, or is overdue while others idle, is handed to
+ * somebody else, and whichever valid result comes first wins. Some leases are doubled, and then all of their results are waited for
+ * (doubles.ts). Where the plan has a quorum, a training step may end without what is overdue.
  */
 
 import type { RunPlan } from "../../shared/session/plan.ts";
-import { assignWork, scheduleWake } from "./assignment.ts";
+import { assignWork, scheduleWake, speculate } from "./assignment.ts";
 import { assignDoubles } from "./doubles.ts";
 import { overlaps } from "./intervals.ts";
 import { RESERVE_TIME, updateSpeed } from "./sizing.ts";
 import {
+  allOverdueFrom,
   type Client,
   giveBack,
   type HeldLease,
+  hasQuorum,
   hold,
   isOpen,
+  lapse,
   openCoverage,
   place,
   type RoundStart,
   RoundState,
-  release,
   remove,
   settle,
 } from "./state.ts";
@@ -47,20 +49,36 @@ export function createRound(plan: RunPlan, start: RoundStart): RoundState {
   return new RoundState(plan, start);
 }
 
+/** Events may be out of order by what a commit takes; by more than so many milliseconds it is the clock that was set back. */
+const DISORDER = 1_000;
+
 /** Applies one event. Changes `state`; the effects are to be carried out in order. Throws RoundError. */
-export function advance(state: RoundState, event: RoundEvent): RoundEffect[] {
+export function advance(state: RoundState, told: RoundEvent): RoundEffect[] {
   const effects: RoundEffect[] = [];
+  const event = inOrder(state, told);
   const { version } = state;
   handle(state, event, effects);
   // First: what was accepted may turn out to be wrong, and the piece is not complete before that is known.
   assignDoubles(state, event.time, effects);
-  completeIfDone(state, effects);
+  completeIfDone(state, event.time, effects);
   assignWork(state, event.time, effects);
   assignDoubles(state, event.time, effects);
+  speculate(state, event.time, effects);
   // Behind the work: its samples can be fetched while the weights are still under way.
   if (state.version > version) effects.push({ type: "broadcast", version: state.version });
   scheduleWake(state, event.time, effects);
   return effects;
+}
+
+/**
+ * An event in the round's own time, in which nothing is before what was. Where the shell's clock is set back, whatever is waited for would
+ * else be waited for as much longer. One that jumps ahead ends leases early, and does no other harm: late results count.
+ */
+function inOrder(state: RoundState, event: RoundEvent): RoundEvent {
+  const behind = state.now - (event.time + state.setBack);
+  if (behind > DISORDER) state.setBack += behind;
+  state.now = Math.max(state.now, event.time + state.setBack);
+  return state.now === event.time ? event : { ...event, time: state.now };
 }
 
 function handle(state: RoundState, event: RoundEvent, effects: RoundEffect[]): void {
@@ -125,11 +143,15 @@ function join(state: RoundState, event: EventOf<"joined">, effects: RoundEffect[
   effects.push({ type: "revoke", client: client.id, lease: event.lease.id });
 }
 
-/** After the coordinator woke: a lease that its client still computes stays valid, if it is for the open piece. */
+/**
+ * After the coordinator woke: a lease that its client still computes stays valid, if it is for the open piece. Where the clock was set back
+ * meanwhile it begins anew.
+ */
 function restoreLease(state: RoundState, client: Client, lease: Lease): boolean {
   const isCurrent = lease.work === state.stage && lease.step === state.step && lease.version === state.version;
   if (!isOpen(state) || !isCurrent || state.leases.has(lease.id) || !state.coverage.claim(lease)) return false;
-  hold(state, client, lease);
+  const ahead = Math.max(0, lease.assignedAt - state.now);
+  hold(state, client, ahead === 0 ? lease : { ...lease, assignedAt: state.now, deadline: lease.deadline - ahead });
   state.nextLease = Math.max(state.nextLease, lease.id + 1);
   return true;
 }
@@ -192,8 +214,12 @@ export function isAlone({ places }: RoundState, client: string): boolean {
 /** Whether `advance` would accept this result: so that it can be looked at before it counts. */
 export function wouldAccept(state: RoundState, event: EventOf<"result">): boolean {
   const held = judge(state, event);
-  return typeof held !== "string" && !state.coverage.hasDone(held.lease);
+  return typeof held !== "string" && isUseful(state, held) && !state.coverage.hasDone(held.lease);
 }
+
+/** Of a newcomer only what somebody else computes too, and the double of what ran out is void: nobody would look at it. */
+const isUseful = ({ audits }: RoundState, { client, expired }: HeldLease): boolean =>
+  !expired || (audits?.isBelieved(client.id) ?? true);
 
 /** Why a result counts for nothing, or the lease that it answers. */
 function judge(state: RoundState, { client, lease, version, step }: EventOf<"result">): DropReason | HeldLease {
@@ -214,9 +240,8 @@ function takeResult(state: RoundState, event: EventOf<"result">, effects: RoundE
   }
   const { lease, client } = held;
   const { audits } = state;
-  // Its double is void since it ran out: a newcomer that was late would be one that nobody looks at.
-  const isUseful = !held.expired || (audits?.isBelieved(client.id) ?? true);
-  const isFirst = isUseful && state.coverage.finish(lease);
+  const counts = isUseful(state, held);
+  const isFirst = counts && state.coverage.finish(lease);
   const isDoubled = audits?.isDoubled(lease.id) ?? false;
   client.speed = updateSpeed(client.speed, lease.to - lease.from, event.time - lease.assignedAt);
   trust(client);
@@ -234,7 +259,7 @@ function takeResult(state: RoundState, event: EventOf<"result">, effects: RoundE
       if (overlaps(other.lease, lease)) revoke(state, other, effects);
     }
   } else if (isDoubled) effects.push({ type: "compared", client: client.id, lease });
-  else effects.push({ type: "drop", client: client.id, lease: lease.id, reason: isUseful ? "duplicate" : "stale" });
+  else effects.push({ type: "drop", client: client.id, lease: lease.id, reason: counts ? "duplicate" : "stale" });
   if (banned.length > 0) convict(state, banned, effects);
 }
 
@@ -260,11 +285,7 @@ function expire(state: RoundState, time: number): void {
       state.nextDeadline = Math.min(state.nextDeadline, held.lease.deadline);
       continue;
     }
-    held.expired = true;
-    held.client.doubted = true;
-    state.expired.add(held);
-    release(state, held.lease);
-    place(state, held.client);
+    lapse(state, held, time);
   }
 }
 
@@ -281,14 +302,17 @@ function openPiece(state: RoundState, event: EventOf<"committed" | "restarted">)
   // Stopping is final, also while a piece was being committed.
   state.stage = state.status === "stopped" ? "done" : event.stage;
   state.step = step;
+  for (const client of state.clients.values()) {
+    // One that had the weights and found nothing left did come.
+    client.missed = !client.served && client.version !== state.version;
+    client.served = false;
+  }
   state.version = version;
   if (event.stage === "done" && state.status === "running") state.status = "finished";
   reopen(state);
   state.reserveUntil = event.time + RESERVE_TIME;
   state.speed = 0;
   for (const client of state.clients.values()) {
-    client.missed = !client.served;
-    client.served = false;
     client.counted = 0;
     place(state, client);
   }
@@ -323,16 +347,20 @@ function control(state: RoundState, { action }: EventOf<"control">, effects: Rou
   if (action === "fail" && state.committing) reopen(state);
 }
 
-function completeIfDone(state: RoundState, effects: RoundEffect[]): void {
-  if (!isOpen(state) || state.stage === "done" || !state.coverage.isComplete) return;
+function completeIfDone(state: RoundState, time: number, effects: RoundEffect[]): void {
+  if (!isOpen(state) || state.stage === "done") return;
+  if (!state.coverage.isComplete && !(hasQuorum(state) && time >= allOverdueFrom(state))) return;
   if (state.audits?.isWaiting) return;
   const banned = state.audits?.close() ?? [];
   if (banned.length > 0) {
     convict(state, banned, effects);
     return;
   }
-  // Doubles that ran out: a lease must not outlive its piece, for the next one may be at the same version.
-  for (const held of state.leases.values()) revoke(state, held, effects);
+  // Doubles that ran out, and what a quorum goes without: a lease must not outlive its piece, for the next one may be at the same version.
+  for (const held of state.leases.values()) {
+    if (!held.expired && !state.coverage.isComplete) lapse(state, held, time);
+    revoke(state, held, effects);
+  }
   state.committing = true;
   effects.push({ type: "complete", work: state.stage, step: state.step });
 }

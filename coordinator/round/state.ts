@@ -6,6 +6,7 @@
 import { type RunPlan, workMicroBatches } from "../../shared/session/plan.ts";
 import type { AuditDesk } from "../audit/index.ts";
 import { Coverage } from "./coverage.ts";
+import { overdueTime, slowedSpeed } from "./sizing.ts";
 import type { ClientId, Lease, Stage, Status } from "./types.ts";
 
 /** Failures in a row after which a client is given nothing until it says `ready` or `capacity` again. */
@@ -52,6 +53,8 @@ export interface HeldLease {
   readonly client: Client;
   /** Its micro-batches were made free and may have been handed to somebody else. */
   expired: boolean;
+  /** From then on they may be, if somebody is idle. */
+  readonly overdueAt: number;
 }
 
 export interface RoundStart {
@@ -96,7 +99,13 @@ export class RoundState {
   reserveUntil: number | null = null;
   /** No lease runs out before it; leases that ended since may make it too early, never too late. */
   nextDeadline = Number.POSITIVE_INFINITY;
+  /** The same for becoming overdue. */
+  nextOverdue = Number.POSITIVE_INFINITY;
   lastWake: number | null = null;
+  /** Time of the latest event, as the round counts it: it never falls. */
+  now = Number.NEGATIVE_INFINITY;
+  /** Milliseconds by which the shell's clock was set back so far: the round's time is the shell's and these. */
+  setBack = 0;
   /** Micro-batches a millisecond of everyone who takes part in the open piece. */
   speed = 0;
 
@@ -120,6 +129,18 @@ export function openCoverage({ plan, stage, step }: Pick<RoundState, "plan" | "s
 /** Whether work may be handed out. */
 export function isOpen({ status, stage, committing }: RoundState): boolean {
   return status === "running" && stage !== "done" && !committing;
+}
+
+/** Whether enough of a training step is in for it to end without what is overdue. */
+export function hasQuorum({ plan: { quorum }, stage, coverage }: RoundState): boolean {
+  return quorum !== undefined && stage === "train" && coverage.done >= Math.ceil(quorum * coverage.total);
+}
+
+/** From when on everyone who is still at work on the open piece should have answered long ago; −∞ where nobody is. */
+export function allOverdueFrom({ leases }: RoundState): number {
+  let latest = Number.NEGATIVE_INFINITY;
+  for (const { expired, overdueAt } of leases.values()) if (!expired) latest = Math.max(latest, overdueAt);
+  return latest;
 }
 
 /** Takes part in the run, even if it is still setting the newest weights. */
@@ -156,11 +177,13 @@ export function remove(state: RoundState, client: Client): void {
 
 /** Gives a lease to a client that has none; its micro-batches are handed out already. */
 export function hold(state: RoundState, client: Client, lease: Lease): void {
-  client.lease = { lease, client, expired: false };
+  const overdueAt = lease.assignedAt + overdueTime(client.speed, lease.to - lease.from);
+  client.lease = { lease, client, expired: false, overdueAt };
   client.served = true;
   client.missed = false;
   state.leases.set(lease.id, client.lease);
   state.nextDeadline = Math.min(state.nextDeadline, lease.deadline);
+  state.nextOverdue = Math.min(state.nextOverdue, overdueAt);
   place(state, client);
 }
 
@@ -171,7 +194,23 @@ export function settle(state: RoundState, held: HeldLease): void {
   state.expired.delete(held);
   state.settled.set(lease.id, client.id);
   client.lease = null;
-  if (state.leases.size === 0) state.nextDeadline = Number.POSITIVE_INFINITY;
+  if (state.leases.size === 0) {
+    state.nextDeadline = Number.POSITIVE_INFINITY;
+    state.nextOverdue = Number.POSITIVE_INFINITY;
+  }
+  place(state, client);
+}
+
+/** Hands a lease's micro-batches to others: a late result still counts if it is first. */
+export function lapse(state: RoundState, held: HeldLease, time: number): void {
+  const { lease, client } = held;
+  held.expired = true;
+  client.doubted = true;
+  // Where the clock jumped ahead, it was at work for no longer than its lease all the same.
+  const elapsed = Math.min(time, lease.deadline) - lease.assignedAt;
+  client.speed = slowedSpeed(client.speed, lease.to - lease.from, elapsed);
+  state.expired.add(held);
+  release(state, lease);
   place(state, client);
 }
 

@@ -1,4 +1,7 @@
-/** Vocabulary of the round machine: `(state, event) → (state, effects)`. Times are milliseconds of the shell's clock. */
+/**
+ * Vocabulary of the round machine: `(state, event) → (state, effects)`. Times are milliseconds: of events and wakes by the shell's clock,
+ * which may be set, of leases by the round's own, which never goes back.
+ */
 
 import type { Work } from "../../shared/session/plan.ts";
 import type { Auditable, Evidence } from "../audit/index.ts";

@@ -3,7 +3,14 @@
  * header, lease, exact size, then content (invariant I5).
  */
 
-import { blockCount, CODECS, type SumCodec, scalarLimit } from "../../shared/codec/index.ts";
+import {
+  blockCount,
+  CODECS,
+  carriesSquares,
+  fromBfloat16,
+  type SumCodec,
+  scalarLimit,
+} from "../../shared/codec/index.ts";
 import { evaluationSums, metricNames, parameterLength } from "../../shared/graph/parameters.ts";
 import {
   type FrameCodec,
@@ -21,6 +28,7 @@ import {
   workMicroBatches,
   workSamples,
 } from "../../shared/session/plan.ts";
+import { squaresOf } from "../../shared/session/squares.ts";
 import { type Contribution, weightBound } from "../aggregate/index.ts";
 import type { Lease } from "../round/types.ts";
 import type { Delivery } from "./upload.ts";
@@ -42,6 +50,8 @@ export class Admission {
   readonly #plan: RunPlan;
   readonly #sizes: { readonly blocks: number; readonly parameters: number };
   readonly #codec: SumCodec;
+  /** Squares of a result in the steps that carry them. */
+  readonly #squares: number;
   /** Sums besides loss and weight, by the kind of result. */
   readonly #sums: Readonly<Record<(typeof KINDS)[Work], number>>;
   /** Largest denominator of one sample: what the graph says, or the elements of its target. */
@@ -53,6 +63,7 @@ export class Admission {
     this.#plan = plan;
     this.#sizes = { blocks: blockCount(parameters), parameters };
     this.#codec = CODECS[codec];
+    this.#squares = squaresOf(definition);
     const metrics = metricNames(graph).length;
     this.#sums = { calibration: metrics, gradient: metrics, evaluation: evaluationSums(graph) };
     const target = graph.inputs.find(({ role }) => role === "target");
@@ -62,9 +73,18 @@ export class Admission {
 
   /** Most bytes that are kept of a result until it is whole: none of one that comes in one frame. */
   get largestUpload(): number {
-    const { sums } = upwardLayout("gradient", { ...this.#sizes, metrics: this.#sums.gradient });
-    const total = sums + this.#codec.bytes(this.#sizes.parameters, microBatchesPerStep(this.#plan)).most;
+    const total = this.#largestGradient();
     return total <= MAX_PAYLOAD_BYTES ? 0 : total;
+  }
+
+  /** Bytes of the largest result of any kind. */
+  get largestBody(): number {
+    return Math.max(this.#largestGradient(), this.#layout("evaluation", 0).sums);
+  }
+
+  #largestGradient(): number {
+    const { sums } = this.#layout("gradient", 0);
+    return sums + this.#codec.bytes(this.#sizes.parameters, microBatchesPerStep(this.#plan)).most;
   }
 
   /** Throws ProtocolError `bad-frame` or `tensor-size` unless a frame can belong to the lease's result. */
@@ -74,12 +94,18 @@ export class Admission {
     if (header.kind !== kind || header.codec !== codec) {
       throw new ProtocolError("bad-frame", `a ${header.kind} frame in ${header.codec}, expected ${kind} in ${codec}`);
     }
-    const { sums } = upwardLayout(kind, { ...this.#sizes, metrics: this.#sums[kind] });
+    const { sums } = this.#layout(kind, lease.step);
     const { least, most } = kind === "gradient" ? this.#sumBytes(lease) : { least: 0, most: 0 };
     if (header.total < sums + least || header.total > sums + most) {
       const expected = least === most ? `have ${sums + most}` : `have ${sums + least} to ${sums + most}`;
       throw new ProtocolError("tensor-size", `a ${kind} body of ${header.total} bytes, this session's ${expected}`);
     }
+  }
+
+  /** Sections of a result of this kind, in this step. The first step's are as long as any. */
+  #layout(kind: (typeof KINDS)[Work], step: number): ReturnType<typeof upwardLayout> {
+    const squares = carriesSquares(step) ? this.#squares : 0;
+    return upwardLayout(kind, { ...this.#sizes, metrics: this.#sums[kind], squares });
   }
 
   /** What the sums of this lease's micro-batches may take. */
@@ -100,7 +126,7 @@ export class Admission {
    */
   read(lease: Lease, header: FrameHeader, body: Delivery): Admitted {
     const kind = KINDS[lease.work];
-    const layout = upwardLayout(kind, { ...this.#sizes, metrics: this.#sums[kind] });
+    const layout = this.#layout(kind, lease.step);
     const { parameters } = this.#sizes;
     const packing = kind === "gradient" ? this.#codec.headBytes(parameters, header.total - layout.sums) : 0;
     const head = body.head(layout.sums + packing);
@@ -128,10 +154,13 @@ export class Admission {
         ? this.#codec.fault(head.subarray(layout.sums), header.total - layout.sums, parameters, lease.to - lease.from)
         : null;
     if (fault !== null) throw new ProtocolError("bad-frame", `the sums are badly packed: ${fault}`);
+    const hasSquares = kind === "gradient" && carriesSquares(lease.step) && this.#squares > 0;
+    const squares = hasSquares ? readSquares(view, layout.squares, this.#squares) : null;
     return {
       loss: header.loss,
       weight: header.weight,
       metrics,
+      squares,
       maxima: kind === "evaluation" ? null : head.subarray(layout.maxima, layout.maxima + this.#sizes.blocks),
       clamped: header.clamped,
       microBatches: lease.to - lease.from,
@@ -139,4 +168,12 @@ export class Admission {
       sums: body.after(layout.sums),
     };
   }
+}
+
+/** Throws ProtocolError `bad-frame` for one that is no sum of squares. */
+function readSquares(view: DataView, at: number, length: number): Float32Array {
+  const squares = fromBfloat16(Uint16Array.from({ length }, (_, index) => view.getUint16(at + index * 2, true)));
+  const wrong = squares.findIndex((square) => !(square >= 0 && Number.isFinite(square)));
+  if (wrong >= 0) throw new ProtocolError("bad-frame", `sum of squares ${wrong} is ${squares[wrong]}`);
+  return squares;
 }

@@ -13,8 +13,10 @@ export interface MemberAttachment {
   readonly id: string;
   /** Hex SHA-256 of the resume key. */
   readonly keyHash: string;
-  /** Addresses that may be one person's (workers/address-block.ts); empty where it is not known. */
+  /** Addresses that may be one person's (workers/address-block.ts), for audits; empty where it is not known. */
   readonly block?: string;
+  /** And for quotas. */
+  readonly quotaBlock?: string;
   readonly engine: EngineName;
   readonly device: string;
   /** Public name; empty for none. */
@@ -30,9 +32,9 @@ export interface MemberAttachment {
   readonly samples: number;
 }
 
-/** `new` has not said hello; `closed` is on its way out, and whatever it still sends is ignored. */
+/** `new` has not said hello, and `checked` is who it is if nobody that is known; `closed` is on its way out, and whatever it still sends is ignored. */
 export type Attachment =
-  | { readonly phase: "new"; readonly block?: string }
+  | { readonly phase: "new"; readonly block?: string; readonly quotaBlock?: string; readonly checked?: string }
   | { readonly phase: "closed" }
   | MemberAttachment;
 

@@ -2,6 +2,7 @@
 
 import type { Lease } from "../round/types.ts";
 import { type EngineName, type MemberAttachment, writeAttachment } from "./attachment.ts";
+import type { Allowance } from "./quotas.ts";
 import type { Upload } from "./upload.ts";
 
 export class Client {
@@ -9,6 +10,8 @@ export class Client {
   readonly socket: WebSocket;
   readonly keyHash: string;
   readonly block: string;
+  readonly quotaBlock: string;
+  readonly allowance: Allowance;
   readonly engine: EngineName;
   readonly device: string;
   readonly name: string;
@@ -33,12 +36,14 @@ export class Client {
   /** It asked to be forgotten: what it added counts in totals alone. */
   isForgotten = false;
 
-  constructor(socket: WebSocket, from: MemberAttachment) {
+  constructor(socket: WebSocket, from: MemberAttachment, allowance: Allowance) {
     this.socket = socket;
+    this.allowance = allowance;
     this.id = from.id;
     this.keyHash = from.keyHash;
     // Sockets that an older deployment accepted have none, and no name.
     this.block = from.block ?? "";
+    this.quotaBlock = from.quotaBlock ?? "";
     this.engine = from.engine;
     this.device = from.device;
     this.name = from.name ?? "";
@@ -63,6 +68,7 @@ export class Client {
       id: this.id,
       keyHash: this.keyHash,
       block: this.block,
+      quotaBlock: this.quotaBlock,
       engine: this.engine,
       device: this.device,
       name: this.name,

@@ -3,6 +3,7 @@
  * a copy is made once per version, shared by its readers, counted in the ledger and dropped with its last reader.
  */
 
+import { hasPassed } from "../../shared/clock.ts";
 import type { Ledger } from "./ledger.ts";
 import { type Body, copyBody } from "./sections.ts";
 
@@ -48,7 +49,7 @@ export class Downloads {
     if (this.#ledger.take("downloads", bytes)) return true;
     for (const copy of this.#copies.values()) {
       for (const reader of copy.readers) {
-        if (now - reader.since > PATIENCE) reader.fail("this download took too long, and others wait");
+        if (hasPassed(reader.since, PATIENCE, now)) reader.fail("this download took too long, and others wait");
       }
     }
     return this.#ledger.take("downloads", bytes);

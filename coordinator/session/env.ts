@@ -6,7 +6,6 @@ export interface SessionEnv {
   readonly RETENTION_DAYS?: string;
   /** Bytes of a session's database at which it pauses; the platform's limit, with room to spare, where it is left out. */
   readonly STORAGE_LIMIT_BYTES?: string;
+  /** By what the limits of joins, sockets, messages, bytes and reads are multiplied, or `off`. */
+  readonly QUOTAS?: string;
 }
-
-/** Header of the internal request for a socket: the block of addresses that it comes from (workers/address-block.ts). */
-export const BLOCK_HEADER = "X-Commonweight-Block";

@@ -3,6 +3,7 @@
  * and dropped without a word when the object sleeps.
  */
 
+import { hasPassed } from "../../shared/clock.ts";
 import { blockCount } from "../../shared/codec/index.ts";
 import { evaluationSums, parameterLength } from "../../shared/graph/parameters.ts";
 import { decodeFrame, type Frame, FrameError, MAX_FRAME_BYTES, weightsLayout } from "../../shared/protocol/frames.ts";
@@ -37,16 +38,18 @@ import {
 import type { MemberGain, MetricRow, RunState, SessionStore } from "../store/store.ts";
 import { Admission, type Admitted } from "./admission.ts";
 import { type Refusal, refuse } from "./answer.ts";
-import { readAttachment, writeAttachment } from "./attachment.ts";
+import { type MemberAttachment, readAttachment, writeAttachment } from "./attachment.ts";
 import { Client } from "./client.ts";
 import { randomHex, randomKey, sameHash, sha256Hex } from "./identity.ts";
 import type { Ledger } from "./ledger.ts";
-import { errorFields, type LogFields, log } from "./log.ts";
+import { type LogFields, log } from "./log.ts";
 import { encodeProgress, PROGRESS_INTERVAL } from "./progress.ts";
+import { Quotas } from "./quotas.ts";
 import { storedProgress } from "./report.ts";
 import { isOver } from "./retention.ts";
 import { Run } from "./run.ts";
 import { type Body, cutFrames, framedBytes } from "./sections.ts";
+import { startAgain } from "./start-again.ts";
 import { Tally, type TallyReport } from "./tally.ts";
 import { Delivery, Upload } from "./upload.ts";
 
@@ -80,6 +83,8 @@ export interface LiveOptions {
   readonly retention: number | null;
   /** Bytes of the database at which it pauses. */
   readonly storageLimit: number;
+  /** By what quotas are multiplied. */
+  readonly quotaFactor: number;
   /** Its id, for the log. */
   readonly session: string;
   /** `pressing`: the status changed, not only the step. */
@@ -113,6 +118,7 @@ export class Live {
   readonly #run: Run;
   readonly #round: RoundState;
   readonly #admission: Admission;
+  readonly #quotas: Quotas;
   readonly #clients = new Map<WebSocket, Client>();
   /** Clients that are behind and found no memory free for their weights. */
   readonly #unserved = new Set<Client>();
@@ -150,7 +156,17 @@ export class Live {
   #committedAt = 0;
   #disposed = false;
 
-  constructor({ ctx, store, ledger, definition, retention, storageLimit, session, onChange }: LiveOptions) {
+  constructor({
+    ctx,
+    store,
+    ledger,
+    definition,
+    retention,
+    storageLimit,
+    quotaFactor,
+    session,
+    onChange,
+  }: LiveOptions) {
     this.#ctx = ctx;
     this.#store = store;
     this.#ledger = ledger;
@@ -169,6 +185,7 @@ export class Live {
     const parameters = parameterLength(definition.graph);
     this.#transferBytes = framedBytes(weightsLayout(blockCount(parameters), parameters).total);
     this.#admission = new Admission(definition, this.#run.plan);
+    this.#quotas = new Quotas(quotaFactor, this.#admission.largestBody, Date.now());
     this.#lastTrain = store.lastMetric("train");
     this.#lastValidation = store.lastMetric("validate");
     const { stage, step, version, status } = this.#run.state;
@@ -192,7 +209,12 @@ export class Live {
       store.note(Date.now(), "recovered", detail);
       this.#log("info", "recovered", { incarnation, replayed, clients: this.#clients.size });
     }
-    ctx.waitUntil(this.#run.hashIfMissing(Date.now()));
+    ctx.waitUntil(this.bringHash().catch((error: unknown) => this.#startAgain(error)));
+  }
+
+  /** The hash of the trained weights, if the object died between their step and it. */
+  bringHash(): Promise<void> {
+    return this.#run.hashIfMissing(Date.now());
   }
 
   get state(): RunState {
@@ -311,8 +333,13 @@ export class Live {
   /** The alarm rang: a tick, and the next alarm if one is wanted. */
   alarm(): void {
     this.#alarmAt = null;
+    this.#tick();
+  }
+
+  #tick(): void {
     this.#advance({ type: "tick", time: Date.now() });
-    this.#wakeLater(this.#wakeAt);
+    // It may have come a little early, and nothing changed by it.
+    if (this.#wakeAt !== null && this.#wakeAt > Date.now()) this.#wakeLater(this.#wakeAt);
   }
 
   dispose(code: ProtocolErrorCode, message: string): void {
@@ -330,7 +357,9 @@ export class Live {
     for (const socket of this.#ctx.getWebSockets()) {
       const attachment = readAttachment(socket);
       if (attachment.phase !== "member") continue;
-      const client = new Client(socket, attachment);
+      const client = new Client(socket, attachment, this.#quotas.allowance(Date.now()));
+      if (client.lease !== null) this.#quotas.expectResult(client.allowance);
+      if (client.sent !== null) this.#quotas.expectAnswer(client.allowance);
       // What was sent before the sleep is still under way to its socket.
       if (client.sent !== null && !this.#ledger.take("downlinks", this.#transferBytes)) client.sent = null;
       if (client.sent !== null) client.sentBytes = this.#transferBytes;
@@ -348,9 +377,11 @@ export class Live {
   }
 
   async #take(socket: WebSocket, message: string | ArrayBuffer): Promise<void> {
-    if (readAttachment(socket).phase === "closed") return;
+    const attachment = readAttachment(socket);
+    if (attachment.phase === "closed") return;
     if (typeof message === "string") throw new ProtocolError("bad-message", "messages are binary");
     const client = this.#clients.get(socket);
+    this.#quotas.take(client?.allowance ?? null, attachment.quotaBlock ?? "", message.byteLength, Date.now());
     if (isFrame(message)) {
       if (client === undefined) throw new ProtocolError("hello-first", "the first message is hello");
       if (message.byteLength > MAX_FRAME_BYTES) {
@@ -428,29 +459,33 @@ export class Live {
     if ((hello.client === undefined) !== (hello.resumeKey === undefined)) {
       throw new ProtocolError("bad-message", "client and resumeKey go together");
     }
-    const id = hello.client ?? randomHex(16);
+    const attachment = readAttachment(socket);
+    const { block = "", quotaBlock = "", checked } = attachment.phase === "new" ? attachment : {};
+    const id = this.#identityOf(hello.client, checked);
     const resumeKey = hello.resumeKey ?? randomHex(16);
     const keyHash = await sha256Hex(resumeKey);
     const member = this.#store.member(id);
-    const connected = [...this.#clients.values()].find((client) => client.id === id);
+    const connected = this.#connected(id);
     const known = connected?.keyHash ?? member?.keyHash;
     if (known !== undefined && !sameHash(known, keyHash)) {
+      if (id !== hello.client) {
+        throw new ProtocolError("not-invited", "token-used: this check has let somebody else in: pass it again");
+      }
       throw new ProtocolError("wrong-resume-key", "this identity has another resume key");
     }
-    const attachment = readAttachment(socket);
-    const block = attachment.phase === "new" ? (attachment.block ?? "") : "";
     if (this.#isBanned(id, block)) {
       throw new ProtocolError("banned", "results from here were not those of others: this session takes no more");
     }
-    if (connected !== undefined) {
+    if (connected !== null) {
       this.#forget(connected);
       this.#refuse(connected.socket, "replaced", "another socket took over this identity");
     }
-    const client = new Client(socket, {
+    const attached: MemberAttachment = {
       phase: "member",
       id,
       keyHash,
       block,
+      quotaBlock,
       engine,
       device,
       name: hello.name === undefined ? (connected?.name ?? member?.name ?? "") : publicName(hello.name),
@@ -459,11 +494,13 @@ export class Live {
       capacity: null,
       lease: null,
       samples: member?.samples ?? 0,
-    });
+    };
+    const client = new Client(socket, attached, this.#quotas.allowance(Date.now()));
     this.#clients.set(socket, client);
     client.remember();
     const { step, version } = this.#run.state;
     this.#send(client, { type: "welcome", client: id, resumeKey, step, version });
+    this.#quotas.expectAnswer(client.allowance);
     this.#post(client, encodeProgress(this.progress()));
     if (isOver(this.#run.state)) {
       this.#end(client);
@@ -472,6 +509,21 @@ export class Live {
     const audit = this.#auditable(client);
     this.#advance({ type: "joined", time: Date.now(), client: id, version: null, lease: null, ...audit });
     this.#announce(false);
+  }
+
+  /**
+   * Who says hello: whom it says it is, or somebody new. Who passed a check is somebody new once, under the one id of that check, and
+   * may come back as whoever it was before.
+   */
+  #identityOf(claimed: string | undefined, checked: string | undefined): string {
+    if (checked === undefined) return claimed ?? randomHex(16);
+    const isKnown = claimed !== undefined && (this.#connected(claimed) ?? this.#store.member(claimed)) !== null;
+    return isKnown ? claimed : checked;
+  }
+
+  #connected(id: string): Client | null {
+    for (const client of this.#clients.values()) if (client.id === id) return client;
+    return null;
   }
 
   #isBanned(id: string, block: string): boolean {
@@ -578,7 +630,10 @@ export class Live {
   #broadcast(receivers: readonly Client[], frames: Iterable<Uint8Array<ArrayBuffer>>): void {
     if (receivers.length === 0) return;
     for (const frame of frames) for (const client of receivers) this.#post(client, frame);
-    for (const client of receivers) client.remember();
+    for (const client of receivers) {
+      client.remember();
+      this.#quotas.expectAnswer(client.allowance);
+    }
   }
 
   async #takeFrame(client: Client, frame: Frame, since: number): Promise<void> {
@@ -845,10 +900,19 @@ export class Live {
     }
   }
 
-  /** Memory may be ahead of, or behind, what is stored: start again from storage. */
   #startAgain(error: unknown): void {
-    this.#log("error", "aborted", errorFields(error));
-    this.#ctx.abort("an error after a write");
+    startAgain(this.#ctx, error, { session: this.#session, step: this.#run.state.step });
+  }
+
+  /** What a timer does, for which nobody else answers. */
+  #later(act: () => void, wait: number): ReturnType<typeof setTimeout> {
+    return setTimeout(() => {
+      try {
+        act();
+      } catch (error) {
+        this.#startAgain(error);
+      }
+    }, wait);
   }
 
   #carryOut(effect: RoundEffect): void {
@@ -888,6 +952,7 @@ export class Live {
     // Leases of other versions can no longer be answered usefully.
     for (const held of client.leases.values()) if (held.version !== lease.version) client.leases.delete(held.id);
     client.leases.set(lease.id, lease);
+    this.#quotas.expectResult(client.allowance);
     this.#grant(client);
     client.remember();
     const { id: number, work, step, version, from, to } = lease;
@@ -913,10 +978,10 @@ export class Live {
       return;
     }
     this.#store.meter.keepAwake(Date.now(), time);
-    this.#timer = setTimeout(
+    this.#timer = this.#later(
       () => {
         this.#timer = null;
-        this.#advance({ type: "tick", time: Math.max(time, Date.now()) });
+        this.#tick();
       },
       Math.max(0, wait),
     );
@@ -957,11 +1022,12 @@ export class Live {
     this.#restIfIdle();
     this.#onChange(this.#run.state, pressing);
     if (this.#clients.size === 0 || this.#progressTimer !== null) return;
-    const wait = pressing ? 0 : this.#progressAt + PROGRESS_INTERVAL - Date.now();
-    if (wait <= 0) this.#sendProgress();
+    const now = Date.now();
+    if (pressing || hasPassed(this.#progressAt, PROGRESS_INTERVAL, now)) this.#sendProgress();
     else {
-      this.#store.meter.keepAwake(Date.now(), Date.now() + wait);
-      this.#progressTimer = setTimeout(() => {
+      const wait = this.#progressAt + PROGRESS_INTERVAL - now;
+      this.#store.meter.keepAwake(now, now + wait);
+      this.#progressTimer = this.#later(() => {
         this.#progressTimer = null;
         this.#sendProgress();
       }, wait);
@@ -1008,7 +1074,7 @@ export class Live {
     this.#refusals[code] = (this.#refusals[code] ?? 0) + 1;
     this.#untold[code] = (this.#untold[code] ?? 0) + 1;
     const now = Date.now();
-    if (now - this.#toldAt < REFUSALS_INTERVAL || this.#disposed || isOver(this.#run.state)) return;
+    if (!hasPassed(this.#toldAt, REFUSALS_INTERVAL, now) || this.#disposed || isOver(this.#run.state)) return;
     this.#toldAt = now;
     const counts = Object.entries(this.#untold).map(([name, count]) => `${count} ${name}`);
     this.#untold = {};

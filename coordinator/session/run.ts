@@ -93,6 +93,8 @@ export class Run {
   readonly #rows: StepRows | null;
   readonly #metricNames: readonly string[];
   readonly #tables: ReturnType<typeof tableSizes>;
+  /** The hash of the trained weights is being computed. */
+  #hashing: Promise<void> | null = null;
   #state: RunState;
   #announced: Uint8Array;
   /** How often held-out samples asked the schedule for a lower learning rate. */
@@ -309,10 +311,11 @@ export class Run {
    * @param unconfirmed the client whose report alone is why it pauses
    */
   setStatus(status: RunState["status"], reason: string, time: number, unconfirmed: string | null = null): void {
+    const state: RunState = { ...this.#state, status, reason, unconfirmed };
+    this.#store.setState(state, time, status, reason);
+    this.#state = state;
     // Whoever lets it go on has looked: what it went on from is what is usual.
     if (status === "running") this.#watch = this.#newWatch();
-    this.#state = { ...this.#state, status, reason, unconfirmed };
-    this.#store.setState(this.#state, time, status, reason);
   }
 
   /** Pauses where the database has no room for what follows. */
@@ -388,7 +391,7 @@ export class Run {
    */
   #adopt(builds: string): void {
     const { step, checkpointStep, version, envelope } = this.#state;
-    this.#state = {
+    const state: RunState = {
       ...this.#state,
       version: version + 1,
       checkpointStep: step,
@@ -396,7 +399,8 @@ export class Run {
       weightsHash: null,
     };
     const detail = `steps ${checkpointStep} to ${step} were computed again: kernels ${builds} then, ${KERNELS_BUILD} now`;
-    this.#store.checkpoint(this.#state, this.#shard.snapshot(), Date.now(), "kernels", detail);
+    this.#store.checkpoint(state, this.#shard.snapshot(), Date.now(), "kernels", detail);
+    this.#state = state;
   }
 
   /** What of the gradient is not finite, by a contribution's exponents; null where all is. */
@@ -422,7 +426,7 @@ export class Run {
 
   async #trained(time: number, gains: readonly MemberGain[]): Promise<void> {
     const { step, version, envelope } = this.#state;
-    const { weight, maxima } = this.#aggregate;
+    const { weight, maxima, squares } = this.#aggregate;
     const next: RunState = {
       ...this.#state,
       stage: this.#stageAfter(step + 1),
@@ -442,7 +446,7 @@ export class Run {
       const since = performance.now();
       const rows = this.#rows;
       if (rows !== null) this.#shard.replace((sums, open) => rows.aggregate(step, { ...open, weight }, sums));
-      const { squaredNorm } = await this.#shard.prepare(step, { weight, maxima });
+      const { squaredNorm } = await this.#shard.prepare(step, { weight, maxima, ...(squares && { squares }) });
       this.#tally.lap("prepare", since);
       await this.#shard.commit(step, {
         scale: clipScale(this.#rule, squaredNorm),
@@ -520,16 +524,25 @@ export class Run {
     return sha256Hex(new Uint8Array(best.buffer));
   }
 
-  /** After an awakening: brings the hash of the trained weights, if the object died between their step and it. */
+  /** Brings the hash of the trained weights, if the object died between their step and it. */
   async hashIfMissing(time: number): Promise<void> {
     const { step, weightsHash } = this.#state;
     if (step === this.plan.totalSteps && weightsHash === null) await this.#hashWeights(time);
   }
 
-  async #hashWeights(time: number): Promise<void> {
+  /** Once, however many ask for it meanwhile. */
+  #hashWeights(time: number): Promise<void> {
+    this.#hashing ??= this.#hash(time).finally(() => {
+      this.#hashing = null;
+    });
+    return this.#hashing;
+  }
+
+  async #hash(time: number): Promise<void> {
     const weightsHash = await sha256Hex(new Uint8Array(this.#shard.measured().slice().buffer));
-    this.#state = { ...this.#state, weightsHash };
-    this.#store.setState(this.#state, time, "trained", weightsHash);
+    const state: RunState = { ...this.#state, weightsHash };
+    this.#store.setState(state, time, "trained", weightsHash);
+    this.#state = state;
   }
 
   /** Each group's optimizer for the update after `step` others. */
@@ -561,8 +574,9 @@ export class Run {
   #checkpoint(): void {
     const since = performance.now();
     const { step, envelope } = this.#state;
-    this.#state = { ...this.#state, checkpointStep: step, checkpointEnvelope: envelope };
-    this.#store.checkpoint(this.#state, this.#shard.snapshot(), Date.now(), "checkpoint", `step ${this.#state.step}`);
+    const state: RunState = { ...this.#state, checkpointStep: step, checkpointEnvelope: envelope };
+    this.#store.checkpoint(state, this.#shard.snapshot(), Date.now(), "checkpoint", `step ${step}`);
+    this.#state = state;
     this.#tally.lap("checkpoint", since);
   }
 

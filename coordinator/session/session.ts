@@ -8,6 +8,7 @@
 
 import { DurableObject } from "cloudflare:workers";
 import type { CheckpointHead } from "../../shared/checkpoint/head.ts";
+import { hasPassed } from "../../shared/clock.ts";
 import { parameterLength } from "../../shared/graph/parameters.ts";
 import { weightsLayout } from "../../shared/protocol/frames.ts";
 import type { Progress } from "../../shared/protocol/messages.ts";
@@ -25,19 +26,21 @@ import { type Answer, answer, type Refusal, refuse, UNKNOWN_SESSION } from "./an
 import { writeAttachment } from "./attachment.ts";
 import { receiveParts, refuseCheckpoint, sendCheckpoint } from "./checkpoint.ts";
 import { Downloads } from "./downloads.ts";
-import { BLOCK_HEADER, type SessionEnv } from "./env.ts";
+import type { SessionEnv } from "./env.ts";
 import type { SessionFigures } from "./figures.ts";
 import { sha256Hex } from "./identity.ts";
 import { firstWeights } from "./initial.ts";
 import { Ledger } from "./ledger.ts";
 import { Live } from "./live.ts";
 import { errorFields, log } from "./log.ts";
+import { comeBack, quotaFactorOf } from "./quotas.ts";
 import { describeResult, idleProgress } from "./report.ts";
 import { isOver, retentionOf } from "./retention.ts";
 import { announcedOf, Run, rowsBytesOf, servedPart } from "./run.ts";
 import { type Body, weightsBody } from "./sections.ts";
+import { startAgain } from "./start-again.ts";
 import { storageLimitOf } from "./storage-limit.ts";
-import { closedSocket, readVisitor, type Visitor } from "./visitor.ts";
+import { askAgain, closedSocket, readVisitor, type Visitor } from "./visitor.ts";
 
 /** Training steps in one answer of the metrics route; the reader asks again from the last one on. */
 const METRICS_PAGE = 20_000;
@@ -161,9 +164,10 @@ export class TrainingSession extends DurableObject<SessionEnv> {
     };
   }
 
-  metrics(after: number): Answer {
+  async metrics(after: number): Promise<Answer> {
     this.#called("requests");
     if (this.#session === null) return UNKNOWN_SESSION;
+    await this.#bringHash(this.#session);
     const { steps, evaluations } = this.#store.metrics(after, METRICS_PAGE);
     return answer({
       steps: steps.map(({ work: _work, clamped: _clamped, tables: _tables, ...metric }) => metric),
@@ -229,14 +233,19 @@ export class TrainingSession extends DurableObject<SessionEnv> {
   control(action: "pause" | "resume" | "stop"): Answer {
     this.#called("requests");
     if (this.#session === null) return UNKNOWN_SESSION;
-    const refused = this.#wake(this.#session).control(action);
+    const live = this.#wake(this.#session);
+    const refused = this.#whole(() => live.control(action));
     return refused ?? answer({ progress: this.#progress(this.#session) });
   }
 
-  /** Counts chunks of the data set that the Worker read for this session's clients. */
+  /**
+   * Counts chunks of the data set that the Worker read for this session's clients. Written down at once: the last of them
+   * are reported when a short session is over, and writes nothing more.
+   */
   countReads(chunks: number): void {
     this.#called("requests");
     this.#store.meter.count("r2Reads", chunks);
+    if (this.#session !== null) this.#store.saveUsage();
   }
 
   /** Generation of the tokens that are good; null where there is no session. */
@@ -252,8 +261,10 @@ export class TrainingSession extends DurableObject<SessionEnv> {
     const generation = this.#store.nextGeneration(Date.now());
     const invited = this.ctx.getWebSockets(INVITED);
     const live = invited.length === 0 ? null : this.#wake(this.#session);
-    for (const socket of invited)
-      live?.sendAway(socket, "not-invited", "token-revoked: this invitation was taken back");
+    this.#whole(() => {
+      for (const socket of invited)
+        live?.sendAway(socket, "not-invited", "token-revoked: this invitation was taken back");
+    });
     return answer({ generation, closed: invited.length });
   }
 
@@ -286,27 +297,34 @@ export class TrainingSession extends DurableObject<SessionEnv> {
     const session = this.#session;
     if (session === null) return refusal(UNKNOWN_SESSION);
     const { pathname } = new URL(request.url);
-    if (pathname === "/socket")
-      return this.#accept(session, readVisitor(request), request.headers.get(BLOCK_HEADER) ?? "");
+    if (pathname === "/socket") return this.#accept(session, readVisitor(request));
     if (pathname === "/checkpoint") return this.#checkpoint(session);
     return this.#weights(session, decodeURIComponent(pathname.slice("/weights/".length)));
   }
 
   override async webSocketMessage(socket: WebSocket, message: string | ArrayBuffer): Promise<void> {
-    if (this.#session === null) return;
-    this.#called("messages");
-    await this.#wake(this.#session).receive(socket, message);
+    const session = this.#session;
+    if (session === null) return;
+    // A message that is lost would be waited for.
+    this.#whole(() => this.#called("messages"));
+    await this.#wake(session).receive(socket, message);
     this.#store.meter.keepAwake(Date.now());
   }
 
   override webSocketClose(socket: WebSocket, code: number): void {
-    if (this.#session !== null) this.#wake(this.#session).gone(socket);
+    this.#gone(socket);
     // Completes the closing handshake; 1005 and 1006 say that there was no code and cannot be sent.
     socket.close(code === 1005 || code === 1006 ? 1000 : code);
   }
 
   override webSocketError(socket: WebSocket): void {
-    if (this.#session !== null) this.#wake(this.#session).gone(socket);
+    this.#gone(socket);
+  }
+
+  #gone(socket: WebSocket): void {
+    if (this.#session === null) return;
+    const live = this.#wake(this.#session);
+    this.#whole(() => live.gone(socket));
   }
 
   /** Backstop for a timer that was lost with the object's memory; and once the session is over, the end of its retention. */
@@ -319,7 +337,8 @@ export class TrainingSession extends DurableObject<SessionEnv> {
     }
     this.#called("requests");
     if (!isOver(this.#state())) {
-      this.#wake(session).alarm();
+      const live = this.#wake(session);
+      this.#whole(() => live.alarm());
       return;
     }
     // The deployment may say something else by now than when the alarm was set.
@@ -328,6 +347,16 @@ export class TrainingSession extends DurableObject<SessionEnv> {
     const end = this.#store.lastEventAt() + retention;
     if (Date.now() >= end) await this.remove();
     else await this.ctx.storage.setAlarm(end);
+  }
+
+  /** Does what changes memory and storage together, or starts again from storage. */
+  #whole<Result>(act: () => Result): Result {
+    try {
+      return act();
+    } catch (error) {
+      startAgain(this.ctx, error, this.#session === null ? {} : { session: this.#session.id });
+      throw error;
+    }
   }
 
   /** Counts what woke this object. */
@@ -347,28 +376,30 @@ export class TrainingSession extends DurableObject<SessionEnv> {
   }
 
   /** The edge has checked the token, as far as it can. */
-  #accept(session: SessionRecord, visitor: Visitor, auditBlock: string): Response {
+  #accept(session: SessionRecord, visitor: Visitor): Response {
     const refused = this.#refuseVisitor(session, visitor);
     if (refused !== null) return closedSocket(refused.code, refused.message);
     const { 0: client, 1: server } = new WebSocketPair();
-    const { generation, block } = visitor;
+    const { generation, client: checked, block, auditBlock } = visitor;
     this.ctx.acceptWebSocket(server, [
       ...(generation === null ? [] : [INVITED]),
-      ...(block === null ? [] : [tagOf(block)]),
+      ...(block === "" ? [] : [tagOf(block)]),
     ]);
-    writeAttachment(server, { phase: "new", block: auditBlock });
+    const only = checked === null ? {} : { checked };
+    writeAttachment(server, { phase: "new", block: auditBlock, quotaBlock: block, ...only });
     return new Response(null, { status: 101, webSocket: client, headers: { "Sec-WebSocket-Protocol": SUBPROTOCOL } });
   }
 
   #refuseVisitor(session: SessionRecord, { origin, generation, isAdmin, block }: Visitor): ProtocolError | null {
-    if (block !== null && this.ctx.getWebSockets(tagOf(block)).length >= MOST_SOCKETS_A_BLOCK) {
-      return new ProtocolError("rate-limited", `your network has ${MOST_SOCKETS_A_BLOCK} connections here, its limit`);
+    const most = MOST_SOCKETS_A_BLOCK * quotaFactorOf(this.env.QUOTAS);
+    if (block !== "" && this.ctx.getWebSockets(tagOf(block)).length >= most) {
+      return new ProtocolError("rate-limited", `your network has ${most} connections here, its limit; ${comeBack}`);
     }
     if (this.ctx.getWebSockets().length >= MOST_SOCKETS) {
       return new ProtocolError("too-many-clients", `this session has ${MOST_SOCKETS} connections, its limit`);
     }
     if (generation !== null && generation !== this.#store.generation()) {
-      return new ProtocolError("not-invited", "token-revoked: this invitation was taken back: ask for a new one");
+      return new ProtocolError("not-invited", `token-revoked: this invitation was taken back: ${askAgain(session.id)}`);
     }
     const { origins } = this.#read(session).access ?? OPEN;
     if (origins === undefined || isAdmin) return null;
@@ -381,17 +412,27 @@ export class TrainingSession extends DurableObject<SessionEnv> {
 
   /** Builds the live half from storage and from the sockets' attachments, if it is not there. */
   #wake(session: SessionRecord): Live {
-    this.#live ??= new Live({
-      ctx: this.ctx,
-      store: this.#store,
-      ledger: this.#ledger,
-      definition: this.#read(session),
-      retention: retentionOf(this.env.RETENTION_DAYS),
-      storageLimit: storageLimitOf(this.env.STORAGE_LIMIT_BYTES),
-      session: session.id,
-      onChange: (state, pressing) => this.#changed(session, state, pressing),
-    });
+    this.#live ??= this.#whole(
+      () =>
+        new Live({
+          ctx: this.ctx,
+          store: this.#store,
+          ledger: this.#ledger,
+          definition: this.#read(session),
+          retention: retentionOf(this.env.RETENTION_DAYS),
+          storageLimit: storageLimitOf(this.env.STORAGE_LIMIT_BYTES),
+          quotaFactor: quotaFactorOf(this.env.QUOTAS),
+          session: session.id,
+          onChange: (state, pressing) => this.#changed(session, state, pressing),
+        }),
+    );
     return this.#live;
+  }
+
+  /** Where the object died between the last step and the hash of its weights, nothing else would wake the run to bring it. */
+  async #bringHash(session: SessionRecord): Promise<void> {
+    const { status, weightsHash } = this.#state();
+    if (status === "finished" && weightsHash === null) await this.#wake(session).bringHash();
   }
 
   #read(session: SessionRecord): SessionDefinition {
@@ -414,7 +455,7 @@ export class TrainingSession extends DurableObject<SessionEnv> {
   #changed(session: SessionRecord, state: RunState, pressing: boolean): void {
     const now = Date.now();
     if (this.#session === null) return;
-    if (!pressing && now - this.#listedAt < LISTING_INTERVAL) return;
+    if (!pressing && !hasPassed(this.#listedAt, LISTING_INTERVAL, now)) return;
     this.#listedAt = now;
     // One after the other: the last one to be said is the last one to be read.
     this.#listing = this.#listing
@@ -448,7 +489,7 @@ export class TrainingSession extends DurableObject<SessionEnv> {
   /** A whole checkpoint file of the present state. One is read at a time; the training goes on meanwhile. */
   async #checkpoint(session: SessionRecord): Promise<Response> {
     const since = Date.now();
-    if (this.#sendingSince !== null && since - this.#sendingSince < READER_LIMIT) {
+    if (this.#sendingSince !== null && !hasPassed(this.#sendingSince, READER_LIMIT, since)) {
       const response = refusal(refuse(503, "busy", "another checkpoint is being read: try again in a moment"));
       response.headers.set("Retry-After", "1");
       return response;
@@ -458,6 +499,7 @@ export class TrainingSession extends DurableObject<SessionEnv> {
       if (this.#sendingSince === since) this.#sendingSince = null;
     };
     try {
+      await this.#bringHash(session);
       const state = this.#wake(session).save();
       const { bytes, stream } = await sendCheckpoint(session, this.#store, state, onEnd);
       return new Response(stream, {

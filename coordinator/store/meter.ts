@@ -21,6 +21,8 @@ export interface Counts {
 const LINGER = 1_000;
 /** Calls and messages after which counts are worth a write of their own. */
 const WORTH_SAVING = 256;
+/** Milliseconds: no timer is set for longer. */
+const MOST_AHEAD = 10_000;
 
 export class Meter {
   readonly #counts: Counts = {
@@ -61,7 +63,8 @@ export class Meter {
 
   /** Something happens at `now`, or a timer is set that keeps the object awake until `until`. Milliseconds since 1970. */
   keepAwake(now: number, until = now): void {
-    const from = Math.max(now, this.#countedUntil);
+    // Where the clock was set back, it is counted from where it stands.
+    const from = this.#countedUntil > now + MOST_AHEAD ? now : Math.max(now, this.#countedUntil);
     const to = until + LINGER;
     if (to <= from) return;
     this.#counts.activeSeconds += (to - from) / 1000;

@@ -5,26 +5,27 @@
  * `fixed…` says how wide the wire's integer is: a value gets what the sum of a whole step leaves of it. `packed…` says how wide
  * one micro-batch's value is, sign included: sums are packed into the bits they need. Both keep invariant I1 bit for bit.
  *
- * `top…` sends so many percent of the sums, the largest ones, and what is left over is added to what the same client sends
- * next (error feedback; Lin et al., "Deep Gradient Compression", ICLR 2018). What a step comes to then depends on who computed
- * what: these give up I1.
+ * `sparse…` rounds a result's sums to multiples of a unit that is so wide that only so many percent of them differ from zero, and what
+ * rounding leaves is added to what the same client sends next (error feedback). What a step comes to then depends on who
+ * computed what: these give up I1.
  */
 
+import { coarseBytes, encodeCoarse, findCoarseFault } from "./coarse.ts";
 import { findPackingFault, pack, packedBytes, packedWidthsBytes } from "./packed.ts";
-import { encodeSparse, findSparseFault, sparseBytes } from "./sparse.ts";
 
 export interface SumCodec {
   /** Its name in a frame's header (shared/protocol/frames.ts). */
   readonly frame: "fixed32" | "fixed16" | "packed" | "sparse";
-  /** Part of the sums that travels, the largest; null where all do. What stays behind is fed back (client/core/feedback.ts). */
+  /** Part of the sums that travels at most; null where all do. What stays behind is fed back (client/core/feedback.ts). */
   readonly part: number | null;
   /** Bits of magnitude q of one rounded value, so that `microBatches` of them cannot overflow. */
   readonly magnitudeBits: (microBatches: number) => number;
-  /** The same for the sums that a client keeps, which are finer where something is fed back. */
-  readonly roundingBits: (microBatches: number) => number;
+  /** Bits of magnitude that a sum may have more than its micro-batches' values: what was owed is in it as well. */
+  readonly roomBits: number;
   /** Least and most bytes that `parameters` sums of so many micro-batches take. */
   readonly bytes: (parameters: number, microBatches: number) => { readonly least: number; readonly most: number };
-  readonly encode: (sums: Int32Array) => Uint8Array;
+  /** @param unit what 1 stands for, in units of the gradient; of no account where sums are on the announced grid itself */
+  readonly encode: (sums: Int32Array, unit: number) => Uint8Array;
   /** Bytes at the beginning that have to be looked at before any is used: all of `byteLength`, or those that say how to read the others. */
   readonly headBytes: (parameters: number, byteLength: number) => number;
   /** What is wrong with so many bytes, between the least and the most, that begin with this head; or null. */
@@ -44,7 +45,7 @@ function plain(frame: "fixed32" | "fixed16", width: number, encode: SumCodec["en
     frame,
     part: null,
     magnitudeBits: bits,
-    roundingBits: bits,
+    roomBits: 0,
     bytes: (parameters) => ({ least: (parameters * width) / 8, most: (parameters * width) / 8 }),
     encode,
     headBytes: () => 0,
@@ -57,40 +58,35 @@ function packed(width: number): SumCodec {
     frame: "packed",
     part: null,
     magnitudeBits: () => width - 1,
-    roundingBits: () => width - 1,
+    roomBits: 0,
     bytes: (parameters, microBatches) => ({
       least: packedBytes(parameters, 0),
       most: packedBytes(parameters, width + bitsMore(microBatches)),
     }),
-    encode: pack,
+    encode: (sums) => pack(sums),
     headBytes: packedWidthsBytes,
     fault: (head, byteLength, parameters, microBatches) =>
       findPackingFault(head, byteLength, parameters, width + bitsMore(microBatches)),
   };
 }
 
-/** Bits of magnitude of one micro-batch's share in a value that is sent while others stay behind. */
-const SPARSE_BITS = 7;
-
-/** Largest value of such a sum. */
-export const largestSparse = (microBatches: number): number => (2 ** SPARSE_BITS - 1) * microBatches;
-
-/** Most values that travel. */
+/** Most values of a result that differ from zero. */
 export const largestPart = (parameters: number, part: number): number => Math.ceil(parameters * part);
 
-function top(percent: number): SumCodec {
+/** A parameter whose gradient is small beside others' waits for so long that it owes hundreds of times that. */
+const OWED_BITS = 8;
+
+function sparse(percent: number): SumCodec {
   const part = percent / 100;
   return {
     frame: "sparse",
     part,
-    magnitudeBits: () => SPARSE_BITS,
-    roundingBits: (microBatches) => 31 - bitsMore(microBatches),
-    bytes: (parameters, microBatches) =>
-      sparseBytes(parameters, largestPart(parameters, part), largestSparse(microBatches)),
-    encode: encodeSparse,
+    magnitudeBits: (microBatches) => 31 - OWED_BITS - bitsMore(microBatches),
+    roomBits: OWED_BITS,
+    bytes: (parameters) => coarseBytes(parameters, largestPart(parameters, part)),
+    encode: encodeCoarse,
     headBytes: (_, byteLength) => byteLength,
-    fault: (body, _, parameters, microBatches) =>
-      findSparseFault(body, parameters, largestPart(parameters, part), largestSparse(microBatches)),
+    fault: (body, _, parameters) => findCoarseFault(body, parameters, largestPart(parameters, part)),
   };
 }
 
@@ -109,9 +105,10 @@ export const CODECS = {
   packed6: packed(6),
   packed5: packed(5),
   packed4: packed(4),
-  top20: top(20),
-  top10: top(10),
-  top5: top(5),
+  sparse20: sparse(20),
+  sparse15: sparse(15),
+  sparse10: sparse(10),
+  sparse5: sparse(5),
 } as const satisfies Record<string, SumCodec>;
 
 export type GradientCodec = keyof typeof CODECS;
@@ -122,8 +119,15 @@ export const codecNames = Object.keys(CODECS) as readonly GradientCodec[];
 export const magnitudeBits = (codec: GradientCodec, microBatches: number): number =>
   CODECS[codec].magnitudeBits(microBatches);
 
+/** Largest magnitude of a sum on the announced grid. @param microBatches that it is of @param ofStep those of the largest step */
+export function largestSum(codec: GradientCodec, microBatches: number, ofStep: number): number {
+  const { magnitudeBits: bits, roomBits } = CODECS[codec];
+  return microBatches * (2 ** (bits(ofStep) + roomBits) - 1);
+}
+
 /** Whether a step's sum is the same whoever computed which of its micro-batches (invariant I1). */
 export const isExact = (codec: GradientCodec): boolean => CODECS[codec].part === null;
 
-/** The sums as they travel. */
-export const encodeSums = (sums: Int32Array, codec: GradientCodec): Uint8Array => CODECS[codec].encode(sums);
+/** The sums as they travel. @param unit of codecs that leave something behind */
+export const encodeSums = (sums: Int32Array, codec: GradientCodec, unit = 1): Uint8Array =>
+  CODECS[codec].encode(sums, unit);

@@ -1,3 +1,4 @@
+export { addCoarse, LARGEST_MULTIPLE, onGrid } from "./coarse.ts";
 export {
   CODECS,
   codecNames,
@@ -5,7 +6,7 @@ export {
   type GradientCodec,
   isExact,
   largestPart,
-  largestSparse,
+  largestSum,
   magnitudeBits,
   type SumCodec,
 } from "./codecs.ts";
@@ -23,4 +24,15 @@ export {
   unpack,
 } from "./packed.ts";
 export { roundScalar, SCALAR_UNIT, scalarLimit, scalarValue } from "./scalar.ts";
-export { addSparse, encodeSparse, findSparseFault, SparseReader, type SparseValues, sparseBytes } from "./sparse.ts";
+export { encodeSparse, findSparseFault, SparseReader, type SparseValues, sparseBytes } from "./sparse.ts";
+export {
+  addSquares,
+  carriesSquares,
+  fromBfloat16,
+  lastSquares,
+  type Matrix,
+  matrixOf,
+  spreadSquares,
+  squaresLength,
+  toBfloat16,
+} from "./squares.ts";

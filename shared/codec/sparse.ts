@@ -247,9 +247,3 @@ export function findSparseFault(bytes: Uint8Array, length: number, count: number
   }
   return reader.fault;
 }
-
-/** Adds the values of a message without a fault. */
-export function addSparse(bytes: Uint8Array, sums: Int32Array): void {
-  const reader = new SparseReader(bytes, sums.length);
-  while (reader.next()) sums[reader.index] += reader.value;
-}

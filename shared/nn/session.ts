@@ -152,6 +152,8 @@ export interface SessionOptions extends ModelDescription {
   readonly seed?: number;
   /** First values by name instead of the seed's, such as a `state_dict`: exactly the model's parameters. */
   readonly weights?: NamedTensors;
+  /** Part of a step's micro-batches, from 0.5 on, that is enough once all others are overdue. Without it all are waited for. */
+  readonly quorum?: number;
   readonly codec?: GradientCodec;
   /** How weights come after each step: whole, or what changed of them in units of a grid. `float32` if absent. */
   readonly downlink?: "float32" | "delta";
@@ -199,6 +201,7 @@ export function defineSession(options: SessionOptions): SessionDefinition {
     batchSize,
     epochs,
     earlyStopping,
+    quorum,
     audits,
   } = options;
   const { microBatch = 32, maxSteps = null, seed = 0, codec = "fixed32", visibility = "public" } = options;
@@ -225,6 +228,7 @@ export function defineSession(options: SessionOptions): SessionDefinition {
     epochs,
     maxSteps,
     ...(earlyStopping === undefined ? {} : { earlyStopping: { ...PATIENT, ...earlyStopping } }),
+    ...(quorum === undefined ? {} : { quorum }),
     seed,
     codec,
     ...(options.downlink === "delta" ? { downlink: "delta" } : {}),

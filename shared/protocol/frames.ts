@@ -6,7 +6,7 @@
  *
  *   weights      down  [announced exponents: u8 × blocks][weights: f32 × parameters], codec float32
  *   weights      down  [announced exponents][unit: f32][units by which the version before changes, sparse], codec sparse
- *   gradient     up    [metrics: i64 × count][largest exponents: u8 × blocks][sums as their codec has them]
+ *   gradient     up    [metrics: i64 × count][largest exponents: u8 × blocks][squares: bfloat16 × count][sums as their codec has them]
  *   calibration  up    [metrics][largest exponents]
  *   evaluation   up    [metrics]
  */
@@ -149,10 +149,11 @@ const align16 = (bytes: number): number => Math.ceil(bytes / 16) * 16;
 /** Byte offsets of the sections of an upward body; the sums of a gradient go on to its end. */
 export function upwardLayout(
   kind: "gradient" | "calibration" | "evaluation",
-  sizes: { readonly metrics: number; readonly blocks: number },
-): { readonly metrics: number; readonly maxima: number; readonly sums: number } {
+  sizes: { readonly metrics: number; readonly blocks: number; readonly squares?: number },
+): { readonly metrics: number; readonly maxima: number; readonly squares: number; readonly sums: number } {
   const maxima = align16(sizes.metrics * 8);
-  return { metrics: 0, maxima, sums: maxima + (kind === "evaluation" ? 0 : align16(sizes.blocks)) };
+  const squares = maxima + (kind === "evaluation" ? 0 : align16(sizes.blocks));
+  return { metrics: 0, maxima, squares, sums: squares + (kind === "gradient" ? align16((sizes.squares ?? 0) * 2) : 0) };
 }
 
 /** Byte offsets of the sections of a weights body that says what changed; the units go on to its end. */

@@ -140,6 +140,9 @@ export const PROTOCOL_ERRORS = {
   internal: { close: 1011, retry: true },
 } as const;
 
+/** Milliseconds for which a client stays away at least once it was told `rate-limited`. */
+export const RATE_LIMIT_PAUSE = 10_000;
+
 export type ProtocolErrorCode = keyof typeof PROTOCOL_ERRORS;
 
 export class ProtocolError extends Error {

@@ -1,4 +1,4 @@
 export { dropoutScale, dropoutThreshold, fillDropoutMask } from "./dropout.ts";
 export { type Domain, deriveKey, type Key, uniformFloat } from "./keys.ts";
-export { epochKey, permuteIndex, sampleIndex } from "./permutation.ts";
+export { epochKey, Permutation, permuteIndex, sampleIndex } from "./permutation.ts";
 export { threefry2x32 } from "./threefry.ts";

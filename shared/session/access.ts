@@ -6,8 +6,11 @@
 import * as v from "valibot";
 
 export interface Access {
-  /** Whether the link is enough to take part, or an invitation is needed. */
-  readonly join: "open" | "invited";
+  /**
+   * Whether the link is enough to take part, or an invitation is needed, or a check that the coordinator's own page has (Cloudflare
+   * Turnstile): who has an invitation needs none.
+   */
+  readonly join: "open" | "checked" | "invited";
   /** Whether the session, its metrics, weights and chunks are for everyone who has the link, or for the invited. */
   readonly read: "open" | "invited";
   /**
@@ -32,7 +35,7 @@ const origin = v.pipe(
 
 export const accessSchema = v.pipe(
   v.strictObject({
-    join: v.picklist(["open", "invited"]),
+    join: v.picklist(["open", "checked", "invited"]),
     read: v.picklist(["open", "invited"]),
     origins: v.exactOptional(v.pipe(v.array(origin), v.minLength(1), v.maxLength(MOST_ORIGINS))),
   }),
@@ -42,24 +45,27 @@ export const accessSchema = v.pipe(
 
 type Doors = Pick<Access, "join" | "read">;
 
-const INVITED = { "01": { join: "invited", read: "open" }, "03": { join: "invited", read: "invited" } } as const;
+/** By what comes after the random digits of an id. */
+const DOORS: Readonly<Record<string, Doors>> = {
+  "": OPEN,
+  "01": { join: "invited", read: "open" },
+  "02": { join: "checked", read: "open" },
+  "03": { join: "invited", read: "invited" },
+};
 
-/** Ids of 32 hex digits, or 34 where an invitation is needed. */
-const SESSION_ID = /^[0-9a-f]{32}(01|03)?$/;
+/** Ids of 32 hex digits, or 34 where the link alone is not enough. */
+const SESSION_ID = /^[0-9a-f]{32}(01|02|03)?$/;
 
 export const isSessionId = (id: string): boolean => SESSION_ID.test(id);
 
 /** What comes after the random digits of the id of a session with this access. */
 export function idEnding({ join, read }: Doors): string {
-  if (join === "open") return "";
-  return read === "open" ? "01" : "03";
+  if (join === "invited") return read === "open" ? "01" : "03";
+  return join === "checked" ? "02" : "";
 }
 
 /** What the id of a session asks for. */
-export function doorsOf(id: string): Doors {
-  const ending = SESSION_ID.exec(id)?.[1];
-  return ending === "01" || ending === "03" ? INVITED[ending] : OPEN;
-}
+export const doorsOf = (id: string): Doors => DOORS[SESSION_ID.exec(id)?.[1] ?? ""] ?? OPEN;
 
 /** What a token may allow; each allows what those after it allow. */
 export const CAPABILITIES = ["admin", "join", "observe"] as const;
@@ -70,6 +76,9 @@ export const allows = (held: Capability, wanted: Capability): boolean =>
 
 /** Most days that a token may last. */
 export const MOST_DAYS = 366;
+
+/** What the check's widget and Cloudflare's word on its response call the occasion: a response for anything else counts for nothing. */
+export const CHECK_ACTION = "join";
 
 /** The WebSocket subprotocol that carries a token: browsers can send no header with an upgrade. */
 export const BEARER_SUBPROTOCOL = "bearer.";

@@ -111,6 +111,8 @@ export interface SessionDefinition {
   readonly codec: GradientCodec;
   /** How weights come after each step: `delta` sends what changed, in units of a grid; absent where they come whole. */
   readonly downlink?: "delta";
+  /** Part of a step's micro-batches that is enough once all others are overdue; absent where all are waited for. Gives up invariant I1. */
+  readonly quorum?: number;
   /** Which results are computed a second time by somebody else; absent for the defaults, where that is possible. */
   readonly audits?: Audits | "off";
   /** Sessions are listed only if `public`; a private one is served with `private` caching. */

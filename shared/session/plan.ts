@@ -18,10 +18,12 @@ export interface RunPlan {
   readonly microBatch: number;
   readonly stepsPerEpoch: number;
   readonly totalSteps: number;
+  /** Part of a training step's micro-batches without which it does not end; absent where all are waited for. */
+  readonly quorum?: number;
 }
 
 export function planRun(definition: SessionDefinition): RunPlan {
-  const { data, batchSize, microBatch, epochs, maxSteps } = definition;
+  const { data, batchSize, microBatch, epochs, maxSteps, quorum } = definition;
   const [trainSamples, validationSamples, testSamples] =
     data.source === "dataset"
       ? [data.train, data.validation, data.test].map((range) => samplesIn(data, range))
@@ -36,6 +38,7 @@ export function planRun(definition: SessionDefinition): RunPlan {
     microBatch,
     stepsPerEpoch,
     totalSteps: maxSteps === null ? allSteps : Math.min(allSteps, maxSteps),
+    ...(quorum === undefined ? {} : { quorum }),
   };
 }
 

@@ -22,6 +22,7 @@ import { averageSchema, clippingSchema, DEFAULT_GROUP, groupSchema, optimizerSch
 import { microBatchesPerStep, planRun, type RunPlan } from "./plan.ts";
 import { momentumOf, rulesOf, scheduleSchema } from "./schedule.ts";
 import { binding, column, count, datasetName, describeIssue, finite, range, rowWindow } from "./schemas.ts";
+import { squaresOf } from "./squares.ts";
 import { reachOf, samplesIn, windowOf } from "./window.ts";
 
 const positive = v.pipe(count, v.minValue(1));
@@ -76,6 +77,7 @@ const definitionSchema = v.strictObject({
   microBatch: positive,
   epochs: positive,
   maxSteps: v.nullable(positive),
+  quorum: v.exactOptional(v.pipe(finite, v.minValue(0.5), v.ltValue(1))),
   earlyStopping: v.exactOptional(
     v.strictObject({
       metric: v.pipe(v.string(), v.maxLength(128)),
@@ -125,6 +127,7 @@ export function parseDefinition(value: unknown, budget: GraphBudget): SessionDef
   checkAugmentations(definition);
   checkGroups(definition);
   checkAggregation(definition, plan);
+  checkCodec(definition);
   checkEarlyStopping(definition, plan);
   checkSchedule(definition, plan);
   checkAudits(definition);
@@ -246,6 +249,18 @@ function checkGroups({ graph, groups = {} }: SessionDefinition): void {
   for (const name of Object.keys(groups)) {
     if (!named.has(name)) throw new SessionError("bad-definition", `groups.${name}: no parameter is of this group`);
   }
+}
+
+/** Squares are logged with a step, in one row of the database. */
+const MOST_SQUARES = 250_000;
+
+function checkCodec(definition: SessionDefinition): void {
+  const squares = squaresOf(definition);
+  if (squares <= MOST_SQUARES) return;
+  throw new SessionError(
+    "bad-definition",
+    `codec: with ${definition.optimizer.kind}, ${definition.codec} sends a sum of squares for each row and column: ${squares}, at most ${MOST_SQUARES}; take packed8`,
+  );
 }
 
 /** A robust aggregate is of whole integer rows, and can be of enough of them. */

@@ -17,6 +17,8 @@ export interface Member {
   end(departure: Departure): Promise<void>;
   /** It hangs for so long, with its sockets open, and goes on as if nothing had been. */
   freeze(milliseconds: number): Promise<void>;
+  /** It is in the background for so long, by all that a page hears of it; null for who is no tab. */
+  readonly hide: ((milliseconds: number) => Promise<void>) | null;
 }
 
 export interface MemberOptions {
@@ -59,6 +61,7 @@ export function startProcess({ name, line, path, witness }: MemberOptions): Memb
       await pause(milliseconds);
       child.kill("SIGCONT");
     },
+    hide: null,
   };
 }
 
@@ -96,6 +99,16 @@ export async function openTab(fleet: ChromiumFleet, options: MemberOptions): Pro
       await tab.call("Page.setWebLifecycleState", { state: "frozen" });
       await pause(milliseconds);
       await tab.call("Page.setWebLifecycleState", { state: "active" });
+    },
+    hide: async (milliseconds) => {
+      for (const isHidden of [true, false]) {
+        await tab.evaluate(`(() => {
+          Object.defineProperty(document, "hidden", { configurable: true, get: () => ${isHidden} });
+          Object.defineProperty(document, "visibilityState", { configurable: true, get: () => "${isHidden ? "hidden" : "visible"}" });
+          document.dispatchEvent(new Event("visibilitychange"));
+        })()`);
+        if (isHidden) await pause(milliseconds);
+      }
     },
   };
 }

@@ -2,19 +2,23 @@
 
 import { describe, expect, it } from "vitest";
 import { ErrorFeedback } from "../../client/core/feedback.ts";
-import { CODECS, gridScale, largestSparse } from "../../shared/codec/index.ts";
+import type { Coarse } from "../../client/core/result.ts";
+import {
+  CODECS,
+  fromBfloat16,
+  gridScale,
+  LARGEST_MULTIPLE,
+  largestSum,
+  matrixOf,
+  onGrid,
+} from "../../shared/codec/index.ts";
 
 const PARAMETERS = 600;
 const MICRO_BATCHES = 4;
-const ROUNDING = CODECS.top10.roundingBits(MICRO_BATCHES);
-const MAGNITUDE = CODECS.top10.magnitudeBits(MICRO_BATCHES);
+const BITS = CODECS.sparse10.magnitudeBits(MICRO_BATCHES);
 const exponents = Uint8Array.of(124, 120, 126);
-const grids = {
-  exponents,
-  roundingBits: ROUNDING,
-  magnitudeBits: MAGNITUDE,
-  largest: largestSparse(MICRO_BATCHES),
-};
+const grid = { exponents, magnitudeBits: BITS, largest: largestSum("sparse10", MICRO_BATCHES, MICRO_BATCHES) };
+const scaleAt = (at: number): number => gridScale(BITS, exponents[Math.floor(at / 256)]);
 
 /** A made-up gradient, within half of the grid's range. */
 const gradient = (step: number): Float64Array =>
@@ -24,10 +28,11 @@ const gradient = (step: number): Float64Array =>
   });
 
 const sumsOf = (values: Float64Array): Int32Array =>
-  Int32Array.from(values, (value, at) => Math.round(value * gridScale(ROUNDING, exponents[Math.floor(at / 256)])));
+  Int32Array.from(values, (value, at) => Math.round(value * scaleAt(at)));
 
-const sentOf = (sums: Int32Array): Float64Array =>
-  Float64Array.from(sums, (value, at) => value / gridScale(MAGNITUDE, exponents[Math.floor(at / 256)]));
+/** What the coordinator makes of them. */
+const arrivedOf = (multiples: Int32Array, { unit }: Coarse): Float64Array =>
+  Float64Array.from(multiples, (multiple, at) => onGrid(multiple, unit, scaleAt(at)) / scaleAt(at));
 
 const add = (sum: Float64Array, values: Float64Array): void => {
   for (let at = 0; at < sum.length; at++) sum[at] += values[at];
@@ -44,103 +49,140 @@ function send(
   for (let step = 0; step < steps; step++) {
     const values = gradient(step);
     const sums = sumsOf(values);
-    feedback.select(step, sums, grids);
+    const coarse = feedback.select(step, sums, grid);
     const accepted = fate(step) === "accepted";
     feedback.settle(step, accepted);
     if (!accepted) continue;
     add(computed, values);
-    add(arrived, sentOf(sums));
+    add(arrived, arrivedOf(sums, coarse));
   }
   return { computed, arrived };
 }
 
-/** What a feedback still owes: all of it is sent by results without a gradient of their own. */
-function drain(feedback: ErrorFeedback): Float64Array {
+/** What a feedback still owes, sent by results without a gradient of their own, and the last one's unit. */
+function drain(feedback: ErrorFeedback): { owed: Float64Array; unit: number } {
   const owed = new Float64Array(PARAMETERS);
-  for (let lease = 1000; lease < 1100; lease++) {
+  let unit = 0;
+  for (let lease = 1000; lease < 1060; lease++) {
     const sums = new Int32Array(PARAMETERS);
-    feedback.select(lease, sums, grids);
-    add(owed, sentOf(sums));
+    const coarse = feedback.select(lease, sums, grid);
+    add(owed, arrivedOf(sums, coarse));
     feedback.settle(lease, true);
+    ({ unit } = coarse);
   }
-  return owed;
+  return { owed, unit };
 }
 
-function expectClose(found: Float64Array, expected: Float64Array): void {
+/** To the unit, which is the smaller the more is sent, and some units of the grid: sums are rounded to it, once a result. */
+function expectClose(found: Float64Array, expected: Float64Array, unit: number): void {
   for (let at = 0; at < PARAMETERS; at++) {
-    const unit = 1 / gridScale(MAGNITUDE, exponents[Math.floor(at / 256)]);
-    expect(Math.abs(found[at] - expected[at]), `value ${at}`).toBeLessThanOrEqual(0.51 * unit);
+    const apart = Math.abs(found[at] - expected[at]);
+    expect(apart, `value ${at}`).toBeLessThanOrEqual(0.51 * unit + 100 / scaleAt(at));
   }
 }
 
 describe("error feedback", () => {
-  it("sends the largest sums only, at most as many as the codec says", () => {
+  it("sends the largest sums only, at most as many as the codec says, each to half a unit", () => {
     const feedback = new ErrorFeedback(PARAMETERS, 0.1);
-    const sums = sumsOf(gradient(0));
-    const before = sums.slice();
-    feedback.select(1, sums, grids);
+    const values = gradient(0);
+    const sums = sumsOf(values);
+    const coarse = feedback.select(1, sums, grid);
     const sent = [...sums.keys()].filter((at) => sums[at] !== 0);
-    expect(sent.length).toBeGreaterThan(40);
+    expect(sent.length).toBeGreaterThan(50);
     expect(sent.length).toBeLessThanOrEqual(60);
-    const valueAt = (at: number): number => Math.abs(before[at]) / gridScale(ROUNDING, exponents[Math.floor(at / 256)]);
-    const least = Math.min(...sent.map(valueAt));
-    const largestLeft = Math.max(...[...sums.keys()].filter((at) => sums[at] === 0).map(valueAt));
+    const arrived = arrivedOf(sums, coarse);
+    for (const at of sent) expect(Math.abs(arrived[at] - values[at])).toBeLessThanOrEqual(0.501 * coarse.unit);
+    const largestLeft = Math.max(...[...sums.keys()].filter((at) => sums[at] === 0).map((at) => Math.abs(values[at])));
     // They are told apart by the upper half of a float32: to one part in 128.
-    expect(largestLeft).toBeLessThanOrEqual(least * (1 + 1 / 64));
+    expect(largestLeft).toBeLessThanOrEqual((coarse.unit / 2) * (1 + 1 / 64));
   });
 
-  it("sends as many as it may of equal ones, and the others next", () => {
+  it("sends as many as it may of equal ones, and others next", () => {
     const feedback = new ErrorFeedback(PARAMETERS, 0.1);
     const sums = sumsOf(new Float64Array(PARAMETERS).fill(2 ** -6));
-    const sent = new Set<number>();
-    for (let step = 0; step < 10; step++) {
-      const next = step === 0 ? sums : new Int32Array(PARAMETERS);
-      feedback.select(step, next, grids);
-      for (const [at, value] of next.entries()) if (value !== 0) sent.add(at);
-      expect(sent.size).toBe(60 * (step + 1));
+    feedback.select(0, sums, grid);
+    expect(sums.reduce((count, value) => count + Math.abs(value), 0)).toBe(60);
+    const next = new Int32Array(PARAMETERS);
+    feedback.select(1, next, grid);
+    expect(next.reduce((count, value) => count + Math.abs(value), 0)).toBe(60);
+  });
+
+  it("chooses a unit by the largest where fewer differ from zero than may go", () => {
+    const feedback = new ErrorFeedback(PARAMETERS, 0.1);
+    const values = new Float64Array(PARAMETERS);
+    for (const [at, value] of [2 ** -4, 2 ** -8, 2 ** -13, 2 ** -30].entries()) values[at] = value;
+    const sums = sumsOf(values);
+    const coarse = feedback.select(1, sums, grid);
+    expect(arrivedOf(sums, coarse).subarray(0, 3)).toEqual(values.subarray(0, 3));
+    expect(sums[3]).toBe(0);
+  });
+
+  it("sends later what it left out", () => {
+    for (const part of [0.05, 0.1, 1]) {
+      const feedback = new ErrorFeedback(PARAMETERS, part);
+      const { computed, arrived } = send(feedback, 40);
+      const { owed, unit } = drain(feedback);
+      add(arrived, owed);
+      expectClose(arrived, computed, unit);
+      if (part === 1) expect(unit).toBeLessThan(1e-12);
     }
   });
 
-  it("sends later what it left out, to half a unit of the grid", () => {
-    const feedback = new ErrorFeedback(PARAMETERS, 0.1);
-    const { computed, arrived } = send(feedback, 40);
-    add(arrived, drain(feedback));
-    expectClose(arrived, computed);
-  });
-
   it("owes what it owed before where a result is dropped: another client computed it", () => {
-    const feedback = new ErrorFeedback(PARAMETERS, 0.1);
-    const { computed, arrived } = send(feedback, 40, (step) => (step % 3 === 1 ? "dropped" : "accepted"));
-    add(arrived, drain(feedback));
-    expectClose(arrived, computed);
+    for (const part of [0.1, 1]) {
+      const feedback = new ErrorFeedback(PARAMETERS, part);
+      const { computed, arrived } = send(feedback, 40, (step) => (step % 3 === 1 ? "dropped" : "accepted"));
+      const { owed, unit } = drain(feedback);
+      add(arrived, owed);
+      expectClose(arrived, computed, unit);
+    }
   });
 
-  it("keeps what one result cannot carry", () => {
+  it("keeps what one result cannot carry, and sends no sum beyond its lease's", () => {
     const feedback = new ErrorFeedback(PARAMETERS, 1);
     const values = gradient(0);
-    const narrow = { ...grids, largest: 1 };
+    values[0] = 2 ** -4;
+    values[300] = 2 ** -9;
+    const narrow = { ...grid, largest: 2 ** BITS };
     const sums = sumsOf(values);
-    feedback.select(1, sums, narrow);
+    const coarse = feedback.select(1, sums, narrow);
     feedback.settle(1, true);
-    expect(Math.max(...sums.map(Math.abs))).toBe(1);
-    const arrived = sentOf(sums);
-    add(arrived, drain(feedback));
-    expectClose(arrived, values);
+    expect(Math.max(...sums.map(Math.abs))).toBeLessThanOrEqual(LARGEST_MULTIPLE);
+    const arrived = arrivedOf(sums, coarse);
+    for (const [at, value] of arrived.entries()) expect(Math.abs(value * scaleAt(at))).toBeLessThanOrEqual(2 ** BITS);
+    const { owed, unit } = drain(feedback);
+    add(arrived, owed);
+    expectClose(arrived, values, unit);
+  });
+
+  it("says the squares of the gradient itself by row and column, whatever was owed", () => {
+    const matrix = matrixOf(256, [4, 8]);
+    const feedback = new ErrorFeedback(PARAMETERS, 0.1, [matrix]);
+    send(feedback, 3);
+    const values = gradient(3);
+    const squares = fromBfloat16(feedback.select(9, sumsOf(values), grid, true).squares);
+    expect(squares).toHaveLength(12);
+    const part = [...values.subarray(256, 288)].map((value) => value * value);
+    const rows = [0, 1, 2, 3].map((row) => part.slice(row * 8, row * 8 + 8).reduce((sum, square) => sum + square));
+    const columns = Array.from({ length: 8 }, (_, at) => [0, 8, 16, 24].reduce((sum, row) => sum + part[row + at]!, 0));
+    for (const [at, square] of [...rows, ...columns].entries())
+      expect(Math.abs(squares[at]! / square - 1)).toBeLessThan(0.005);
+    expect(feedback.select(10, sumsOf(values), grid).squares).toHaveLength(0);
   });
 
   it("is forgiven where nobody knows what became of a result, and not where that is known", () => {
     const feedback = new ErrorFeedback(PARAMETERS, 0.1);
     send(feedback, 3);
     feedback.lose();
-    expect(drain(feedback).some((value) => value !== 0)).toBe(true);
+    expect(drain(feedback).owed.some((value) => value !== 0)).toBe(true);
     send(feedback, 3);
-    feedback.select(9, sumsOf(gradient(9)), grids);
+    feedback.select(9, sumsOf(gradient(9)), grid);
     feedback.lose();
     feedback.settle(9, true);
-    expect(drain(feedback).every((value) => value === 0)).toBe(true);
+    expect(drain(feedback).owed.every((value) => value === 0)).toBe(true);
   });
 
   it("refuses sums of another size", () => {
-    expect(() => new ErrorFeedback(PARAMETERS, 0.1).select(1, new Int32Array(8), grids)).toThrow("expected 600");
+    expect(() => new ErrorFeedback(PARAMETERS, 0.1).select(1, new Int32Array(8), grid)).toThrow("expected 600");
   });
 });

@@ -109,6 +109,7 @@ describe("the governor's share", () => {
           }
         }
       }),
+      { examples: [[3_000, [[30, 0.02]]]] }, // rests grow with what is expected: up to the longest lease
     );
   });
 

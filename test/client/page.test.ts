@@ -40,6 +40,7 @@ const situation = (change: Partial<Situation>): Situation => ({
   progress: progress({}),
   missing: [],
   needsData: false,
+  isChecked: false,
   part: null,
   ...change,
 });
@@ -51,6 +52,7 @@ describe("the state of the session page", () => {
     ["unreachable", { found: "unreachable" }],
     ["unknown", { found: "unknown", progress: null }],
     ["uninvited", { found: "uninvited", progress: null }],
+    ["unchecked", { isChecked: true, part: part({ status: "failed", code: "not-invited" }) }],
     ["open", {}],
     ["waiting", { progress: progress({ ...idle, step: 0 }) }],
     ["deserted", { progress: progress(idle) }],

@@ -87,5 +87,12 @@ describe.each([
         clamped: 3,
       });
     }
+    const nothing = { sums: new Int32Array(4), maxima: new Uint8Array(1), clamped: 0 };
+    rounding.begin(Uint8Array.of(127));
+    expect(rounding.take("gradient")).toEqual(nothing);
+    rounding.begin(Uint8Array.of(127));
+    rounding.gradient.fill(0);
+    rounding.accumulate(8);
+    expect(rounding.take("gradient")).toEqual(nothing);
   });
 });

@@ -276,6 +276,12 @@ export const PROGRESS: Progress = {
 
 type Route = (url: URL) => Response | Promise<Response>;
 
+function aborted(signal: AbortSignal | null | undefined): Promise<never> {
+  return new Promise((_, reject) => {
+    signal?.addEventListener("abort", () => reject(signal.reason));
+  });
+}
+
 /** HTTP by path under the session, and every socket that was opened. */
 export class FakeServer {
   readonly routes = new Map<string, Route>();
@@ -283,7 +289,7 @@ export class FakeServer {
   readonly sockets: FakeSocket[] = [];
   unreachable = false;
 
-  fetch = async (input: string): Promise<Response> => {
+  fetch = async (input: string, { signal }: RequestInit = {}): Promise<Response> => {
     const url = new URL(input);
     const path = url.pathname.replace(`/api/sessions/${SESSION_ID}`, "");
     this.requests.push(path);
@@ -291,7 +297,7 @@ export class FakeServer {
     const route = this.routes.get(path) ?? this.routes.get(`${path.split("/").slice(0, 2).join("/")}/*`);
     return route === undefined
       ? Response.json({ error: { code: "unknown-session", message: "nothing here" } }, { status: 404 })
-      : route(url);
+      : Promise.race([route(url), aborted(signal)]);
   };
 
   openSocket = (url: string, protocols: readonly string[]): FakeSocket => {

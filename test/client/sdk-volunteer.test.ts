@@ -1,7 +1,9 @@
 import { beforeEach, describe, expect, it } from "vitest";
 import type { EngineRequest } from "../../client/core/platform.ts";
-import { addSparse, encodeSums } from "../../shared/codec/index.ts";
+import { addCoarse, encodeSums } from "../../shared/codec/index.ts";
 import { upwardLayout } from "../../shared/protocol/frames.ts";
+import { PROTOCOL_ERRORS, RATE_LIMIT_PAUSE } from "../../shared/protocol/messages.ts";
+import { squaresOf } from "../../shared/session/squares.ts";
 import { CLIENT, PROGRESS, RESUME_KEY, Scene, SESSION_ID, settle, until, weightsBody } from "./sdk-fake.ts";
 import { GRAPH, HOSTED, hostedDataset, LOCAL, PARAMETERS, VALUES } from "./sdk-session.ts";
 
@@ -75,19 +77,22 @@ describe("a volunteer", () => {
     expect(scene.engine.fed[0]?.map(({ position }) => position)).toEqual([0, 4, 8]);
   });
 
-  describe("of a session that wants the largest sums alone", () => {
+  describe("of a session that wants few sums", () => {
+    const definition = { ...HOSTED, codec: "sparse20" } as const;
     const join = async (): Promise<void> => {
-      const definition = { ...HOSTED, codec: "top20" } as const;
       scene = new Scene({ definition, parameters: PARAMETERS, ...(await hostedDataset()) });
       await scene.join();
-      // A sample adds one unit of the grid that results are on, which is coarser by 22 bits than the engine's.
-      scene.engine.perSample = 2 ** 22;
     };
-    /** The sums of a result on the present socket. The engine's are all equal, and one of the four may go. */
+    /**
+     * The sums of a result on the present socket, on the announced grid. The engine's are all equal, and one of the four may go: in
+     * units of twice its size.
+     */
     const sums = (lease: number): number[] => {
-      const { sums: start } = upwardLayout("gradient", { metrics: 1, blocks: 1 });
+      const { sums: start } = upwardLayout("gradient", { metrics: 1, blocks: 1, squares: squaresOf(definition) });
       const values = new Int32Array(PARAMETERS);
-      addSparse(scene.socket.frames.find((frame) => frame.lease === lease)!.payload.slice(start), values);
+      const body = scene.socket.frames.find((frame) => frame.lease === lease)!.payload.slice(start);
+      // 31 bits, less 2 for up to 4 micro-batches and 8 for what is owed; values of less than 2.
+      expect(addCoarse(body, values, () => 2 ** 20, 2 ** 31)).toBe(true);
       return [...values];
     };
     const compute = async (lease: number): Promise<number[]> => {
@@ -110,17 +115,17 @@ describe("a volunteer", () => {
 
     it("sends what it left out with later results, once each is accepted", async () => {
       await join();
-      expect(await compute(5)).toEqual([10, 0, 0, 0]);
+      expect(await compute(5)).toEqual([20, 0, 0, 0]);
       receipt(5, true);
-      // By now the others owe twice as much as the first.
-      expect(await compute(6)).toEqual([0, 20, 0, 0]);
+      // By now the others owe as much as the first was given too much.
+      expect(await compute(6)).toEqual([0, 40, 0, 0]);
     });
 
     it("owes what it owed before where a result was dropped", async () => {
       await join();
-      expect(await compute(5)).toEqual([10, 0, 0, 0]);
+      expect(await compute(5)).toEqual([20, 0, 0, 0]);
       receipt(5, false);
-      expect(await compute(6)).toEqual([10, 0, 0, 0]);
+      expect(await compute(6)).toEqual([20, 0, 0, 0]);
     });
 
     it("keeps what it owes over a reconnect, unless a result was under way", async () => {
@@ -128,9 +133,9 @@ describe("a volunteer", () => {
       await compute(5);
       receipt(5, true);
       await reconnect();
-      expect(await compute(6)).toEqual([0, 20, 0, 0]);
+      expect(await compute(6)).toEqual([0, 40, 0, 0]);
       await reconnect();
-      expect(await compute(7)).toEqual([10, 0, 0, 0]);
+      expect(await compute(7)).toEqual([20, 0, 0, 0]);
     });
   });
 
@@ -263,6 +268,36 @@ describe("a volunteer that loses its connection", () => {
     scene.socket.say({ ...PROGRESS, step: 4, version: 5, status: "paused" });
     await until(() => scene.of("progress").at(-1)?.status === "paused");
     expect(scene.of("progress").map(({ step }) => step)).toEqual([0, 4, 4]);
+  });
+
+  it("stays away for ten seconds once it was told that it sent too much", async () => {
+    await scene.join();
+    scene.socket.say({ type: "error", code: "rate-limited", message: "come back in 10 seconds" });
+    scene.socket.drop(PROTOCOL_ERRORS["rate-limited"].close);
+    await scene.clock.advance(RATE_LIMIT_PAUSE - 1);
+    expect(scene.server.sockets.length).toBe(1);
+    await scene.clock.advance(251);
+    expect(scene.server.sockets.length).toBe(2);
+  });
+
+  it("asks again when the coordinator says, where it is asked too often", async () => {
+    let refusals = 0;
+    const asked: number[] = [];
+    scene.server.routes.set("/weights/1", () => {
+      asked.push(scene.clock.now);
+      const body = { error: { code: "rate-limited", message: "later" } };
+      return refusals++ === 0
+        ? Response.json(body, { status: 429, headers: { "Retry-After": "7" } })
+        : new Response(weightsBody(scene.parameters, 1));
+    });
+    scene.start();
+    await until(() => scene.server.sockets.length === 1, "a socket");
+    scene.socket.open();
+    scene.welcome(1);
+    await until(() => asked.length === 1, "the first question");
+    await scene.clock.advance(8_000);
+    await until(() => asked.length === 2, "the second question");
+    expect((asked[1] ?? 0) - (asked[0] ?? 0)).toBeGreaterThanOrEqual(7_000);
   });
 
   it("comes back with its identity after a jittered delay, and is ready without fetching again", async () => {

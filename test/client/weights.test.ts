@@ -67,6 +67,14 @@ describe("changes of the weights", () => {
     expect(body?.weights[7]).toBe(2);
   });
 
+  it("have nothing allocated for each of many that are announced and never sent", () => {
+    const parameters = 3_000_000;
+    const assembler = new WeightsAssembler({ blocks: blockCount(parameters), parameters });
+    const before = process.memoryUsage().arrayBuffers;
+    for (let count = 0; count < 200; count++) assembler.add(frameOf(new Uint8Array(1), { total: 3_000_000 }), null);
+    expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(50_000_000);
+  });
+
   const WRONG: Readonly<Record<string, { frame: () => Frame; latest: WeightsBody | null; says: string }>> = {
     "of a version that is not here": {
       frame: () => frameOf(change(1, [])),

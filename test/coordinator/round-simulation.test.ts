@@ -3,7 +3,9 @@ import { advance, type RoundEffect } from "../../coordinator/round/index.ts";
 import { type Advance, InvariantError, type Outcome, simulate } from "./round-simulation.ts";
 
 const count = Number(process.env.ROUND_SEEDS ?? 400);
-const ALL = Array.from({ length: count }, (_, seed) => seed);
+/** Seeds that found something once. */
+const FOUND = [13_000_067];
+const ALL = [...Array.from({ length: count }, (_, seed) => seed), ...FOUND];
 /** `ROUND_SEED=123` replays one seed, `ROUND_SEEDS=10000` runs so many. */
 const replayed = process.env.ROUND_SEED;
 const SEEDS = replayed === undefined ? ALL : [Number(replayed)];

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { type Lease, RoundError } from "../../coordinator/round/index.ts";
+import { RESERVE_TIME } from "../../coordinator/round/sizing.ts";
 import { Script, type Story } from "./round/script.ts";
 
 /** A step whose clients were all measured: each did one micro-batch of the step before it in `pace` milliseconds. */
@@ -83,6 +84,23 @@ describe("a round hands out work", () => {
     expect(script.ready("fast", 3).assigned).toEqual({ fast: "0..16" });
   });
 
+  it("keeps it again once the client was there in time for a step, even if nothing was left of that one", () => {
+    const script = measured({ fast: 1, slow: 1000 });
+    script.commit("train", 1, 2);
+    script.ready("fast", 2);
+    script.result("fast", 15);
+    script.tick(1_485);
+    script.result("fast", 1);
+    script.commit("train", 2, 3);
+    script.ready("fast", 3);
+    // It comes while somebody else computes all there is.
+    expect(script.ready("slow", 3).assigned).toEqual({});
+    script.result("fast", 16);
+    script.commit("train", 3, 4);
+    expect(script.ready("fast", 4).assigned).toEqual({ fast: "0..15" });
+    expect(script.ready("slow", 4).assigned).toEqual({ slow: "15..16" });
+  });
+
   it("gives the fastest one what there is when there is not enough for all", () => {
     const script = measured({ fast: 10, slow: 1000 }, { microBatches: 3 });
     script.commit("train", 1, 1);
@@ -93,6 +111,12 @@ describe("a round hands out work", () => {
     expect(first).toBe("fast");
     expect(script.leases.fast).toMatchObject({ step: 2, from: 0, to: 2 });
     expect(script.leases.slow).toMatchObject({ step: 2, from: 2, to: 3 });
+  });
+
+  it("tries whoever was never measured first, when there is not enough for all: it may be the fastest", () => {
+    const script = measured({ fast: 10, slow: 1000 }, { microBatches: 2 });
+    script.arrive("new");
+    expect(Object.keys(script.commit("train", 1, 1).assigned)).toEqual(["new", "fast"]);
   });
 
   it("lets idle clients wait when everything is handed out, and gives late ones what is pending", () => {
@@ -218,6 +242,100 @@ describe("a round and its leases", () => {
     expect(script.tick(10_000).assigned).toEqual({ fast: "0..2" });
   });
 
+  it("gives a lease that is overdue to whoever idles, and takes whichever result comes first", () => {
+    for (const first of ["fast", "tardy"]) {
+      const script = measured({ tardy: 5, fast: 5 }, { microBatches: 4 });
+      script.commit("train", 1, 1);
+      expect(script.leases.tardy).toMatchObject({ step: 1, from: 0, to: 2 });
+      // Twice the time that it should take, and at least a second.
+      expect(script.result("fast", 10).wake).toBe(script.leases.tardy!.assignedAt + 1_000);
+      expect(script.tick(989).assigned).toEqual({});
+      expect(script.tick(1).assigned).toEqual({ fast: "0..2" });
+      const told = script.result(first, 5);
+      expect(told.types).toEqual(["accept", "revoke", "complete"]);
+      expect(told.revoked).toEqual([first === "fast" ? "tardy" : "fast"]);
+    }
+  });
+
+  it("takes no lease for overdue while there is other work, or while nobody idles", () => {
+    const script = measured({ tardy: 1_000, fast: 500 }, { microBatches: 16 });
+    script.commit("train", 1, 1);
+    script.capacity("fast", 2);
+    expect(script.tick(9_000).assigned).toEqual({});
+    expect(script.result("fast", 0).assigned.fast).not.toBe(`${script.leases.tardy!.from}..${script.leases.tardy!.to}`);
+    const alone = new Script({ microBatches: 1 });
+    alone.arrive("anna");
+    expect(alone.tick(20_000).types).toEqual([]);
+    expect(alone.result("anna").types).toEqual(["accept", "complete"]);
+  });
+
+  it("takes no lease for overdue while what is free would be kept for somebody else", () => {
+    const script = measured({ tardy: 5, fast: 5, late: 5 }, { microBatches: 3 });
+    script.commit("train", 1, 2, ["tardy", "fast"]);
+    // Nobody kept anything for it, but who comes first is served first.
+    script.join("nora");
+    expect(script.ready("nora", 2).assigned).toEqual({ nora: "2..3" });
+    const { from, to, assignedAt } = script.leases.tardy!;
+    expect(script.result("fast", 10).wake).toBe(assignedAt + RESERVE_TIME);
+    expect(script.tick(RESERVE_TIME - 11).types).toEqual([]);
+    expect(script.tick(1).assigned).toEqual({ fast: `${from}..${to}` });
+  });
+
+  it("keeps nothing for a client that was overdue until it gives a sign of life, and gives it less then", () => {
+    const script = measured({ tardy: 5, fast: 5 }, { microBatches: 8 });
+    script.commit("train", 1, 1);
+    script.result("fast", 20);
+    script.tick(1_000);
+    script.result("fast", 20);
+    script.commit("train", 2, 2, ["fast", "tardy"]);
+    expect(script.leases.fast).toMatchObject({ step: 2, from: 0, to: 8 });
+    script.result("fast", 40);
+    script.commit("train", 3, 3);
+    script.ready("tardy", 3);
+    expect(script.leases.tardy).toMatchObject({ step: 3, from: 0, to: 1 });
+  });
+
+  it("ends a step without what is overdue where a quorum is in", () => {
+    const script = measured({ tardy: 100, fast: 20 }, { microBatches: 10, quorum: 0.8 });
+    script.commit("train", 1, 1);
+    expect(script.leases.tardy).toMatchObject({ step: 1, from: 8, to: 10 });
+    const { assignedAt } = script.leases.tardy!;
+    expect(script.result("fast", 200).wake).toBe(assignedAt + 1_000);
+    const told = script.tick(800);
+    expect(told.types).toEqual(["revoke", "complete"]);
+    expect(told.revoked).toEqual(["tardy"]);
+    expect(script.result("tardy", 1).dropped).toEqual(["duplicate"]);
+    // Until it gives a sign of life nothing is sent ahead to it.
+    expect(script.commit("train", 2, 2, ["fast", "tardy"]).assigned).toEqual({ fast: "0..10" });
+    expect(script.result("tardy", 0, { version: 1 }).dropped).toEqual(["stale"]);
+  });
+
+  it("wakes where a quorum is in when the last of those who are at work is overdue", () => {
+    const script = measured({ tardy: 1_000, later: 2_000, fast: 20 }, { microBatches: 10, quorum: 0.8 });
+    script.commit("train", 1, 1);
+    const { assignedAt } = script.leases.later!;
+    // Nobody idles: whoever was fast wants no more.
+    script.result("fast", 200);
+    expect(script.capacity("fast", 0).wake).toBe(assignedAt + 4_000);
+    expect(script.tick(2_000).types).toEqual([]);
+    const told = script.tick(1_800);
+    expect(told.types).toEqual(["revoke", "revoke", "complete"]);
+    expect(told.revoked).toEqual(["tardy", "later"]);
+  });
+
+  it("waits for all where a quorum is not in, and of everything but training steps", () => {
+    const short = measured({ tardy: 100, fast: 20 }, { microBatches: 10, quorum: 0.9 });
+    short.commit("train", 1, 1);
+    short.result("fast", 200);
+    // Whoever idles computes what is overdue.
+    expect(short.tick(800).assigned).toEqual({ fast: "8..10" });
+    const held = new Script({ stage: "validate", microBatches: 2, quorum: 0.5 });
+    held.arrive("tardy");
+    held.arrive("fast");
+    held.result("fast", 1);
+    expect(held.tick(20_000).types).toEqual(["assign"]);
+  });
+
   it("accepts a late result that comes first, and revokes whoever computes it again", () => {
     const script = new Script({ microBatches: 1 });
     script.arrive("late");
@@ -248,7 +366,7 @@ describe("a round and its leases", () => {
     const script = new Script({ microBatches: 2 });
     script.arrive("late");
     script.arrive("other");
-    script.tick(29_000);
+    script.tick(4_000);
     script.result("other", 0);
     expect(script.tick(1_000).assigned).toEqual({ other: "0..1" });
     expect(script.result("other", 1).revoked).toEqual(["late"]);

@@ -47,6 +47,11 @@ export const EXCEPTIONS: readonly Exception[] = [
     instead: "npm run audits -- --help",
   },
   {
+    command: "npm run hostile",
+    reason: "visits a thousand sessions for a minute",
+    instead: "npm run hostile -- --sessions 40",
+  },
+  {
     command: "npm run example ",
     reason: "test/e2e/examples.test.ts runs each of them, smaller",
     instead: null,

@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { CoordinatorApi, type SessionMetrics } from "../../cli/api.ts";
-import { type Coordinator, startCoordinator } from "../../cli/coordinator.ts";
+import { type Coordinator, type Deployment, startCoordinator } from "../../cli/coordinator.ts";
 import { cutDataset, readImageSet } from "../../cli/dataset.ts";
 import { openState } from "../../cli/state.ts";
 import { dataset, defineSession, loss, type Module, nn, optim, type SessionOptions } from "../../shared/nn/index.ts";
@@ -24,10 +24,15 @@ export interface TestCoordinator {
 const { trainImages: images, trainLabels: labels, testImages, testLabels } = mnistFiles;
 
 /** Starts a coordinator on any free port and pushes MNIST. */
-export async function startTestCoordinator(): Promise<TestCoordinator> {
+export async function startTestCoordinator(deployment?: Deployment): Promise<TestCoordinator> {
   const folder = mkdtempSync(join(tmpdir(), "commonweight-test-"));
   const state = openState(join(folder, "state"));
-  const coordinator: Coordinator = await startCoordinator({ state, port: 0, say: () => {} });
+  const coordinator: Coordinator = await startCoordinator({
+    state,
+    port: 0,
+    say: () => {},
+    ...(deployment === undefined ? {} : { deployment }),
+  });
   const api = new CoordinatorApi(coordinator.url, state.secret);
   const { manifest, chunks } = cutDataset("mnist", readImageSet({ images, labels, testImages, testLabels }));
   await api.pushDataset(manifest, chunks, () => {});

@@ -13,11 +13,26 @@ export interface Dev {
   readonly api: CoordinatorApi;
 }
 
+/** What is around it: by default what is around this process. */
+export interface Surroundings {
+  /** Folder of the package. */
+  readonly root: string;
+  /** Command that it is started by. */
+  readonly enter: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+  /** Where this process finds a path of it. */
+  readonly see: (path: string) => string;
+}
+
+export const HERE: Surroundings = { root: packageRoot, enter: [], env: {}, see: (path) => path };
+
 /** Starts it on a state folder; on any free port unless one is given. */
-export async function startDev(state: string, port = "0"): Promise<Dev> {
-  const bin = join(packageRoot, "bin/commonweight.js");
-  const child = spawn(process.execPath, [bin, "dev", "--data", state, "--port", port], {
+export async function startDev(state: string, port = "0", around: Surroundings = HERE): Promise<Dev> {
+  const bin = join(around.root, "bin/commonweight.js");
+  const [command = "", ...given] = [...around.enter, process.execPath, bin, "dev", "--data", state, "--port", port];
+  const child = spawn(command, given, {
     stdio: ["ignore", "pipe", "inherit"],
+    env: { ...process.env, ...around.env },
   });
   const url = await new Promise<string>((resolve, reject) => {
     let text = "";
@@ -31,7 +46,7 @@ export async function startDev(state: string, port = "0"): Promise<Dev> {
   return {
     process: child,
     url,
-    api: new CoordinatorApi(url, readFileSync(join(state, "admin-secret"), "utf8").trim()),
+    api: new CoordinatorApi(url, readFileSync(around.see(join(state, "admin-secret")), "utf8").trim()),
   };
 }
 

@@ -95,7 +95,6 @@ export async function trainWithChurn(run: Run, calm: number, say: (line: string)
   const over = Promise.withResolvers<void>();
   let isOver = false;
   let kills = 0;
-  const began = performance.now();
 
   const live = async (name: string): Promise<void> => {
     while (!isOver) {
@@ -119,17 +118,20 @@ export async function trainWithChurn(run: Run, calm: number, say: (line: string)
 
   const line = await startSlowLine(url);
   const slow = await fleet.start(`${line.url}/s/${id}`, "slow volunteer");
+  // The others come when its first result lies on the line: alone it cannot be relieved before it has computed.
+  await line.held();
   const delayResults = async (): Promise<void> => {
     for (let count = 0; count < lateResults && !isOver; count++) {
       await Promise.race([line.held(), over.promise]);
       const { step } = (await api.readSession(id)).progress;
-      // Only an expired lease lets the step end without it.
+      // The step ends without it once its lease is overdue and somebody else has done its work.
       while (!isOver && (await api.readSession(id)).progress.step <= step) await pause(50);
       if (!isOver) say(`seed ${seed}: a result for step ${step} arrives during a later one`);
       if (count === lateResults - 1) line.open();
       else line.release();
     }
   };
+  const began = performance.now();
   const delays = delayResults();
   const lives = ["volunteer 1", "volunteer 2", "volunteer 3"].map(live);
   await untilDone(api, id, LIMIT);

@@ -201,9 +201,10 @@ export default defineSession({
   });
 
   it("can try a deployment without an account, and is told what a real one needs", async () => {
-    const tried = await run("deploy", "--dry-run", "--retention-days", "30");
+    const tried = await run("deploy", "--dry-run", "--retention-days", "30", "--quotas", "4");
     expect(tried.text).toContain("--dry-run: exiting now.");
     expect(tried.text).toContain("RETENTION_DAYS:30");
+    expect(tried.text).toContain("QUOTAS:4");
     expect(tried.text).toContain("TrainingSession");
     expect(tried.code).toBe(0);
   });

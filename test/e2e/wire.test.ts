@@ -16,7 +16,7 @@ describe("the largest sums up and changes down", () => {
 
   it("train with volunteers of whom one is killed and another joins late, and end with the weights that they measured", async () => {
     const { api, url } = coordinator;
-    const definition = mnistSession({ codec: "top20", downlink: "delta", maxSteps: STEPS });
+    const definition = mnistSession({ codec: "sparse20", downlink: "delta", maxSteps: STEPS });
     const { id } = await api.createSession(definition);
     const link = `${url}/s/${id}`;
     const stepReached = async (step: number): Promise<void> => {

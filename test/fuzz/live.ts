@@ -11,107 +11,19 @@ import { CoordinatorApi } from "../../cli/api.ts";
 import { startCoordinator } from "../../cli/coordinator.ts";
 import { openState } from "../../cli/state.ts";
 import { magnitudeBits } from "../../shared/codec/index.ts";
-import { HEADER_BYTES } from "../../shared/protocol/frames.ts";
-import {
-  type ClientMessage,
-  type CoordinatorMessage,
-  decodeCoordinatorMessage,
-  encodeMessage,
-  isFrame,
-  SUBPROTOCOL,
-} from "../../shared/protocol/messages.ts";
+import { encodeMessage } from "../../shared/protocol/messages.ts";
 import type { SessionDefinition } from "../../shared/session/definition.ts";
 import { type Assign, fakeResult, tinySession } from "../workers/made-up.ts";
+import { forgeKeys, forgeTokens } from "./credentials.ts";
+import { Guest } from "./guest.ts";
 import { DECODERS, Dice, mutate } from "./wire.ts";
 
 export interface AttackOptions {
   readonly seed: number;
   /** Hostile frames and messages. */
   readonly hostile: number;
-  /** Forged results of each kind. */
+  /** Forged results of each kind, forged resume keys and forged tokens. */
   readonly forged: number;
-}
-
-type Heard = CoordinatorMessage | { readonly type: "weights"; readonly version: number } | { readonly type: "closed" };
-
-/** A client over a socket of Node's. What it hears waits in order. */
-class Guest {
-  readonly #url: string;
-  readonly #heard: Heard[] = [];
-  #wake: () => void = () => {};
-  #socket: WebSocket | null = null;
-
-  constructor(url: string) {
-    this.#url = url;
-  }
-
-  get isOpen(): boolean {
-    return this.#socket?.readyState === WebSocket.OPEN;
-  }
-
-  /** Bytes that the socket has not taken yet. */
-  get backlog(): number {
-    return this.#socket?.bufferedAmount ?? 0;
-  }
-
-  async open(): Promise<void> {
-    this.#heard.length = 0;
-    const socket = new WebSocket(this.#url, SUBPROTOCOL);
-    socket.binaryType = "arraybuffer";
-    this.#socket = socket;
-    await new Promise<void>((resolve, reject) => {
-      socket.addEventListener("open", () => resolve());
-      socket.addEventListener("error", () => reject(new Error("a socket was not opened")));
-      socket.addEventListener("message", ({ data }) => this.#take(data as ArrayBuffer));
-      socket.addEventListener("close", () => this.#hear({ type: "closed" }));
-    });
-  }
-
-  close(): void {
-    this.#socket?.close();
-  }
-
-  send(message: ClientMessage): void {
-    this.sendBytes(encodeMessage(message));
-  }
-
-  sendBytes(bytes: Uint8Array<ArrayBuffer>): void {
-    if (this.isOpen) this.#socket?.send(bytes);
-  }
-
-  async next(): Promise<Heard> {
-    for (;;) {
-      const first = this.#heard.shift();
-      if (first !== undefined) return first;
-      await new Promise<void>((resolve) => {
-        this.#wake = resolve;
-      });
-    }
-  }
-
-  /** The next of a kind; null once the socket is closed. What comes before it is forgotten. */
-  async of<Type extends Heard["type"]>(type: Type): Promise<Extract<Heard, { type: Type }> | null> {
-    for (;;) {
-      const heard = await this.next();
-      if (heard.type === type) return heard as Extract<Heard, { type: Type }>;
-      if (heard.type === "closed") return null;
-    }
-  }
-
-  #take(data: ArrayBuffer): void {
-    if (!isFrame(data)) this.#hear(decodeCoordinatorMessage(data));
-    else {
-      const view = new DataView(data);
-      if (view.getUint32(40, true) + data.byteLength - HEADER_BYTES === view.getUint32(44, true)) {
-        this.#hear({ type: "weights", version: view.getUint32(8, true) });
-      }
-    }
-  }
-
-  #hear(heard: Heard): void {
-    this.#heard.push(heard);
-    this.#wake();
-  }
 }
 
 /** Works until the training is over. @param mayWork whether there is anything left to be trained beside */
@@ -331,7 +243,7 @@ export async function attack({ seed, hostile, forged }: AttackOptions): Promise<
     };
     const calm = await train(() => Promise.resolve());
     const dice = new Dice(seed);
-    const accepted: Partial<Record<Forgery, number>> = {};
+    const accepted: Partial<Record<Forgery | "resume keys" | "tokens", number>> = {};
     let atStep = 0;
     const since = performance.now();
     const attacked = await train(async (url) => {
@@ -344,6 +256,11 @@ export async function attack({ seed, hostile, forged }: AttackOptions): Promise<
           return done.sent;
         });
       }
+      accepted["resume keys"] = 0;
+      accepted.tokens = 0;
+      const forgers = { forged, parallel: PARALLEL, dice };
+      if (forged > 0) accepted["resume keys"] = await forgeKeys(url, forgers);
+      if (forged > 0) accepted.tokens = await forgeTokens(api, definition, forgers);
       const id = url.split("/").at(-2) ?? "";
       atStep = (await api.readSession(id)).progress.step;
     });
@@ -363,15 +280,15 @@ export async function attack({ seed, hostile, forged }: AttackOptions): Promise<
       ...(ledger.peak <= 96_000_000 ? [] : [`${ledger.peak} bytes in the ledger`]),
       ...(journal.some(({ event }) => event === "recovered") ? ["the object started again"] : []),
       ...Object.entries(accepted).flatMap(([kind, count]) =>
-        count === 0 ? [] : [`${count} results ${kind} were accepted`],
+        count === 0 ? [] : [`of what was forged (${kind}) ${count} were accepted`],
       ),
       ...(atStep < steps ? [] : ["the training was over before the attack was"]),
     ];
     if (faults.length > 0) throw new Error(`seed ${seed}: ${faults.join("; ")}`);
     const refused = Object.entries(refusals).map(([code, count]) => `${count} ${code}`);
     return [
-      `${hostile} hostile frames and messages, ${forged} forged results of each of ${Object.keys(FORGERIES).length} kinds, in ${seconds} s, seed ${seed}:`,
-      `  0 errors inside, 0 forged results accepted (${Object.keys(accepted).join(", ")})`,
+      `${hostile} hostile frames and messages, ${forged} forged results of each of ${Object.keys(FORGERIES).length} kinds, resume keys and tokens, in ${seconds} s, seed ${seed}:`,
+      `  0 errors inside, nothing forged accepted (${Object.keys(accepted).join(", ")})`,
       `  ${tally.messagesIn} messages taken in by the object; closed for cause: ${refused.join(", ") || "none"}`,
       `  at most ${(ledger.peak / 1e6).toFixed(1)} MB by the ledger; step ${atStep} of ${steps} when it ended`,
       `  honest clients: ${attacked.hash.slice(0, 16)}, as without`,

@@ -12,14 +12,17 @@ import { Admission } from "../../coordinator/session/admission.ts";
 import { Delivery, Upload } from "../../coordinator/session/upload.ts";
 import { CheckpointError, parseHead } from "../../shared/checkpoint/head.ts";
 import {
-  addSparse,
+  addCoarse,
   CODECS,
   codecNames,
+  encodeSparse,
   encodeSums,
   findPackingFault,
   findSparseFault,
+  largestSum,
   pack,
   packedWidthsBytes,
+  SparseReader,
   sparseBytes,
   unpack,
 } from "../../shared/codec/index.ts";
@@ -40,6 +43,7 @@ import type { SessionDefinition } from "../../shared/session/definition.ts";
 import { SessionError } from "../../shared/session/errors.ts";
 import { parseManifest } from "../../shared/session/manifest.ts";
 import { planRun } from "../../shared/session/plan.ts";
+import { squaresOf } from "../../shared/session/squares.ts";
 import { parseDefinition } from "../../shared/session/validate.ts";
 import { coordinatorBudget } from "../../workers/limits.ts";
 import { SUBJECTS as FILES } from "./readers.ts";
@@ -93,8 +97,9 @@ const sumsOf = (codec: SessionDefinition["codec"]): Int32Array =>
 
 /** A whole result in one frame. */
 function resultFrame(codec: SessionDefinition["codec"]): Uint8Array<ArrayBuffer> {
-  const layout = upwardLayout("gradient", { metrics: 1, blocks: BLOCKS });
-  const sums = encodeSums(sumsOf(codec), codec);
+  const squares = squaresOf(sessionOf(codec));
+  const layout = upwardLayout("gradient", { metrics: 1, blocks: BLOCKS, squares });
+  const sums = encodeSums(sumsOf(codec), codec, 2 ** -10);
   const body = new Uint8Array(layout.sums + sums.byteLength);
   body.fill(120, layout.maxima, layout.maxima + BLOCKS);
   body.set(sums, layout.sums);
@@ -133,9 +138,10 @@ function admit(codec: SessionDefinition["codec"]): Decoder {
       if (weight < 0n || microBatches !== LEASED) throw new Error(`a weight of ${weight} was admitted`);
       if (CODECS[codec].frame === "sparse") {
         const total = new Int32Array(PARAMETERS);
-        addSparse(alone(sums[0] ?? new Uint8Array(0)), total);
+        const bound = largestSum(codec, LEASED, LEASED);
+        const isWithin = addCoarse(alone(sums[0] ?? new Uint8Array(0)), total, () => 2 ** 20, bound);
         const largest = total.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
-        if (largest > 127 * LEASED) throw new Error(`a sum of ${largest} was admitted`);
+        if (largest > (isWithin ? bound : 0)) throw new Error(`a sum of ${largest} was admitted`);
       }
       return "admitted";
     },
@@ -248,10 +254,7 @@ const manifestSeed = encoder.encode(
 
 const COUNT = 700;
 const packedSeed = pack(Int32Array.from({ length: COUNT }, (_, at) => ((at * 7919) % 1_000) - 500));
-const sparseSeed = encodeSums(
-  Int32Array.from({ length: COUNT }, (_, at) => (at % 13 === 0 ? (at % 200) - 100 : 0)),
-  "top10",
-);
+const sparseSeed = encodeSparse(Int32Array.from({ length: COUNT }, (_, at) => (at % 13 === 0 ? (at % 200) - 100 : 0)));
 
 export const DECODERS: Readonly<Record<string, Decoder>> = {
   frame: {
@@ -305,7 +308,8 @@ export const DECODERS: Readonly<Record<string, Decoder>> = {
       const fault = findSparseFault(aligned, COUNT, 70, 127);
       if (fault !== null) throw new ProtocolError("bad-frame", fault);
       const values = new Int32Array(COUNT);
-      addSparse(aligned, values);
+      const reader = new SparseReader(aligned, COUNT);
+      while (reader.next()) values[reader.index] = reader.value;
       if (values.some((value) => Math.abs(value) > 127)) throw new Error("a value beyond the largest");
       return "added";
     },
@@ -316,7 +320,7 @@ export const DECODERS: Readonly<Record<string, Decoder>> = {
   "fixed32 result": admit("fixed32"),
   "fixed16 result": admit("fixed16"),
   "packed8 result": admit("packed8"),
-  "top10 result": admit("top10"),
+  "sparse10 result": admit("sparse10"),
   definition: {
     decode: (bytes) => {
       const definition = parseDefinition(jsonOf(bytes), coordinatorBudget);

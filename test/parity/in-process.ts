@@ -5,6 +5,7 @@
 
 import { readFileSync } from "node:fs";
 import { ErrorFeedback } from "../../client/core/feedback.ts";
+import type { Coarse } from "../../client/core/result.ts";
 import type { Contribution, MicroBatch } from "../../client/engine/engine.ts";
 import { createWasmEngine } from "../../client/engine/node/engine.ts";
 import { StepAggregate } from "../../coordinator/aggregate/index.ts";
@@ -21,10 +22,12 @@ import {
   announce,
   blockCount,
   CODECS,
+  carriesSquares,
   createEnvelope,
   encodeSums,
+  fromBfloat16,
   type GradientCodec,
-  largestSparse,
+  largestSum,
 } from "../../shared/codec/index.ts";
 import { differentiate, type Graph, givenWeights, initialize, parameterLength } from "../../shared/graph/index.ts";
 import type { OptimizerOptions } from "../../shared/session/optimizer.ts";
@@ -44,8 +47,8 @@ export interface Program {
   readonly downlink?: "float32" | "delta";
   /** Who computes; 1 if absent. They share one engine, and each has what it owes to itself. */
   readonly clients?: number;
-  /** Is told of every training lease's sums as they would travel. */
-  readonly sent?: (lease: Lease, sums: Uint8Array) => void;
+  /** Is told of every training lease's sums as they would travel, and of how many squares go with them. */
+  readonly sent?: (lease: Lease, sums: Uint8Array, squares: number) => void;
   /** Is told after every update what changed, where that is what would travel. */
   readonly changed?: (change: Change | null) => void;
   /** Is given the last weights. */
@@ -69,10 +72,9 @@ export async function trainInProcess(program: Program): Promise<number[]> {
   const microBatches = Math.ceil(plan.batchSize / plan.microBatch);
   const { part } = CODECS[codec];
   const bits = CODECS[codec].magnitudeBits(microBatches);
-  const roundingBits = CODECS[codec].roundingBits(microBatches);
   const module = new WebAssembly.Module(readFileSync(new URL("../../coordinator/optim/kernels.wasm", import.meta.url)));
   const wire = downlink === "delta" ? { downlink } : {};
-  const rule = updateRule({ graph, optimizer, ...wire });
+  const rule = updateRule({ graph, optimizer, codec, ...wire });
   const kernels = createKernels(module, parameters, rule.states);
   const shard = new LocalParameterShard({
     kernels,
@@ -83,7 +85,7 @@ export async function trainInProcess(program: Program): Promise<number[]> {
     log: { append: () => {} },
   });
   const weights = initialize(graph, seed, givenWeights(graph));
-  const first = { weights, ...initialStates({ graph, optimizer, ...wire }, weights) };
+  const first = { weights, ...initialStates({ graph, optimizer, codec, ...wire }, weights) };
   for (const [name, values] of Object.entries(first)) shard.snapshot()[name].set(values);
   const aggregate = new StepAggregate({ blocks, metrics: Object.keys(graph.outputs.metrics).length });
   const options = { graph: differentiate(graph, plan.microBatch), microBatch: plan.microBatch, seed };
@@ -95,7 +97,9 @@ export async function trainInProcess(program: Program): Promise<number[]> {
   let version = 1;
   let time = 0;
   const names = Array.from({ length: clients }, (_, at) => `client ${at}`);
-  const feedbacks = new Map(names.map((name) => [name, part === null ? null : new ErrorFeedback(parameters, part)]));
+  const feedbacks = new Map(
+    names.map((name) => [name, part === null ? null : new ErrorFeedback(parameters, part, rule.squared)]),
+  );
   const readies = (): RoundEvent[] => names.map((client) => ({ type: "ready", time, client, version }));
   const events: RoundEvent[] = [
     ...names.map((client): RoundEvent => ({ type: "joined", time, client, version: null, lease: null })),
@@ -108,44 +112,45 @@ export async function trainInProcess(program: Program): Promise<number[]> {
       work: lease.work === "calibrate" ? "calibrate" : "gradient",
       step: lease.step,
       microBatches: workMicroBatches(plan, lease.work, lease.step),
-      magnitudeBits: lease.work === "calibrate" ? 0 : roundingBits,
+      magnitudeBits: lease.work === "calibrate" ? 0 : bits,
       exponents: lease.work === "calibrate" ? new Uint8Array(0) : announce(envelope),
     });
     for (let index = lease.from; index < lease.to; index++) await engine.accumulate(microBatch(lease.step, index));
     return engine.take();
   };
-  const leaveOut = (client: string, { id, from, to }: Lease, sums: Int32Array): void => {
-    const grids = {
+  const leaveOut = (client: string, { id, step, from, to }: Lease, sums: Int32Array): Coarse | null => {
+    const grid = {
       exponents: announce(envelope),
-      roundingBits,
       magnitudeBits: bits,
-      largest: largestSparse(to - from),
+      largest: largestSum(codec, to - from, microBatches),
     };
     const feedback = feedbacks.get(client);
-    feedback?.select(id, sums, grids);
+    const coarse = feedback?.select(id, sums, grid, carriesSquares(step)) ?? null;
     feedback?.settle(id, true);
+    return coarse;
   };
 
-  const results = new Map<number, Contribution>();
+  const results = new Map<number, { readonly result: Contribution; readonly coarse: Coarse | null }>();
   for (let event = events.shift(); event !== undefined; event = events.shift()) {
     for (const effect of advance(round, event)) {
       time += 1;
       if (effect.type === "assign") {
         const { client, lease } = effect;
         const result = await compute(lease);
-        if (lease.work === "train") leaveOut(client, lease, result.sums);
-        results.set(lease.id, result);
+        results.set(lease.id, { result, coarse: lease.work === "train" ? leaveOut(client, lease, result.sums) : null });
         events.push({ type: "result", time, client, lease: lease.id, version: lease.version, step: lease.step });
       } else if (effect.type === "accept") {
         const { id, from, to, work } = effect.lease;
-        const result = results.get(id);
-        if (result === undefined) throw new Error(`lease ${id} was accepted and never computed`);
+        const computed = results.get(id);
+        if (computed === undefined) throw new Error(`lease ${id} was accepted and never computed`);
         results.delete(id);
+        const { result, coarse } = computed;
+        const squares = coarse === null || coarse.squares.length === 0 ? null : fromBfloat16(coarse.squares);
         const samples = (to - from) * plan.microBatch;
-        aggregate.add({ ...result, microBatches: to - from, samples });
+        aggregate.add({ ...result, squares, microBatches: to - from, samples });
         if (work === "train") {
-          const sums = encodeSums(result.sums, codec);
-          program.sent?.(effect.lease, sums);
+          const sums = encodeSums(result.sums, codec, coarse?.unit);
+          program.sent?.(effect.lease, sums, squares?.length ?? 0);
           shard.add([sums], to - from);
         }
       } else if (effect.type === "complete") {
@@ -154,7 +159,8 @@ export async function trainInProcess(program: Program): Promise<number[]> {
         if (effect.work === "calibrate") envelope = createEnvelope(aggregate.maxima) as Uint8Array<ArrayBuffer>;
         else {
           losses.push(aggregate.means()?.loss ?? Number.NaN);
-          await shard.prepare(effect.step, { weight: aggregate.weight, maxima: aggregate.maxima });
+          const { weight, maxima, squares } = aggregate;
+          await shard.prepare(effect.step, { weight, maxima, ...(squares && { squares }) });
           done = await shard.commit(effect.step, { scale: 1, optimizers: [optimizer] });
           program.changed?.(shard.change());
           envelope = advanceEnvelope(envelope, aggregate.maxima, done) as Uint8Array<ArrayBuffer>;

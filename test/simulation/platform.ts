@@ -14,6 +14,11 @@ import { Database } from "./database.ts";
 /** Milliseconds since 1970 at which virtual time begins. */
 const EPOCH = 1_700_000_000_000;
 
+const FULL = "database or disk is full";
+/** Chance that a write fails meanwhile: there may be room for a small one. */
+const FAILURES = 0.7;
+const isFullDisk = (error: unknown): boolean => error instanceof Error && error.message === FULL;
+
 /** The object's memory is gone: nothing that goes on after it counts. */
 class Died extends Error {}
 
@@ -100,6 +105,9 @@ export class Platform {
   #alarm: number | null = null;
   #durableAlarm: number | null = null;
   #timers = 0;
+  #ahead = 0;
+  /** There is no room for what is written. */
+  isFull = false;
   readonly counts = { writes: 0, deaths: 0, sleeps: 0, alarms: 0, messages: 0, wakes: 0 };
 
   constructor({ time, chance, watcher, deathRate, mutation }: PlatformOptions) {
@@ -117,7 +125,7 @@ export class Platform {
     try {
       return look(this.#life.object);
     } catch (error) {
-      if (error instanceof Died) return null;
+      if (error instanceof Died || isFullDisk(error)) return null;
       throw error;
     }
   }
@@ -145,6 +153,8 @@ export class Platform {
     } catch (error) {
       if (error instanceof Died || life?.isOver === true || (life === null && this.#life === null)) return null;
       if (error instanceof InvariantError) throw error;
+      // Whoever asked is told that it failed.
+      if (isFullDisk(error)) return null;
       throw new InvariantError(`the object threw: ${error instanceof Error ? (error.stack ?? error.message) : error}`);
     } finally {
       if (life !== null) life.handlers -= 1;
@@ -237,7 +247,13 @@ export class Platform {
   }
 
   now(): number {
-    return EPOCH + Math.floor(this.#time.now);
+    return EPOCH + Math.floor(this.#ahead + this.#time.now);
+  }
+
+  /** Turns the clock so many milliseconds ahead, or back. Timers go by the time that passes, alarms by the clock. */
+  turnClock(milliseconds: number): void {
+    this.#ahead += milliseconds;
+    this.#ringLater();
   }
 
   /** A digest takes a moment, in which other messages come. */
@@ -260,7 +276,12 @@ export class Platform {
     this.counts.wakes += 1;
     const life: Life = { isOver: false, handlers: 0, timers: new Set(), object: null as unknown as TrainingSession };
     this.#life = life;
-    (life as { object: TrainingSession }).object = make(this.#context(life), { BUCKET: bucket() });
+    try {
+      (life as { object: TrainingSession }).object = make(this.#context(life), { BUCKET: bucket() });
+    } catch (error) {
+      this.#end();
+      throw error;
+    }
     this.watcher.woke(life.object);
     return life;
   }
@@ -269,6 +290,7 @@ export class Platform {
   #write(): void {
     if (this.#life === null) throw new Died("written after its end");
     this.counts.writes += 1;
+    if (this.isFull && this.#chance.happens(FAILURES)) throw new Error(FULL);
     if (this.#chance.happens(this.#deathRate())) {
       this.die();
       throw new Died("at a write");
@@ -289,6 +311,11 @@ export class Platform {
     this.#time.after(this.#chance.magnitude(0.5, 20), () => {
       this.#commitSet = false;
       if (!this.#database.isOpen) return;
+      // The gate stays closed, and the object is over.
+      if (this.isFull && this.#chance.happens(FAILURES)) {
+        this.die();
+        return;
+      }
       this.#database.commit();
       this.#durableAlarm = this.#alarm;
       for (const send of this.#held.splice(0)) send();
@@ -306,8 +333,9 @@ export class Platform {
   #ringLater(): void {
     const due = this.#alarm;
     if (due === null) return;
-    this.#time.at(due - EPOCH, () => {
-      if (this.#alarm !== due) return;
+    const ahead = this.#ahead;
+    this.#time.at(due - EPOCH - ahead, () => {
+      if (this.#alarm !== due || this.#ahead !== ahead) return;
       this.#alarm = null;
       this.counts.alarms += 1;
       this.call((object) => object.alarm()).then(
@@ -354,7 +382,9 @@ export class Platform {
       },
       abort: (reason: string) => {
         if (life.isOver) return;
-        this.onError(new InvariantError(`the object started again by itself: ${reason}, ${lastError}`));
+        if (!lastError.includes(FULL)) {
+          this.onError(new InvariantError(`the object started again by itself: ${reason}, ${lastError}`));
+        }
         this.die();
       },
     };

@@ -59,7 +59,7 @@ export function resultOf(definition: SessionDefinition, assign: Assign, weights:
   const range = workSamples(plan, assign.work, assign.step);
   const size = range.to - range.from;
   const samples = Math.min(assign.to * plan.microBatch, size) - Math.min(assign.from * plan.microBatch, size);
-  const encoded = kind === "gradient" ? codec.encode(sums) : new Uint8Array(0);
+  const encoded = kind === "gradient" ? codec.encode(sums, 1) : new Uint8Array(0);
   const body = new Uint8Array(layout.sums + encoded.byteLength);
   const view = new DataView(body.buffer);
   for (const [index, value] of figures.entries()) view.setBigInt64(layout.metrics + index * 8, value, true);

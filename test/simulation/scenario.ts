@@ -21,6 +21,8 @@ export const FAULTS = {
   deaf: "weights are never acknowledged",
   pause: "a volunteer wants nothing for a while, or less",
   control: "the session is paused and goes on",
+  full: "writes fail for a while, as on a full disk",
+  clock: "the coordinator's clock is set up to a day ahead, or starts again up to a day behind",
 } as const;
 
 export type Fault = keyof typeof FAULTS;

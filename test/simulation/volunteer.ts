@@ -1,6 +1,6 @@
 /** A simulated volunteer: it speaks the real protocol over a simulated network, computes slowly, and has bad habits. */
 
-import { BLOCK_HEADER } from "../../coordinator/session/env.ts";
+import { HEADERS } from "../../coordinator/session/visitor.ts";
 import { decodeFrame, HEADER_BYTES } from "../../shared/protocol/frames.ts";
 import {
   type ClientMessage,
@@ -92,7 +92,7 @@ export class Volunteer {
     line.up(() => {
       platform
         .call((object) =>
-          object.fetch(new Request("http://object/socket", { headers: { [BLOCK_HEADER]: block } }) as never),
+          object.fetch(new Request("http://object/socket", { headers: { [HEADERS.auditBlock]: block } }) as never),
         )
         .then((response) => {
           const socket = (response as unknown as { webSocket: ServerSocket } | null)?.webSocket;

@@ -3,6 +3,7 @@
  * volunteer, no fault. The invariants are those of docs/architecture.md.
  */
 
+import type { Answer } from "../../coordinator/session/answer.ts";
 import type { TrainingSession } from "../../coordinator/session/session.ts";
 import { decodeFrame } from "../../shared/protocol/frames.ts";
 import { isFrame } from "../../shared/protocol/messages.ts";
@@ -56,8 +57,6 @@ export class Witness implements Watcher {
 
   /** I3: what was seen is there after every awakening. */
   woke(object: TrainingSession): void {
-    const answer = object.metrics(Number.MAX_SAFE_INTEGER);
-    if (!answer.ok) return;
     this.look(object);
   }
 
@@ -80,9 +79,9 @@ export class Witness implements Watcher {
     if (this.#ledger && this.#looks % 16 === 0) this.#bounds(object);
   }
 
-  /** The end: every figure, and every sample once. */
-  ended(object: TrainingSession): true {
-    const metrics = JSON.parse(jsonOf(object.metrics(-1)), (key, value: unknown) =>
+  /** The end: every figure that the object answered with, and every sample once. */
+  ended(object: TrainingSession, figures: Answer): true {
+    const metrics = JSON.parse(jsonOf(figures), (key, value: unknown) =>
       ["time", "engines", "members"].includes(key) ? undefined : value,
     ) as unknown;
     const { members } = JSON.parse(jsonOf(object.diagnostics())) as {

@@ -53,7 +53,7 @@ describe("a report of a gradient that is not finite", () => {
     expect(await hashOf(id)).toBe(await calm(definition));
     const events = (await journalOf(id)).map(({ event }) => event);
     expect(events).toContain("contradicted");
-    expect(events.at(-1)).toBe("trained");
+    expect(events.filter((event) => event !== "contradicted").at(-1)).toBe("trained");
   });
 
   it("pauses the session once a second client says so, which says why and can go on", async () => {

@@ -11,6 +11,9 @@ const guarded = (access: Access): SessionDefinition => ({ ...tinySession({ steps
 const INVITED = guarded({ join: "invited", read: "open" });
 const PRIVATE = guarded({ join: "invited", read: "invited" });
 
+/** Ten thousand of each: `npm run fuzz -- --forged 10000`. */
+const FORGED = 300;
+
 const now = (): number => Math.floor(Date.now() / 1000);
 
 async function invite(session: string, capability: Capability = "join", expiresIn = 60): Promise<string> {
@@ -169,7 +172,7 @@ describe("a session by invitation", () => {
     }
   });
 
-  it("accepts none of 10,000 forged tokens", { timeout: 300_000 }, async () => {
+  it("accepts none of some hundred forged tokens", async () => {
     const id = await createSession(PRIVATE);
     const good = await invite(id);
     const seed = 7;
@@ -181,7 +184,7 @@ describe("a session by invitation", () => {
     const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     const { readToken } = await import("../../workers/tokens.ts");
     let accepted = 0;
-    for (let attempt = 0; attempt < 10_000; attempt++) {
+    for (let attempt = 0; attempt < FORGED; attempt++) {
       const letters = [...good];
       // The last letter of a signature has bits that mean nothing: changed alone they are no forgery.
       for (let change = 0; change <= random(3); change++) {
@@ -202,7 +205,7 @@ describe("a session by invitation", () => {
 });
 
 describe("a resume key", () => {
-  it("is accepted for none of 10,000 that are forged", { timeout: 300_000 }, async () => {
+  it("is accepted for none of some hundred that are forged", async () => {
     const id = await createSession(tinySession());
     const owner = new FakeClient(id, tinySession());
     await owner.connect();
@@ -222,7 +225,7 @@ describe("a resume key", () => {
       );
       if (code !== "wrong-resume-key") accepted += 1;
     };
-    for (let round = 0; round < 10_000 / 50; round++) await Promise.all(Array.from({ length: 50 }, forge));
+    for (let round = 0; round < FORGED / 50; round++) await Promise.all(Array.from({ length: 50 }, forge));
     expect(accepted).toBe(0);
     expect(owner.closed).toBeNull();
   });

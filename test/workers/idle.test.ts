@@ -99,6 +99,25 @@ describe("a session that nobody is in", () => {
   });
 });
 
+it("brings the hash of trained weights when it is asked for, if the object died between the last step and it", async () => {
+  const id = await createSession(definition);
+  await takePart(new FakeClient(id, definition));
+  const hashOf = async (): Promise<string | null> => {
+    const reply = await request(`/api/sessions/${id}/metrics`);
+    return ((await reply.json()) as { result: { weightsHash: string | null } }).result.weightsHash;
+  };
+  const hash = await hashOf();
+  expect(hash).toMatch(/^[0-9a-f]{64}$/);
+  await runInDurableObject(stubOf(id), (_, { storage }) => {
+    storage.sql.exec("UPDATE state SET weights_hash = NULL");
+  });
+  await evictDurableObject(stubOf(id));
+  expect(await Promise.all([hashOf(), hashOf()])).toEqual([hash, hash]);
+  // Whoever asks while it is being computed waits for the same one.
+  const { events } = (await (await request(`/api/sessions/${id}/journal`)).json()) as { events: { event: string }[] };
+  expect(events.filter(({ event }) => event === "trained")).toHaveLength(2);
+});
+
 describe("retention", () => {
   /** Sets the deployment's variable for one session's object; null keeps sessions for ever. */
   const setRetention = (id: string, days: string | undefined): Promise<void> =>

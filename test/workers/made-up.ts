@@ -3,13 +3,14 @@
  * every sharding must add up to the same sums. Without anything of workerd's, so that Node can send them, too.
  */
 
-import { blockCount, CODECS, magnitudeBits } from "../../shared/codec/index.ts";
+import { blockCount, CODECS, carriesSquares, magnitudeBits } from "../../shared/codec/index.ts";
 import { metricNames, parameterLength } from "../../shared/graph/index.ts";
 import { evaluationSums } from "../../shared/graph/parameters.ts";
 import { defineSession, type Loss, localData, loss, nn, optim } from "../../shared/nn/index.ts";
 import { cutBody, upwardLayout } from "../../shared/protocol/frames.ts";
 import type { CoordinatorMessage } from "../../shared/protocol/messages.ts";
 import type { GradientCodec, SessionDefinition } from "../../shared/session/definition.ts";
+import { squaresOf } from "../../shared/session/squares.ts";
 
 /** A tiny session of 10 steps, each of 6 micro-batches. */
 export function tinySession(
@@ -44,17 +45,21 @@ function fakeValue(step: number, microBatch: number, parameter: number): number 
   return (Math.imul(step * 31 + microBatch * 7 + 1, parameter * 2654435761 + 97) >> 12) % 100_000;
 }
 
+/** Where sums are multiples of a unit of their own: what one micro-batch comes to at most, and the unit, which is on every grid here. */
+const MULTIPLES = 8;
+const UNIT = 2 ** -10;
+
 /** Sums of made-up values, each within what the codec leaves one micro-batch. */
 function fakeSums(
   { graph, codec, batchSize, microBatch: size }: SessionDefinition,
   { step, from, to }: Assign,
 ): Int32Array {
   const sums = new Int32Array(parameterLength(graph));
-  const limit = 2 ** magnitudeBits(codec, Math.ceil(batchSize / size));
+  const { part } = CODECS[codec];
+  const limit = part === null ? 2 ** magnitudeBits(codec, Math.ceil(batchSize / size)) : MULTIPLES;
   for (let microBatch = from; microBatch < to; microBatch++) {
     for (let at = 0; at < sums.length; at++) sums[at] += fakeValue(step, microBatch, at) % limit;
   }
-  const { part } = CODECS[codec];
   return part === null ? sums : sums.map((value, at) => (at % Math.ceil(1 / part) === step % 3 ? value : 0));
 }
 
@@ -86,17 +91,21 @@ export function* fakeResult(
     metrics: kind === "evaluation" ? evaluationSums(definition.graph) : metricNames(definition.graph).length,
     blocks: blockCount(parameters),
   };
-  const layout = upwardLayout(kind, sizes);
+  const squares = kind === "gradient" && carriesSquares(assign.step) ? squaresOf(definition) : 0;
+  const layout = upwardLayout(kind, { ...sizes, squares });
   const codec = CODECS[definition.codec];
   const integers = fakeSums(definition, assign);
   if (sample.firstSum !== undefined) integers[0] = sample.firstSum;
-  const sums = kind === "gradient" ? codec.encode((sample.lie ?? ((right) => right))(integers)) : new Uint8Array(0);
+  const sums =
+    kind === "gradient" ? codec.encode((sample.lie ?? ((right) => right))(integers), UNIT) : new Uint8Array(0);
   const body = new Uint8Array(layout.sums + sums.byteLength);
   const view = new DataView(body.buffer);
   for (const [index, value] of (sample.sums ?? []).entries()) {
     view.setBigInt64(layout.metrics + index * 8, BigInt(assign.to - assign.from) * BigInt(value * 2 ** 24), true);
   }
   if (kind !== "evaluation") body.fill(sample.exponent ?? 120, layout.maxima, layout.maxima + sizes.blocks);
+  // Each is 1, as bfloat16.
+  for (let at = 0; at < squares; at++) view.setUint16(layout.squares + at * 2, 0x3f80, true);
   body.set(sums, layout.sums);
   const { version, step, lease } = assign;
   const count = BigInt(assign.to - assign.from);

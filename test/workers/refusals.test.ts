@@ -1,9 +1,10 @@
 import { beforeEach, describe, expect, it } from "vitest";
-import { blockCount, encodeSparse } from "../../shared/codec/index.ts";
+import { blockCount, encodeSums } from "../../shared/codec/index.ts";
 import { metricNames, parameterLength } from "../../shared/graph/index.ts";
 import { encodeFrame, HEADER_BYTES, MAX_FRAME_BYTES, upwardLayout } from "../../shared/protocol/frames.ts";
 import { type CoordinatorMessage, PROTOCOL_ERRORS, type ProtocolErrorCode } from "../../shared/protocol/messages.ts";
 import type { SessionDefinition } from "../../shared/session/definition.ts";
+import { squaresOf } from "../../shared/session/squares.ts";
 import { createSession, FakeClient, fakeResult, request, takePart, tinySession } from "./fleet.ts";
 
 type Assign = Extract<CoordinatorMessage, { type: "assign" }>;
@@ -142,7 +143,7 @@ describe("what is wrong costs its sender, and everyone else goes on (I5)", () =>
 
   describe("of encoded sums", () => {
     const packed = tinySession({ steps: 3, codec: "packed8" });
-    const sparse = tinySession({ steps: 3, codec: "top20" });
+    const sparse = tinySession({ steps: 3, codec: "sparse20" });
 
     /** The first training lease, its calibration done, and the one frame of its honest result. */
     async function training(
@@ -168,8 +169,17 @@ describe("what is wrong costs its sender, and everyone else goes on (I5)", () =>
     }
 
     const sizes = { metrics: metricNames(packed.graph).length, blocks: blockCount(parameterLength(packed.graph)) };
-    /** Offset of the sums in a frame: packed ones begin with their widths, sparse ones with their count. */
+    /** Offset of the sums in a frame: packed ones begin with their widths, sparse ones with their unit. */
     const SUMS = HEADER_BYTES + upwardLayout("gradient", sizes).sums;
+    const { sums: COARSE, squares: SQUARES } = upwardLayout("gradient", { ...sizes, squares: squaresOf(sparse) });
+    const withFloat = (frame: Uint8Array<ArrayBuffer>, at: number, value: number): Uint8Array<ArrayBuffer> => {
+      new DataView(frame.buffer).setFloat32(HEADER_BYTES + at, value, true);
+      return frame;
+    };
+    const withHalf = (frame: Uint8Array<ArrayBuffer>, at: number, value: number): Uint8Array<ArrayBuffer> => {
+      new DataView(frame.buffer).setUint16(HEADER_BYTES + at, value, true);
+      return frame;
+    };
 
     const MALFORMED: Record<
       string,
@@ -197,22 +207,44 @@ describe("what is wrong costs its sender, and everyone else goes on (I5)", () =>
       "a value that no sum of the lease is": {
         code: "bad-frame",
         definition: sparse,
-        spoil: (frame) => withSums(frame, (at) => (at === 7 ? 127 * 6 + 1 : 0)),
+        spoil: (frame) => withSums(frame, (at) => (at === 7 ? 1024 : 0)),
+      },
+      "a sum beyond what the lease can come to": {
+        code: "bad-frame",
+        definition: sparse,
+        spoil: (frame) => withFloat(frame, COARSE, 2 ** 20),
+      },
+      "a unit of nothing": { code: "bad-frame", definition: sparse, spoil: (frame) => withFloat(frame, COARSE, 0) },
+      "a unit that is not finite": {
+        code: "bad-frame",
+        definition: sparse,
+        spoil: (frame) => withFloat(frame, COARSE, Number.POSITIVE_INFINITY),
+      },
+      "a sum of squares below zero": {
+        code: "bad-frame",
+        definition: sparse,
+        spoil: (frame) => withHalf(frame, SQUARES + 8, 0xbf80),
+      },
+      "a sum of squares that is not a number": {
+        code: "bad-frame",
+        definition: sparse,
+        spoil: (frame) => withHalf(frame, SQUARES, 0x7fc0),
       },
       "values that end too early": { code: "bad-frame", definition: sparse, spoil: (frame) => resized(frame, -4) },
       "values that go on": { code: "bad-frame", definition: sparse, spoil: (frame) => resized(frame, 4) },
       "any bits for values": {
         code: "bad-frame",
         definition: sparse,
-        spoil: (frame) => frame.fill(0xa5, SUMS + 8),
+        spoil: (frame) => frame.fill(0xa5, HEADER_BYTES + COARSE + 12),
       },
     };
 
     /** The frame with other sparse sums. */
     function withSums(frame: Uint8Array<ArrayBuffer>, valueAt: (at: number) => number): Uint8Array<ArrayBuffer> {
-      const encoded = encodeSparse(Int32Array.from({ length: parameterLength(sparse.graph) }, (_, at) => valueAt(at)));
-      const other = resized(frame, SUMS + encoded.byteLength - frame.byteLength);
-      other.set(encoded, SUMS);
+      const values = Int32Array.from({ length: parameterLength(sparse.graph) }, (_, at) => valueAt(at));
+      const encoded = encodeSums(values, "sparse20", 2 ** -10);
+      const other = resized(frame, HEADER_BYTES + COARSE + encoded.byteLength - frame.byteLength);
+      other.set(encoded, HEADER_BYTES + COARSE);
       return other;
     }
 

@@ -58,7 +58,11 @@ export const RULES: Readonly<Record<string, Rule>> = {
     schedule: schedule.warmRestarts({ t0: 7 }),
   },
   "adam, packed sums": { optimizer: optim.adam({ lr: 0.02 }), codec: "packed6" },
-  "adam, the largest sums, changes down": { optimizer: optim.adam({ lr: 0.02 }), codec: "top20", downlink: "delta" },
+  "sgd with momentum, few coarse sums, changes down": {
+    optimizer: optim.sgd({ lr: 0.1, momentum: 0.9 }),
+    codec: "sparse20",
+    downlink: "delta",
+  },
   "sgd, averaged, changes down": { optimizer: optim.sgd({ lr: 0.1 }), average: { decay: 0.9 }, downlink: "delta" },
   "sgd, exponential": { optimizer: optim.sgd({ lr: 0.1 }), schedule: schedule.exponential({ gamma: 0.9 }) },
 };

@@ -4,7 +4,7 @@
  */
 
 import { initialize, sizeOf } from "../../../shared/graph/index.ts";
-import { epochKey, permuteIndex } from "../../../shared/random/index.ts";
+import { epochKey, Permutation } from "../../../shared/random/index.ts";
 import type { SessionDefinition } from "../../../shared/session/definition.ts";
 
 /** A parameter of a linear layer, as the library holds it: weights [in, out]. */
@@ -93,10 +93,10 @@ const scaled = (from: Uint8Array, at: number, to: Float32Array, into: number): v
 function fill(x: Float32Array, y: Int32Array): void {
   const { seed, batch, samples, step } = position;
   const stepsPerEpoch = Math.ceil(samples / batch);
-  const key = epochKey(seed, Math.floor(step / stepsPerEpoch));
+  const order = new Permutation(epochKey(seed, Math.floor(step / stepsPerEpoch)), samples);
   const first = (step % stepsPerEpoch) * batch;
   for (let sample = 0; sample < y.length; sample++) {
-    const row = permuteIndex(key, samples, first + sample);
+    const row = order.at(first + sample);
     scaled(pixels, row * PIXELS, x, sample * PIXELS);
     y[sample] = labels[row];
   }

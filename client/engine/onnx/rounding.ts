@@ -10,10 +10,19 @@ import type { Block } from "./runtime.ts";
 
 const WORD = 4;
 
+type Accumulate = (
+  gradient: number,
+  announced: number,
+  sums: number,
+  maxima: number,
+  count: number,
+  bits: number,
+) => number;
+
 interface Exports {
-  clear(at: number, bytes: number): void;
   measure(gradient: number, maxima: number, count: number): void;
-  accumulate(gradient: number, announced: number, sums: number, maxima: number, count: number, bits: number): number;
+  readonly start: Accumulate;
+  readonly accumulate: Accumulate;
 }
 
 /** A module is for memory of one kind: what differs is a flag of its import. */
@@ -40,6 +49,8 @@ export class Rounding {
   readonly #maxima: Uint8Array;
   readonly #exports: Exports;
   #clamped = 0;
+  /** Nothing was added yet: what the sums hold is of the shard before. */
+  #isEmpty = true;
 
   /** @param parameters of the flat space, a multiple of 4 */
   constructor(parameters: number, allocate: (byteLength: number) => Block) {
@@ -56,7 +67,7 @@ export class Rounding {
 
   /** Begins a sum of zero. @param announced exponents by block; none if nothing will be rounded */
   begin(announced: Uint8Array = new Uint8Array(0)): void {
-    this.#exports.clear(this.#sums.byteOffset, this.#sums.byteLength);
+    this.#isEmpty = true;
     this.#maxima.fill(0);
     this.#announced.set(announced);
     this.#clamped = 0;
@@ -70,7 +81,8 @@ export class Rounding {
   /** Rounds `gradient` to the grid and adds it. */
   accumulate(bits: number): void {
     const { gradient } = this;
-    this.#clamped += this.#exports.accumulate(
+    const { start, accumulate } = this.#exports;
+    this.#clamped += (this.#isEmpty ? start : accumulate)(
       gradient.byteOffset,
       this.#announced.byteOffset,
       this.#sums.byteOffset,
@@ -78,6 +90,7 @@ export class Rounding {
       gradient.length,
       bits,
     );
+    this.#isEmpty = false;
   }
 
   /**
@@ -97,6 +110,7 @@ export class Rounding {
   }
 
   #copySums(into: Int32Array | undefined): Int32Array {
+    if (this.#isEmpty) return new Int32Array(this.#sums.length);
     if (into?.length !== this.#sums.length) return this.#sums.slice();
     into.set(this.#sums);
     return into;

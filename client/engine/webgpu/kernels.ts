@@ -94,6 +94,8 @@ export interface KernelText {
   readonly workgroupSize: number;
   /** Floating-point operations, roughly. */
   readonly work: number;
+  /** Turns of the loops that one thread runs through, however many threads there are. */
+  readonly turns: number;
 }
 
 const WORKGROUP = 64;
@@ -220,6 +222,7 @@ function productText(draft: Draft, value: ProductValue, around: Surroundings): K
       workgroups: text.workgroups,
       workgroupSize: text.workgroupSize,
       work: productWork(product),
+      turns: product.inner / width,
     };
   });
 }
@@ -257,6 +260,7 @@ function convolutionText(draft: Draft, value: ConvolutionValue, around: Surround
     workgroups: text.workgroups,
     workgroupSize: text.workgroupSize,
     work: convolutionWork(form),
+    turns: (form.channels / form.parts) * sizeOf(form.windows.kernel),
   };
 }
 
@@ -279,6 +283,7 @@ function mapText(draft: Draft, around: Surroundings): KernelText {
       workgroups,
       workgroupSize: WORKGROUP,
       work: size * 8 * draft.outputs.length,
+      turns: 1,
     };
   });
 }
@@ -384,6 +389,7 @@ ${lines.join("\n")}
     workgroups,
     workgroupSize: WORKGROUP,
     work: rows * length * 8 * (draft.reductions.length + draft.outputs.length),
+    turns: (length / stride) * (passes.length + (wholeStores.length > 0 ? 1 : 0)),
   };
 }
 

@@ -12,6 +12,7 @@ import { BLOCK } from "../../../shared/codec/exponents.ts";
 import type { Graph, ValueId } from "../../../shared/graph/ir.ts";
 import { inferShapes } from "../../../shared/graph/shapes.ts";
 import { sizeOf } from "../../../shared/graph/tensor.ts";
+import { EngineError } from "../engine.ts";
 import { arrange } from "./arena.ts";
 import { address, type Coordinate, Misfit, sameCoordinates } from "./coordinates.ts";
 import { type BufferPlace, Expressions, type Resolve, type Width } from "./expressions.ts";
@@ -65,6 +66,14 @@ export interface Plan {
 }
 
 const WORD = 4;
+
+/** A dispatch can be neither cut nor interrupted: one may have as many operations as a whole micro-batch by the client's usual budget. */
+const MOST_WORK = 5e10;
+/**
+ * A long loop is as slow with few threads as with many. On 4,096 threads so many are 8 million turns
+ * of one: some tenths of a second where nothing hides the memory's latency. A weight's gradient over 150 images of 224 × 224 is below it.
+ */
+const MOST_TURNS = 2 ** 35;
 
 /** Longer expressions are computed once and stored. */
 const LONGEST_EXPRESSION = 64;
@@ -382,7 +391,9 @@ class Planner implements Surroundings {
     );
     this.#offsets = new Map(held.map(([value], at) => [value, offsets[at]]));
     const kernels = this.drafts.map((draft): Kernel => {
-      const { body, width, workgroups, work } = writeKernel(draft, this);
+      const { body, width, workgroups, work, turns } = writeKernel(draft, this);
+      requireWithin(`operations of kernel ${draft.index}`, work, MOST_WORK);
+      requireWithin(`turns of a loop of kernel ${draft.index}`, turns, MOST_TURNS / this.tuning.threads);
       const { moved, summed } = this.#traffic(draft, this.#offsets ?? new Map());
       const places = [...(this.#places.get(draft)?.values() ?? [])];
       return {
@@ -437,6 +448,11 @@ ${functionsFor(body, width)}
 ${body}
 `;
   }
+}
+
+/** Throws EngineError `compile`. */
+function requireWithin(what: string, figure: number, most: number): void {
+  if (figure > most) throw new EngineError("compile", `${Math.round(figure)} ${what}, a GPU is given at most ${most}`);
 }
 
 function splitGroups(workgroups: number): [number, number] {

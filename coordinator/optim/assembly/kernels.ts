@@ -265,6 +265,16 @@ export function momentum(weights: usize, buffer: usize, _1: usize, _2: usize, gr
 
 /** Own scalars: beta1, rest1, beta2, rest2, stepSize, inverseRootBias2, eps. m ← β₁·m + rest₁·g;  v ← β₂·v + rest₂·g²;  w ← w − stepSize · m / (√v · inverseRootBias2 + eps). */
 export function adam(weights: usize, m: usize, v: usize, _2: usize, gradients: usize, count: i32, scalars: usize): void {
+  adamStep(weights, m, v, gradients, count, scalars, false);
+}
+
+/** The same, and two more scalars: one of the shell's, and least, where the denominator is at least least · |m|. */
+export function adamWithin(weights: usize, m: usize, v: usize, _2: usize, gradients: usize, count: i32, scalars: usize): void {
+  adamStep(weights, m, v, gradients, count, scalars, true);
+}
+
+@inline
+function adamStep(weights: usize, m: usize, v: usize, gradients: usize, count: i32, scalars: usize, isWithin: bool): void {
   const keep = scalar(scalars, KEEP);
   const beta1 = scalar(scalars, OWN);
   const rest1 = scalar(scalars, OWN + 1);
@@ -273,6 +283,7 @@ export function adam(weights: usize, m: usize, v: usize, _2: usize, gradients: u
   const stepSize = scalar(scalars, OWN + 4);
   const inverseRootBias2 = scalar(scalars, OWN + 5);
   const eps = scalar(scalars, OWN + 6);
+  const least = scalar(scalars, OWN + 8);
   const end = weights + (<usize>count << 2);
   while (weights < end) {
     const g = v128.load(gradients);
@@ -280,7 +291,8 @@ export function adam(weights: usize, m: usize, v: usize, _2: usize, gradients: u
     const second = f32x4.add(f32x4.mul(v128.load(v), beta2), f32x4.mul(f32x4.mul(g, g), rest2));
     v128.store(m, first);
     v128.store(v, second);
-    const denominator = f32x4.add(f32x4.mul(f32x4.sqrt(second), inverseRootBias2), eps);
+    const size = f32x4.add(f32x4.mul(f32x4.sqrt(second), inverseRootBias2), eps);
+    const denominator = isWithin ? f32x4.max(size, f32x4.mul(f32x4.abs(first), least)) : size;
     descend(weights, keep, f32x4.div(f32x4.mul(stepSize, first), denominator));
     weights += LANE_BYTES;
     m += LANE_BYTES;

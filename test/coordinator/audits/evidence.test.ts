@@ -92,8 +92,8 @@ describe("evidence of a result", () => {
   });
 
   it("cannot be had of the largest sums, which depend on what was left out before", () => {
-    const sparse = { ...testimony(new Int32Array(0)), sums: [encodeSums(someSums(), "top10")] };
-    expect(() => evidenceOf(KEY, sparse, gridOf("top10"), true)).toThrow(/left out/);
+    const sparse = { ...testimony(new Int32Array(0)), sums: [encodeSums(someSums(), "sparse10")] };
+    expect(() => evidenceOf(KEY, sparse, gridOf("sparse10"), true)).toThrow(/left out/);
   });
 });
 

@@ -13,6 +13,7 @@ import {
   type RoundEffect,
   type RoundEvent,
   type RoundState,
+  wouldAccept,
 } from "../../../coordinator/round/index.ts";
 
 /** Of WASM, and different for every value. */
@@ -71,7 +72,9 @@ class Audited {
   }
 
   tell(event: RoundEvent): RoundEffect[] {
+    const isToAdd = event.type === "result" && wouldAccept(this.state, event);
     const effects = advance(this.state, event);
+    if (effects.some(({ type }) => type === "accept") !== isToAdd) throw new Error("added and accepted are two things");
     for (const effect of effects) {
       if (effect.type === "assign") this.leases.set(effect.client, effect.lease);
       if (effect.type === "revoke") this.leases.delete(effect.client);

@@ -15,6 +15,7 @@ import { RoundWitness } from "./witness.ts";
 export interface Story extends Partial<RoundStart> {
   /** Micro-batches of a step; the same number for validation and test. */
   readonly microBatches?: number;
+  readonly quorum?: number;
 }
 
 export class Script {
@@ -23,7 +24,7 @@ export class Script {
   /** The latest lease of each client. */
   readonly leases: Record<string, Lease> = {};
 
-  constructor({ microBatches = 16, ...start }: Story = {}) {
+  constructor({ microBatches = 16, quorum, ...start }: Story = {}) {
     const plan: RunPlan = {
       trainSamples: microBatches * 100,
       validationSamples: microBatches,
@@ -32,6 +33,7 @@ export class Script {
       microBatch: 1,
       stepsPerEpoch: 100,
       totalSteps: 100,
+      ...(quorum === undefined ? {} : { quorum }),
     };
     const defaults: RoundStart = { stage: "train", step: 0, version: 1, status: "running", nextLease: 1 };
     this.#witness = new RoundWitness(plan, { ...defaults, ...start });

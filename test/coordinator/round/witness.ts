@@ -13,6 +13,7 @@ import {
   type RoundState,
   type Stage,
   type Status,
+  wouldAccept,
 } from "../../../coordinator/round/index.ts";
 import { type RunPlan, workMicroBatches } from "../../../shared/session/plan.ts";
 
@@ -30,6 +31,9 @@ function requireThat(claim: boolean, message: () => string): asserts claim {
 const LONGEST_RESERVE = 1_500;
 const FAILURES_TOLERATED = 3;
 const SHORTEST_LEASE = 10_000;
+const SHORTEST_OVERDUE = 1_000;
+/** Milliseconds by which events may be out of order without a clock that was set back. */
+const DISORDER = 1_000;
 
 interface WatchedClient {
   version: number | null;
@@ -77,7 +81,11 @@ export class RoundWitness {
   #firstLease: number;
   #time = Number.NEGATIVE_INFINITY;
   #openedAt: number | null = null;
+  /** When it is to wake: as it said, and in its own time. */
+  #told: number | null = null;
   #wake: number | null = null;
+  /** Milliseconds by which the clock was set back so far. */
+  #setBack = 0;
 
   constructor(plan: RunPlan, start: RoundStart, advanceOne: Advance = advance) {
     this.#plan = plan;
@@ -97,18 +105,27 @@ export class RoundWitness {
   }
 
   /** Advances the round and checks everything that it says. */
-  advance(event: RoundEvent): RoundEffect[] {
-    requireThat(event.time >= this.#time, () => "time went backwards");
-    this.#time = event.time;
+  advance(told: RoundEvent): RoundEffect[] {
+    const event = this.#inOrder(told);
     const verdict = event.type === "result" ? this.#judge(event) : null;
+    const isToAdd = event.type === "result" && wouldAccept(this.#round, event);
+    requireThat(isToAdd === (verdict === "accept"), () => `I1: a result that is to be ${verdict} is added, or is not`);
     const refused = this.#note(event);
     if (this.#isOpen()) this.#openedAt ??= event.time;
-    const effects = this.#advance(this.#round, event);
+    const effects = this.#advance(this.#round, told);
     const judged = effects.filter(({ type }) => type === "accept" || type === "drop").length;
     requireThat(judged === (verdict === null ? 0 : 1), () => `${event.type} was answered ${judged} times`);
-    for (const effect of effects) this.#check(effect, event, verdict, refused);
+    for (const effect of effects) this.#check(effect, event, effects, verdict, refused);
     this.#checkAfterwards(event, effects, refused);
     return effects;
+  }
+
+  /** In the round's own time, which stands still where the clock is set back, and goes on from there. */
+  #inOrder(event: RoundEvent): RoundEvent {
+    const behind = this.#time - (event.time + this.#setBack);
+    if (behind > DISORDER) this.#setBack += behind;
+    this.#time = Math.max(this.#time, event.time + this.#setBack);
+    return { ...event, time: this.#time };
   }
 
   #unopened(): Uint8Array {
@@ -153,7 +170,10 @@ export class RoundWitness {
         this.#clients.set(event.client, joined);
         if (event.lease === null) return null;
         if (!this.#canRestore(event.lease)) return event.lease;
-        this.#hold(event.client, event.lease);
+        // Of a time that is still to come by a clock that was set back.
+        const ahead = Math.max(0, event.lease.assignedAt - event.time);
+        const { assignedAt, deadline } = event.lease;
+        this.#hold(event.client, { ...event.lease, assignedAt: assignedAt - ahead, deadline: deadline - ahead });
         this.#nextLease = Math.max(this.#nextLease, event.lease.id + 1);
         return null;
       }
@@ -194,7 +214,7 @@ export class RoundWitness {
         this.#open(event.time);
         this.#isBroadcastDue = event.version > this.#version;
         for (const each of this.#clients.values()) {
-          each.missed = !each.served;
+          each.missed = !each.served && each.version !== this.#version;
           each.served = false;
         }
         for (const id of event.ahead) {
@@ -252,7 +272,13 @@ export class RoundWitness {
     client.lease = null;
   }
 
-  #check(effect: RoundEffect, event: RoundEvent, verdict: Verdict | null, refused: Lease | null): void {
+  #check(
+    effect: RoundEffect,
+    event: RoundEvent,
+    effects: readonly RoundEffect[],
+    verdict: Verdict | null,
+    refused: Lease | null,
+  ): void {
     switch (effect.type) {
       case "assign":
         this.#checkAssignment(effect.client, effect.lease);
@@ -290,7 +316,8 @@ export class RoundWitness {
         if (refused?.id === effect.lease && "client" in event && event.client === effect.client) break;
         const held = this.#leases.get(effect.lease);
         requireThat(held?.client === effect.client, () => `revoked lease ${effect.lease}, not ${effect.client}'s`);
-        requireThat(event.type === "control" || this.#anyDone(held.lease), () => {
+        const isOver = effects.some(({ type }) => type === "complete");
+        requireThat(event.type === "control" || isOver || this.#anyDone(held.lease), () => {
           return `${describe(held.lease)} was revoked though nobody else did any of it`;
         });
         this.#end(this.#clients.get(effect.client)!);
@@ -299,7 +326,7 @@ export class RoundWitness {
       case "complete":
         requireThat(!this.#committing, () => `${effect.work} of step ${effect.step} was completed twice`);
         requireThat(effect.work === this.#stage && effect.step === this.#step, () => "another piece was completed");
-        requireThat(this.#doneCount === this.#done.length, () => {
+        requireThat(this.#doneCount >= this.#needed(), () => {
           return `${effect.work} of step ${effect.step} was completed with ${this.#done.length - this.#doneCount} missing`;
         });
         this.#committing = true;
@@ -310,8 +337,9 @@ export class RoundWitness {
         this.#isBroadcastDue = false;
         break;
       case "wake":
-        requireThat(effect.time !== this.#wake, () => "the same wake twice");
-        this.#wake = effect.time;
+        requireThat(effect.time !== this.#told, () => "the same wake twice");
+        this.#told = effect.time;
+        this.#wake = effect.time === null ? null : effect.time + this.#setBack;
         break;
       case "compared":
       case "convict":
@@ -319,6 +347,12 @@ export class RoundWitness {
       default:
         effect satisfies never;
     }
+  }
+
+  /** Micro-batches without which the open piece is not complete. */
+  #needed(): number {
+    const { quorum = 1 } = this.#plan;
+    return Math.ceil((this.#stage === "train" ? quorum : 1) * this.#done.length);
   }
 
   #checkAssignment(id: string, lease: Lease): void {
@@ -340,9 +374,13 @@ export class RoundWitness {
       return `${describe(lease)} has until ${lease.deadline}, at ${this.#time}`;
     });
     for (const other of this.#leases.values()) {
-      requireThat(other.lapsed || !overlap(lease, other.lease), () => {
+      if (other.lapsed || !overlap(lease, other.lease)) continue;
+      // It may be given out again before its deadline, if it is overdue.
+      requireThat(this.#time >= other.lease.assignedAt + SHORTEST_OVERDUE, () => {
         return `${describe(lease)} overlaps ${describe(other.lease)} of ${other.client}, which has time left`;
       });
+      other.lapsed = true;
+      this.#clients.get(other.client)!.doubted = true;
     }
   }
 
@@ -360,8 +398,10 @@ export class RoundWitness {
     if (this.#stage !== "done" && this.#doneCount === this.#done.length) {
       requireThat(this.#committing, () => "everything is in and the piece is not complete");
     }
-    for (const { lease } of this.#leases.values()) {
+    for (const { lease, lapsed } of this.#leases.values()) {
       requireThat(!this.#anyDone(lease), () => `${describe(lease)} goes on though some of it is done`);
+      const isLapsed = this.#round.leases.get(lease.id)?.expired;
+      requireThat(isLapsed === lapsed, () => `${describe(lease)} ${lapsed ? "did not lapse" : "lapsed for nobody"}`);
     }
     this.#checkWake();
     this.#checkNobodyIdles();

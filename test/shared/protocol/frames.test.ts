@@ -106,7 +106,8 @@ describe("tensor frames", () => {
 
   it("lay their sections out at multiples of 16 bytes", () => {
     const sizes = { metrics: 1, blocks: 919 };
-    expect(upwardLayout("gradient", sizes)).toEqual({ metrics: 0, maxima: 16, sums: 944 });
+    expect(upwardLayout("gradient", sizes)).toEqual({ metrics: 0, maxima: 16, squares: 944, sums: 944 });
+    expect(upwardLayout("gradient", { ...sizes, squares: 9 }).sums).toBe(976);
     expect(upwardLayout("calibration", sizes).sums).toBe(944);
     expect(upwardLayout("evaluation", sizes).sums).toBe(16);
     expect(weightsLayout(919, 235_148)).toEqual({ exponents: 0, weights: 928, total: 928 + 235_148 * 4 });

@@ -5,6 +5,7 @@ import {
   dropoutScale,
   epochKey,
   fillDropoutMask,
+  Permutation,
   permuteIndex,
   sampleIndex,
   threefry2x32,
@@ -47,6 +48,20 @@ describe("the shuffle of an epoch", () => {
     );
     const key = epochKey(0, 0);
     expect(new Set(Array.from({ length: 60_000 }, (_, at) => permuteIndex(key, 60_000, at))).size).toBe(60_000);
+  });
+
+  it("is the same one where it is asked for many positions", () => {
+    // Sizes on both sides of what a table is kept for.
+    for (const size of [1, 2, 3, 255, 257, 60_000, 2 ** 24 - 1, 2 ** 24 + 1, 2 ** 32 + 5]) {
+      const key = epochKey(7, size);
+      const permutation = new Permutation(key, size);
+      for (let at = 0; at < 200; at++) {
+        const position = (at * 7_919) % size;
+        expect(permutation.at(position), `${position} of ${size}`).toBe(permuteIndex(key, size, position));
+      }
+      expect(() => permutation.at(size)).toThrow(RangeError);
+      expect(() => permutation.at(-1)).toThrow(RangeError);
+    }
   });
 
   it("differs between epochs and seeds, and moves nearly everything", () => {

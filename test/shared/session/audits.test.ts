@@ -34,7 +34,7 @@ describe("a session's audits", () => {
     expect(auditsOf(define())).toEqual(DEFAULT_AUDITS);
     expect(auditsOf(define({ codec: "packed8" }))).toEqual(DEFAULT_AUDITS);
     expect(auditsOf(define({ data: local }))).toBeNull();
-    expect(auditsOf(define({ codec: "top10" }))).toBeNull();
+    expect(auditsOf(define({ codec: "sparse10" }))).toBeNull();
     expect(auditsOf(define({ audits: "off" }))).toBeNull();
   });
 
@@ -50,7 +50,7 @@ describe("a session's audits", () => {
     const refused = (options: Partial<SessionOptions>): unknown =>
       parseDefinition(JSON.parse(JSON.stringify(define(options))), BUDGET);
     expect(() => refused({ data: local, audits: { rate: 0.1 } })).toThrow(/nobody else has a volunteer's own data/);
-    expect(() => refused({ codec: "top5", audits: { rate: 0.1 } })).toThrow(/top5/);
+    expect(() => refused({ codec: "sparse5", audits: { rate: 0.1 } })).toThrow(/sparse5/);
     expect(() => refused({ audits: { rate: 1.5 } })).toThrow(/audits/);
     expect(() => refused({ audits: { newcomers: -1 } })).toThrow(/audits/);
     expect(() => refused({ audits: { referee: "somebody" } })).toThrow(/audits/);

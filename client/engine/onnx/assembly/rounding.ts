@@ -24,11 +24,6 @@ function largestOf(values: usize, end: usize): u32 {
   );
 }
 
-/** Zeros, as `TypedArray.fill` writes them into memory that is not shared. */
-export function clear(at: usize, bytes: i32): void {
-  memory.fill(at, 0, bytes);
-}
-
 /** Raises each block's maximum to the exponent byte seen in it. */
 export function measure(gradient: usize, maxima: usize, count: i32): void {
   const end = gradient + (<usize>count << 2);
@@ -47,6 +42,30 @@ export function measure(gradient: usize, maxima: usize, count: i32): void {
  * @returns how many values were clamped to ±(2^q − 1)
  */
 export function accumulate(gradient: usize, announced: usize, sums: usize, maxima: usize, count: i32, bits: i32): i32 {
+  return round(gradient, announced, sums, maxima, count, bits, false);
+}
+
+/** The same, to sums of zero, which need not be there. */
+export function start(gradient: usize, announced: usize, sums: usize, maxima: usize, count: i32, bits: i32): i32 {
+  return round(gradient, announced, sums, maxima, count, bits, true);
+}
+
+/** Constant where it is inlined. */
+@inline
+function sumOf(sums: usize, integers: v128, isFirst: bool): v128 {
+  return isFirst ? integers : i32x4.add(v128.load(sums), integers);
+}
+
+@inline
+function round(
+  gradient: usize,
+  announced: usize,
+  sums: usize,
+  maxima: usize,
+  count: i32,
+  bits: i32,
+  isFirst: bool,
+): i32 {
   const end = gradient + (<usize>count << 2);
   const infinite = i32x4.splat(0x7f800000);
   const magnitude = i32x4.splat(0x7fffffff);
@@ -63,13 +82,14 @@ export function accumulate(gradient: usize, announced: usize, sums: usize, maxim
     const grid = <u32>load<u8>(announced);
     const scale = i32x4.splat((bits - (<i32>grid - 126) + 127) << 23);
     if (exponent == 0) {
+      if (isFirst) memory.fill(sums, 0, blockEnd - gradient);
       sums += blockEnd - gradient;
       gradient = blockEnd;
     } else if (exponent < grid) {
       // All are finite and below 2^(q − 1) on the grid, where nothing is clamped.
       while (gradient < blockEnd) {
         const rounded = f32x4.nearest(f32x4.mul(v128.load(gradient), scale));
-        v128.store(sums, i32x4.add(v128.load(sums), i32x4.trunc_sat_f32x4_s(rounded)));
+        v128.store(sums, sumOf(sums, i32x4.trunc_sat_f32x4_s(rounded), isFirst));
         gradient += LANE_BYTES;
         sums += LANE_BYTES;
       }
@@ -81,7 +101,7 @@ export function accumulate(gradient: usize, announced: usize, sums: usize, maxim
         const rounded = f32x4.nearest(f32x4.mul(v128.and(values, finite), scale));
         clamped = i32x4.sub(clamped, f32x4.ge(f32x4.abs(rounded), beyond));
         const integers = i32x4.max_s(i32x4.min_s(i32x4.trunc_sat_f32x4_s(rounded), most), least);
-        v128.store(sums, i32x4.add(v128.load(sums), integers));
+        v128.store(sums, sumOf(sums, integers, isFirst));
         gradient += LANE_BYTES;
         sums += LANE_BYTES;
       }
