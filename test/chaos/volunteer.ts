@@ -1,6 +1,6 @@
 /** A volunteer in a process of its own, that tells who started it of everything it hears: `node volunteer.ts <link>`. */
 
-import { joinTraining } from "../../client/node/index.ts";
+import { joinTraining, TrainingError } from "../../client/node/index.ts";
 import type { Heard } from "./witness.ts";
 
 const tell = (heard: Heard): void => {
@@ -24,6 +24,8 @@ try {
   });
   await handle.finished;
 } catch (error) {
-  if (!leaving.signal.aborted) throw error;
+  // Who comes when the last step has just been made is told so, and that is no fault.
+  const isTooLate = error instanceof TrainingError && error.code === "finished";
+  if (!leaving.signal.aborted && !isTooLate) throw error;
 }
 process.exit(0);
