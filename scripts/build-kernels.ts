@@ -33,11 +33,11 @@ export const KERNELS_BUILD = "${idOf(bytes)}";
     }),
   },
   {
-    source: "client/engine/onnx/assembly/rounding.ts",
+    source: "client/engine/onnx/assembly/kernels.ts",
     files: (own, shared) => ({
-      "client/engine/onnx/rounding-wasm.ts":
-        Buffer.from(`/** assembly/rounding.ts, compiled for either kind of memory, in base64. Written by scripts/build-kernels.ts. */
-export const ROUNDING_WASM = {
+      "client/engine/onnx/kernels-wasm.ts":
+        Buffer.from(`/** assembly/kernels.ts, compiled for either kind of memory, in base64. Written by scripts/build-kernels.ts. */
+export const KERNELS_WASM = {
   own: "${own.toString("base64")}",
   shared:
     "${shared().toString("base64")}",

@@ -19,7 +19,6 @@ import { squaredMatrices } from "../../shared/session/squares.ts";
 import type { LocalColumns } from "../data/local.ts";
 import { openData } from "../data/open.ts";
 import type { DataSource, Slot } from "../data/source.ts";
-import { createSlot } from "../data/source.ts";
 import type { GradientEngine } from "../engine/engine.ts";
 import { EngineError } from "../engine/engine.ts";
 import type { SessionAddress } from "./address.ts";
@@ -346,7 +345,7 @@ export class Volunteer {
     this.#hear(reply.progress);
     this.#fetchAhead(source, session.plan, reply.progress);
     const engine = await this.#buildEngine(session, choice);
-    const { plan, graph, parameters, definition } = session;
+    const { plan, parameters, definition } = session;
     const sizes = { blocks: blockCount(parameters), parameters };
     const { part, magnitudeBits } = CODECS[definition.codec];
     const connection = new Connection(
@@ -369,7 +368,7 @@ export class Volunteer {
       data: source,
       connection,
       assembler: new WeightsAssembler(sizes),
-      slots: Array.from({ length: 2 }, () => createSlot(graph, plan.microBatch)),
+      slots: Array.from({ length: 2 }, () => source.createSlot()),
       magnitudeBits: magnitudeBits(microBatchesPerStep(plan)),
       feedback: part === null ? null : new ErrorFeedback(parameters, part, squaredMatrices(definition)),
     };

@@ -13,11 +13,11 @@ import type { RunPlan, Work } from "../../shared/session/plan.ts";
 import { epochOf, workSamples } from "../../shared/session/plan.ts";
 import type { RowWindow } from "../../shared/session/window.ts";
 import { reachOf, windowOf } from "../../shared/session/window.ts";
-import type { Tensor } from "../engine/engine.ts";
+import type { Input, Tensor } from "../engine/engine.ts";
 import type { Augmenter } from "./augment.ts";
 import type { ChunkRequest, ChunkStore } from "./chunks.ts";
 import type { Bindings, BoundInput, DataSource, Request, Slot, StoredArray } from "./source.ts";
-import { bindInputs, copyValues, padSlot } from "./source.ts";
+import { bindInputs, copyValues, createSlot, padSlot } from "./source.ts";
 
 export interface HostedOptions {
   readonly graph: Graph;
@@ -62,7 +62,8 @@ export class HostedSource implements DataSource {
 
   constructor(options: HostedOptions) {
     this.#options = options;
-    this.#bindings = bindInputs(options.graph, options.data, options.manifest.columns);
+    const columns = options.manifest.columns.map(({ name, dtype }) => ({ name, isBytes: dtype === "uint8" }));
+    this.#bindings = bindInputs(options.graph, options.data, columns);
     this.#rows = new Int32Array(options.plan.microBatch);
     this.#window = windowOf(options.data);
     this.#reach = reachOf(options.data);
@@ -70,6 +71,10 @@ export class HostedSource implements DataSource {
 
   get waited(): number {
     return this.#waited;
+  }
+
+  createSlot(): Slot {
+    return createSlot(this.#bindings, this.#options.plan.microBatch);
   }
 
   async fill(request: Request, slot: Slot): Promise<number> {
@@ -158,7 +163,7 @@ export class HostedSource implements DataSource {
   }
 
   /** Copies an input's rows from `first` on to position `to` of the slot, chunk by chunk. */
-  #copyRows(input: BoundInput, columns: ReadonlyMap<number, Columns>, first: number, target: Tensor, to: number): void {
+  #copyRows(input: BoundInput, columns: ReadonlyMap<number, Columns>, first: number, target: Input, to: number): void {
     const { chunkSamples } = this.#options.manifest;
     const { length } = this.#window;
     const size = input.elements / length;
@@ -178,12 +183,12 @@ export class HostedSource implements DataSource {
     input: BoundInput,
     columns: ReadonlyMap<number, Columns>,
     row: number,
-    target: Tensor,
+    target: Input,
     to: number,
   ): void {
     const { chunkSamples } = this.#options.manifest;
     const chunk = Math.floor(row / chunkSamples);
-    augmenter.copy(row, storedOf(input, columns, chunk), row - chunk * chunkSamples, target, to);
+    augmenter.copy(row, storedOf(input, columns, chunk), row - chunk * chunkSamples, target as Tensor, to);
   }
 
   #chunk(chunk: number): ChunkRequest {

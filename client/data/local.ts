@@ -9,8 +9,9 @@ import type { LocalData } from "../../shared/session/definition.ts";
 import type { RunPlan } from "../../shared/session/plan.ts";
 import { workSamples } from "../../shared/session/plan.ts";
 import { TrainingError } from "../core/errors.ts";
+import type { Tensor } from "../engine/engine.ts";
 import type { Bindings, DataSource, Request, Slot, StoredArray } from "./source.ts";
-import { bindInputs, copySample, padSlot } from "./source.ts";
+import { bindInputs, copySample, createSlot, padSlot } from "./source.ts";
 
 /** One array a column, [samples, ...shape] flat: typed arrays, or plain arrays of numbers. */
 export type LocalColumns = Readonly<Record<string, StoredArray>>;
@@ -64,9 +65,14 @@ export class LocalSource implements DataSource {
     const { data, columns, graph } = options;
     this.localSamples = countLocalSamples(data, columns);
     this.#options = options;
-    this.#bindings = bindInputs(graph, data, data.columns);
     this.#stored = data.columns.map(({ name }) => columns[name]);
+    const kinds = data.columns.map(({ name }) => ({ name, isBytes: columns[name] instanceof Uint8Array }));
+    this.#bindings = bindInputs(graph, data, kinds);
     this.#order = this.#startPass();
+  }
+
+  createSlot(): Slot {
+    return createSlot(this.#bindings, this.#options.plan.microBatch);
   }
 
   async fill(request: Request, slot: Slot): Promise<number> {
@@ -79,7 +85,7 @@ export class LocalSource implements DataSource {
       for (const input of this.#bindings.inputs) {
         const stored = this.#stored[input.column];
         if (input.augmenter === null) copySample(input, stored, sample, slot[input.name], i);
-        else input.augmenter.copy(sample, stored, sample, slot[input.name], i);
+        else input.augmenter.copy(sample, stored, sample, slot[input.name] as Tensor, i);
       }
     }
     padSlot(this.#bindings, slot, real, plan.microBatch);

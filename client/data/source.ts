@@ -5,7 +5,8 @@
 import type { Graph, GraphInput } from "../../shared/graph/ir.ts";
 import type { SessionData } from "../../shared/session/definition.ts";
 import type { Work } from "../../shared/session/plan.ts";
-import type { Tensor } from "../engine/engine.ts";
+import { isBytes } from "../engine/bytes.ts";
+import type { Input, Tensor } from "../engine/engine.ts";
 import { Augmenter } from "./augment.ts";
 
 /** One piece of a step: micro-batch `index` of it, counted from 0. */
@@ -16,9 +17,11 @@ export interface Request {
 }
 
 /** Arrays of one micro-batch by graph input name, [N, ...] flat; filled again and again. */
-export type Slot = Readonly<Record<string, Tensor>>;
+export type Slot = Readonly<Record<string, Input>>;
 
 export interface DataSource {
+  /** One that `fill` fills: bytes stay bytes where they are taken as they are. */
+  createSlot(): Slot;
   /** Fills the slot, padding a short micro-batch with its last sample at weight 0. Returns the number of real samples. */
   fill(request: Request, slot: Slot): Promise<number>;
   /** Starts to fetch what these micro-batches need, if that is not at hand. Never throws. */
@@ -37,12 +40,14 @@ export function sampleElements(input: GraphInput): number {
   return size;
 }
 
-export function createSlot(graph: Graph, microBatch: number): Slot {
-  const slot: Record<string, Tensor> = {};
-  for (const input of graph.inputs) {
-    const length = microBatch * sampleElements(input);
-    slot[input.name] = input.dtype === "int32" ? new Int32Array(length) : new Float32Array(length);
+export function createSlot({ inputs, weights }: Bindings, microBatch: number): Slot {
+  const slot: Record<string, Input> = {};
+  for (const { name, elements, float, staysBytes, scale, offset } of inputs) {
+    const length = microBatch * elements;
+    if (staysBytes) slot[name] = { bytes: new Uint8Array(length), scale, offset };
+    else slot[name] = float ? new Float32Array(length) : new Int32Array(length);
   }
+  for (const name of weights) slot[name] = new Float32Array(microBatch);
   return slot;
 }
 
@@ -58,8 +63,8 @@ export interface BoundInput {
   readonly float: boolean;
   readonly scale: number;
   readonly offset: number;
-  /** Values of the 256 bytes that a uint8 column can hold: looked up in a third of the time that a product takes. */
-  readonly values: Float32Array;
+  /** Whether it is bytes in the slot, too. */
+  readonly staysBytes: boolean;
   /** Rows further on that it reads. */
   readonly shift: number;
   /** What changes its pictures while training; null where they are taken as they are. */
@@ -72,8 +77,14 @@ export interface Bindings {
   readonly weights: readonly string[];
 }
 
+/** A column by its name, and whether it is of unsigned bytes. */
+export interface ColumnKind {
+  readonly name: string;
+  readonly isBytes: boolean;
+}
+
 /** Resolves a validated session's bindings against the names of its columns. */
-export function bindInputs(graph: Graph, data: SessionData, columns: readonly { readonly name: string }[]): Bindings {
+export function bindInputs(graph: Graph, data: SessionData, columns: readonly ColumnKind[]): Bindings {
   const inputs: BoundInput[] = [];
   const weights: string[] = [];
   for (const [position, input] of graph.inputs.entries()) {
@@ -84,39 +95,40 @@ export function bindInputs(graph: Graph, data: SessionData, columns: readonly { 
     const binding = data.inputs[input.name];
     const column = columns.findIndex(({ name }) => name === binding?.column);
     if (binding === undefined || column < 0) throw new RangeError(`input ${input.name} is bound to no column`);
-    const { scale, offset } = binding;
+    const { scale, offset, augment } = binding;
+    const float = input.dtype === "float32";
     inputs.push({
       name: input.name,
       column,
       elements: sampleElements(input),
-      float: input.dtype === "float32",
+      float,
       scale,
       offset,
-      values: Float32Array.from({ length: 256 }, (_, byte) => byte * scale + offset),
+      staysBytes: float && augment === undefined && columns[column].isBytes,
       shift: binding.shift ?? 0,
-      augmenter: binding.augment === undefined ? null : new Augmenter(position, input, binding.augment, binding),
+      augmenter: augment === undefined ? null : new Augmenter(position, input, augment, binding),
     });
   }
   return { inputs, weights };
 }
 
 /** Copies sample `from` of a stored column to position `to` of the slot's array. */
-export function copySample(input: BoundInput, stored: StoredArray, from: number, target: Tensor, to: number): void {
+export function copySample(input: BoundInput, stored: StoredArray, from: number, target: Input, to: number): void {
   const { elements } = input;
   copyValues(input, stored, from * elements, target, to * elements, elements);
 }
 
 /** Copies `count` stored values, from one place to another. */
 export function copyValues(
-  { float, scale, offset, values }: BoundInput,
+  { float, scale, offset }: BoundInput,
   stored: StoredArray,
   from: number,
-  target: Tensor,
+  target: Input,
   to: number,
   count: number,
 ): void {
-  if (stored instanceof Uint8Array && target instanceof Float32Array) {
-    copyBytes(values, stored, from, target, to, count);
+  if (isBytes(target)) {
+    target.bytes.set((stored as Uint8Array).subarray(from, from + count), to);
     return;
   }
   if (!float || (scale === 1 && offset === 0)) {
@@ -126,23 +138,12 @@ export function copyValues(
   for (let i = 0; i < count; i++) target[to + i] = stored[from + i] * scale + offset;
 }
 
-/** A function of its own, which meets arrays of these kinds only: pictures are most of what is ever copied. */
-function copyBytes(
-  values: Float32Array,
-  stored: Uint8Array,
-  from: number,
-  target: Float32Array,
-  to: number,
-  count: number,
-): void {
-  for (let i = 0; i < count; i++) target[to + i] = values[stored[from + i]];
-}
-
 /** Repeats the last of `real` samples up to N and sets the weights: 1 for real samples, 0 for padding. */
 export function padSlot(bindings: Bindings, slot: Slot, real: number, microBatch: number): void {
   for (const { name, elements } of bindings.inputs) {
-    const target = slot[name];
+    const input = slot[name];
+    const target = isBytes(input) ? input.bytes : input;
     for (let i = real; i < microBatch; i++) target.copyWithin(i * elements, (real - 1) * elements, real * elements);
   }
-  for (const name of bindings.weights) slot[name].fill(1, 0, real).fill(0, real);
+  for (const name of bindings.weights) (slot[name] as Tensor).fill(1, 0, real).fill(0, real);
 }

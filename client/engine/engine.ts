@@ -33,9 +33,22 @@ export interface ShardTask {
 
 export type Tensor = Float32Array | Int32Array;
 
+/**
+ * Floats as they are stored, a byte each: byte b stands for b × scale + offset, computed in float64 and rounded to float32. To a worker
+ * and through its memory they are a quarter as much.
+ */
+export interface Bytes {
+  readonly bytes: Uint8Array;
+  readonly scale: number;
+  readonly offset: number;
+}
+
+/** One input of a micro-batch; `Bytes` only where the graph has float32. */
+export type Input = Tensor | Bytes;
+
 export interface MicroBatch {
   /** By graph input name, each [N, ...] flat, the `weight` input included. Short micro-batches are padded already. */
-  readonly inputs: Readonly<Record<string, Tensor>>;
+  readonly inputs: Readonly<Record<string, Input>>;
   /** Position in the step of the micro-batch's first sample: dropout is keyed by it. */
   readonly position: number;
 }

@@ -3,8 +3,15 @@
  * the module: workerd imports `.wasm` as a module, Node compiles it from bytes.
  */
 
-import { addCoarse, blockCount, CODECS, GROUP, packedWidthsBytes, packedWordsBytes } from "../../shared/codec/index.ts";
-import type { GradientCodec } from "../../shared/session/definition.ts";
+import {
+  addCoarse,
+  blockCount,
+  GROUP,
+  packedBytes,
+  packedWidthsBytes,
+  packedWordsBytes,
+  type SumCodec,
+} from "../../shared/codec/index.ts";
 import { LANE_WORDS, laneTable } from "./lanes.ts";
 import { PieceReader } from "./pieces.ts";
 
@@ -35,7 +42,7 @@ interface KernelExports extends Record<UpdateName, UpdateKernel> {
   subtractFixed32(sums: number, incoming: number, count: number): void;
   subtractFixed16(sums: number, incoming: number, count: number): void;
   addPacked(sums: number, widths: number, words: number, count: number, lanes: number): void;
-  narrow(sums: number, target: number, count: number): number;
+  narrow(sums: number, widths: number, words: number, count: number): number;
   decode(values: number, scales: number, count: number): void;
   squaredNorm(sums: number, scales: number, count: number): number;
   adjust(gradients: number, weights: number, count: number, scalars: number): void;
@@ -49,8 +56,8 @@ type FixedFrame = "fixed32" | "fixed16";
 const ANY = -1;
 /** What a vector that begins in the last packed byte reads past it. */
 const MARGIN = 16;
-/** Of sums as they are logged where they fit. */
-const NARROW_BYTES = 2;
+/** Widest sum that is packed for the log, in bits. */
+const NARROW_BITS = 16;
 /** Groups of packed sums that are sure to fit the window. */
 const WINDOW_GROUPS = Math.floor(WINDOW_BYTES / (GROUP * FLOAT_BYTES));
 
@@ -68,7 +75,11 @@ const blocksOf = (parameters: number): number => Math.ceil(blockCount(parameters
 export function kernelBytes(parameters: number, states: number): number {
   const floats = (2 + states) * parameters + blocksOf(parameters) + SCALARS + LANE_WORDS;
   const bytes =
-    floats * FLOAT_BYTES + align16(parameters * NARROW_BYTES) + packedWidthsBytes(parameters) + WINDOW_BYTES + MARGIN;
+    floats * FLOAT_BYTES +
+    align16(packedBytes(parameters, NARROW_BITS)) +
+    packedWidthsBytes(parameters) +
+    WINDOW_BYTES +
+    MARGIN;
   return Math.ceil(bytes / PAGE_BYTES) * PAGE_BYTES;
 }
 
@@ -85,7 +96,7 @@ export class Kernels {
   readonly sums: Int32Array<ArrayBuffer>;
   /** What a block's integers are multiplied by to be a mean gradient, [blocks]. */
   readonly scales: Float32Array<ArrayBuffer>;
-  /** Where sums are narrowed for the log, [parameters] of i16. */
+  /** Where sums are packed for the log. */
   readonly #narrow: Uint8Array<ArrayBuffer>;
   /** Of a packed contribution, by group. */
   readonly #widths: Uint8Array<ArrayBuffer>;
@@ -115,7 +126,7 @@ export class Kernels {
       const { byteOffset } = place(align16(bytes) / FLOAT_BYTES);
       return new Uint8Array(buffer, byteOffset, bytes);
     };
-    this.#narrow = placeBytes(parameters * NARROW_BYTES);
+    this.#narrow = placeBytes(packedBytes(parameters, NARROW_BITS));
     this.#widths = placeBytes(packedWidthsBytes(parameters));
     this.#window = placeBytes(WINDOW_BYTES + MARGIN);
     this.scales = place(blocksOf(parameters));
@@ -139,11 +150,10 @@ export class Kernels {
    */
   add(
     pieces: readonly Uint8Array[],
-    codec: GradientCodec,
+    frame: SumCodec["frame"],
     bound: number = ANY,
     scaleOf: (block: number) => number = () => 1,
   ): boolean {
-    const { frame } = CODECS[codec];
     const reader = new PieceReader(pieces);
     switch (frame) {
       case "packed":
@@ -159,13 +169,15 @@ export class Kernels {
     return true;
   }
 
-  /** The sums as i16 if all fit, else as they are; valid until anything else is added. */
-  narrowed(): { readonly codec: "fixed32" | "fixed16"; readonly sums: Uint8Array } {
+  /** The sums packed if all fit into 16 bits, else as they are; valid until anything else is added. */
+  narrowed(): { readonly codec: "fixed32" | "packed"; readonly sums: Uint8Array } {
     const { sums } = this;
-    if (this.#exports.narrow(sums.byteOffset, this.#narrow.byteOffset, sums.length) === 0) {
-      return { codec: "fixed32", sums: new Uint8Array(sums.buffer, sums.byteOffset, sums.byteLength) };
-    }
-    return { codec: "fixed16", sums: this.#narrow };
+    const widths = this.#narrow.byteOffset;
+    const start = packedWidthsBytes(sums.length);
+    this.#narrow.fill(0, 0, start);
+    const words = this.#exports.narrow(sums.byteOffset, widths, widths + start, sums.length);
+    if (words >= 0) return { codec: "packed", sums: this.#narrow.subarray(0, start + words) };
+    return { codec: "fixed32", sums: new Uint8Array(sums.buffer, sums.byteOffset, sums.byteLength) };
   }
 
   /** Σ g² of the gradient that the sums stand for, by `scales`. */

@@ -4,7 +4,16 @@
  * in this object's memory.
  */
 
-import { blockCount, CODECS, gridScale, largestSum, lastSquares, SCALAR_UNIT } from "../../shared/codec/index.ts";
+import {
+  blockCount,
+  CODECS,
+  findPackingFault,
+  gridScale,
+  largestSum,
+  lastSquares,
+  MOST_BITS,
+  SCALAR_UNIT,
+} from "../../shared/codec/index.ts";
 import type { GradientCodec } from "../../shared/session/definition.ts";
 import type { OptimizerOptions } from "../../shared/session/optimizer.ts";
 import { KERNELS_BUILD } from "./build.ts";
@@ -21,9 +30,9 @@ const HEAD = 2;
 export interface StepRecord {
   /** Updates done before this one. */
   readonly step: number;
-  /** The narrower of the two that holds every sum, whatever clients sent. */
-  readonly codec: "fixed32" | "fixed16";
-  /** Integer sums over the whole step, i32 or i16 by codec, little-endian, [parameters]; valid while it is appended. */
+  /** What holds every sum, whatever clients sent: packed, if none needs more than 16 bits. Older records have `fixed16` instead. */
+  readonly codec: "fixed32" | "fixed16" | "packed";
+  /** Integer sums over the whole step by codec, little-endian, [parameters]; valid while it is appended. */
   readonly sums: Uint8Array;
   /** Grid that they are on, and the exponents that were seen, [blocks]. */
   readonly announced: Uint8Array;
@@ -162,7 +171,12 @@ export class LocalParameterShard implements ParameterShard {
     const bytes = sums.reduce((sum, { byteLength }) => sum + byteLength, 0);
     if (bytes < least || bytes > most) throw new RangeError(`${bytes} bytes of sums, expected ${least} to ${most}`);
     const scaleOf = (block: number): number => this.#gridScales[this.#announced[block]];
-    return this.#kernels.add(sums, this.#codec, largestSum(this.#codec, microBatches, this.#microBatches), scaleOf);
+    return this.#kernels.add(
+      sums,
+      CODECS[this.#codec].frame,
+      largestSum(this.#codec, microBatches, this.#microBatches),
+      scaleOf,
+    );
   }
 
   decode(sums: readonly Uint8Array[], microBatches: number): Int32Array | null {
@@ -211,12 +225,16 @@ export class LocalParameterShard implements ParameterShard {
 
   /**
    * Repeats a logged step: bit for bit where these are the kernels that applied it first, which it answers; with another build of
-   * them the result may differ in the last bits. Throws RangeError if it is not the next one.
+   * them the result may differ in the last bits. Throws RangeError if it is not the next one, and Error if its packing is damaged.
    */
   replay(record: StepRecord): boolean {
     if (record.step !== this.#step) throw new RangeError(`logged step ${record.step}, ${this.#step} updates are done`);
     this.begin(record.announced);
-    this.#kernels.add([record.sums], record.codec);
+    const { codec, sums } = record;
+    const fault =
+      codec === "packed" ? findPackingFault(sums, sums.byteLength, this.#kernels.sums.length, MOST_BITS) : null;
+    if (fault !== null) throw new Error(`logged step ${record.step} has sums of ${fault}`);
+    this.#kernels.add([sums], codec);
     this.#apply(record.scalars);
     return record.kernels === KERNELS_BUILD;
   }

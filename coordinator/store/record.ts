@@ -3,7 +3,12 @@
 import { BLOCK } from "../../shared/codec/index.ts";
 import type { StepRecord } from "../optim/shard.ts";
 
-const CODECS: readonly StepRecord["codec"][] = ["fixed32", "fixed16"];
+const CODECS: readonly StepRecord["codec"][] = ["fixed32", "fixed16", "packed"];
+/** Bytes of one sum; packed ones take as many as they need. */
+const SUM_BYTES = { fixed32: 4, fixed16: 2, packed: null } as const satisfies Record<
+  StepRecord["codec"],
+  number | null
+>;
 const FIXED_BYTES = 32;
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
@@ -54,8 +59,8 @@ export function decodeRecord([first, ...pieces]: readonly ArrayBuffer[]): StepRe
     sums.set(new Uint8Array(piece), end);
     end += piece.byteLength;
   }
-  const parameters = sumsBytes / (codec === "fixed32" ? 4 : 2);
-  if (end !== sumsBytes || Math.ceil(parameters / BLOCK) !== blocks) {
+  const size = SUM_BYTES[codec];
+  if (end !== sumsBytes || (size !== null && Math.ceil(sumsBytes / size / BLOCK) !== blocks)) {
     throw new Error(`logged step ${view.getUint32(0, true)} has ${end} bytes of sums, expected ${sumsBytes}`);
   }
   const scalarsAt = FIXED_BYTES;

@@ -98,16 +98,37 @@ class BitWriter {
   }
 }
 
+/** Values in one word. */
+const OF_WORD = 4;
+
+/** Four bytes at a time, where that can be: zeros are skipped by the word. */
+function wordsOf(values: SparseValues): Int32Array | null {
+  if (values instanceof Int32Array || values.byteOffset % OF_WORD !== 0) return null;
+  return new Int32Array(values.buffer, values.byteOffset, Math.floor(values.length / OF_WORD));
+}
+
+/** Index of the first value from `index` on that differs from zero, or the length. */
+function nextOf(values: SparseValues, words: Int32Array | null, index: number): number {
+  let at = index;
+  while (at < values.length && values[at] === 0) {
+    at += 1;
+    if (words === null || at % OF_WORD !== 0) continue;
+    let word = at / OF_WORD;
+    while (word < words.length && words[word] === 0) word += 1;
+    at = word * OF_WORD;
+  }
+  return at;
+}
+
 export function encodeSparse(values: SparseValues): Uint8Array<ArrayBuffer> {
+  const words = wordsOf(values);
   let count = 0;
   let magnitudes = 0;
   let last = -1;
-  for (let index = 0; index < values.length; index++) {
-    const value = values[index];
-    if (value === 0) continue;
+  for (let at = nextOf(values, words, 0); at < values.length; at = nextOf(values, words, at + 1)) {
     count += 1;
-    magnitudes += Math.abs(value) - 1;
-    last = index;
+    magnitudes += Math.abs(values[at]) - 1;
+    last = at;
   }
   const gap = codeFor(count, last + 1 - count);
   const magnitude = codeFor(count, magnitudes);
@@ -118,11 +139,10 @@ export function encodeSparse(values: SparseValues): Uint8Array<ArrayBuffer> {
   view.setUint8(5, magnitude.shift);
   const writer = new BitWriter(new Uint32Array(bytes.buffer, HEAD_BYTES));
   let before = -1;
-  for (let index = 0; index <= last; index++) {
-    const value = values[index];
-    if (value === 0) continue;
-    writer.value(index - before - 1, gap.shift, value < 0, Math.abs(value) - 1, magnitude.shift);
-    before = index;
+  for (let at = nextOf(values, words, 0); at <= last; at = nextOf(values, words, at + 1)) {
+    const value = values[at];
+    writer.value(at - before - 1, gap.shift, value < 0, Math.abs(value) - 1, magnitude.shift);
+    before = at;
   }
   return bytes.subarray(0, HEAD_BYTES + writer.byteLength);
 }
@@ -196,9 +216,10 @@ export class SparseReader {
     const magnitudeOnes = onesOf(window >>> (signAt + 1));
     const lowAt = signAt + 1 + magnitudeOnes + 1;
     if (lowAt + magnitudeShift > WORD_BITS) return false;
-    const gap = gapOnes * 2 ** gapShift + ((window >>> (gapOnes + 1)) & ((1 << gapShift) - 1));
+    // Both lie within the window: no shift overflows.
+    const gap = (gapOnes << gapShift) + ((window >>> (gapOnes + 1)) & ((1 << gapShift) - 1));
     const low = magnitudeShift === 0 ? 0 : (window >>> lowAt) & ((1 << magnitudeShift) - 1);
-    const magnitude = magnitudeOnes * 2 ** magnitudeShift + low + 1;
+    const magnitude = (magnitudeOnes << magnitudeShift) + low + 1;
     this.index += gap + 1;
     this.value = ((window >>> signAt) & 1) === 1 ? -magnitude : magnitude;
     this.#at += lowAt + magnitudeShift;

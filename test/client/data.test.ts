@@ -4,7 +4,7 @@ import type { ByteCache, Platform } from "../../client/core/platform.ts";
 import { ChunkStore } from "../../client/data/chunks.ts";
 import { HostedSource } from "../../client/data/hosted.ts";
 import type { Slot } from "../../client/data/source.ts";
-import { createSlot } from "../../client/data/source.ts";
+import { valuesOf } from "../../client/engine/bytes.ts";
 import type { Graph } from "../../shared/graph/ir.ts";
 import { sampleIndex } from "../../shared/random/index.ts";
 import type { HostedData } from "../../shared/session/definition.ts";
@@ -217,10 +217,10 @@ async function openHosted(chunkSamples: number) {
     chunks: store,
     now: () => 0,
   });
-  return { source, plan, state, slot: createSlot(GRAPH, plan.microBatch) };
+  return { source, plan, state, slot: source.createSlot() };
 }
 
-const samplesIn = (slot: Slot) => [...slot.y!].map((answer) => answer - 100);
+const samplesIn = (slot: Slot) => [...valuesOf(slot.y!)].map((answer) => answer - 100);
 
 describe("hosted data", () => {
   it("feeds the samples that the seed, the epoch and the position name, whatever the chunk size", async () => {
@@ -240,13 +240,22 @@ describe("hosted data", () => {
           );
           expect(real).toBe(size);
           expect(samplesIn(slot)).toEqual(expected);
-          expect([...slot.weight!]).toEqual([0, 1, 2, 3].map((i) => (i < size ? 1 : 0)));
+          expect([...valuesOf(slot.weight!)]).toEqual([0, 1, 2, 3].map((i) => (i < size ? 1 : 0)));
           // Stored 2i and 2i + 1, times 0.5, plus 1.
-          expect([...slot.x!]).toEqual(expected.flatMap((i) => [i + 1, i + 1.5]));
+          expect([...valuesOf(slot.x!)]).toEqual(expected.flatMap((i) => [i + 1, i + 1.5]));
         },
       ),
       { numRuns: 100, seed: 11 },
     );
+  });
+
+  it("leaves bytes as they are stored, with what they stand for beside them", async () => {
+    const { source, slot } = await openHosted(5);
+    await source.fill({ work: "validate", step: 0, index: 1 }, slot);
+    // Sample 16 and its repetitions; stored 2i and 2i + 1.
+    const bytes = Uint8Array.from([32, 33, 32, 33, 32, 33, 32, 33]);
+    expect(slot.x).toEqual({ bytes, scale: 0.5, offset: 1 });
+    expect(slot.y).toBeInstanceOf(Float32Array);
   });
 
   it("covers every training sample exactly once an epoch", async () => {
@@ -318,7 +327,7 @@ async function openWindows(chunkSamples: number, window: RowWindow, shift: numbe
   const { platform, state } = download(chunks);
   const store = new ChunkStore({ platform, url: urlOf });
   const source = new HostedSource({ graph, data, manifest, plan, seed: 3, chunks: store, now: () => 0 });
-  return { source, plan, data, state, slot: createSlot(graph, plan.microBatch) };
+  return { source, plan, data, state, slot: source.createSlot() };
 }
 
 describe("hosted data in windows", () => {
@@ -348,10 +357,10 @@ describe("hosted data in windows", () => {
               const sample = work === "train" ? sampleIndex(3, 0, samples, position) : position;
               const rows = Array.from({ length }, (_, t) => from + sample * stride + t);
               expect(rows.at(-1)! + shift).toBeLessThan(to);
-              expect([...slot.x!.subarray(i * length * 2, (i + 1) * length * 2)]).toEqual(
+              expect([...valuesOf(slot.x!).subarray(i * length * 2, (i + 1) * length * 2)]).toEqual(
                 rows.flatMap((row) => [row, 100 + row]),
               );
-              expect([...slot.y!.subarray(i * length * 2, (i + 1) * length * 2)]).toEqual(
+              expect([...valuesOf(slot.y!).subarray(i * length * 2, (i + 1) * length * 2)]).toEqual(
                 rows.flatMap((row) => [2 * (row + shift) + 1, 2 * (100 + row + shift) + 1]),
               );
             }
@@ -368,7 +377,7 @@ describe("hosted data in windows", () => {
     const begins: number[] = [];
     for (let index = 0; index < 3; index++) {
       const real = await source.fill({ work: "train", step: 0, index }, slot);
-      for (let i = 0; i < real; i++) begins.push(slot.x![i * 8]!);
+      for (let i = 0; i < real; i++) begins.push(valuesOf(slot.x!)[i * 8]!);
     }
     expect(begins.sort((a, b) => a - b)).toEqual([3, 6, 9, 12, 15, 18, 21, 24, 27, 30]);
   });

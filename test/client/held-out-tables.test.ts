@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import type { GradientEngine, MicroBatch } from "../../client/engine/engine.ts";
+import type { GradientEngine } from "../../client/engine/engine.ts";
 import { createWasmEngine } from "../../client/engine/node/engine.ts";
 import { lowerEvaluation, lowerTraining } from "../../client/engine/onnx/lowering.ts";
 import { createWebGpuEngine } from "../../client/engine/webgpu/engine.ts";
@@ -34,7 +34,7 @@ const CASES: Readonly<Record<string, { readonly output: Module; readonly made: L
   "32 classes": { output: nn.linear(9, 32), made: loss.crossEntropy({ metrics: ["confusion"] }), classes: 32 },
 };
 
-function batchOf(index: number, classes: number): MicroBatch {
+function batchOf(index: number, classes: number) {
   const side = numbers(200 + index, MICRO_BATCH);
   return {
     inputs: {

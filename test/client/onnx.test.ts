@@ -1,5 +1,11 @@
 import { describe, expect, it, vi } from "vitest";
-import { EngineError, type GradientEngine, type MicroBatch, type ShardTask } from "../../client/engine/engine.ts";
+import {
+  EngineError,
+  type GradientEngine,
+  type MicroBatch,
+  type ShardTask,
+  type Tensor,
+} from "../../client/engine/engine.ts";
 import { createWasmEngine, loadWasmRuntime } from "../../client/engine/node/engine.ts";
 import { lowerTraining } from "../../client/engine/onnx/lowering.ts";
 import { connectMember, type Port, type RemoteThread, serveMember } from "../../client/engine/onnx/remote.ts";
@@ -87,7 +93,12 @@ const NETWORKS: Readonly<Record<string, Graph>> = {
   }),
 };
 
-function microBatchOf(graph: Graph, seed: number, position = 0): MicroBatch {
+/** A micro-batch of which every input is floats or integers already. */
+interface Batch extends MicroBatch {
+  readonly inputs: Readonly<Record<string, Tensor>>;
+}
+
+function microBatchOf(graph: Graph, seed: number, position = 0): Batch {
   const [, y] = graph.inputs;
   const targets = sizeOf(y.shape.map((size) => (size === "N" ? MICRO : size)));
   const values = numbers(seed + 1, targets);

@@ -8,6 +8,7 @@ import { createSha256 } from "../../client/core/digest.ts";
 import type { TrainingEvent, TrainingEvents, TrainingEventType } from "../../client/core/events.ts";
 import type { Platform, Socket } from "../../client/core/platform.ts";
 import { Volunteer, type VolunteerOptions } from "../../client/core/volunteer.ts";
+import { valuesOf } from "../../client/engine/bytes.ts";
 import type { Contribution, GradientEngine, MicroBatch, ShardTask, Tensor } from "../../client/engine/engine.ts";
 import { blockCount } from "../../shared/codec/index.ts";
 import { cutBody, decodeFrame, type Frame, weightsLayout } from "../../shared/protocol/frames.ts";
@@ -190,7 +191,7 @@ export class FakeEngine implements GradientEngine {
 
   async accumulate({ inputs, position }: MicroBatch): Promise<void> {
     if (this.failWith !== null) throw this.failWith;
-    const copy = Object.fromEntries(Object.entries(inputs).map(([name, tensor]) => [name, tensor.slice()]));
+    const copy = Object.fromEntries(Object.entries(inputs).map(([name, input]) => [name, valuesOf(input).slice()]));
     this.fed.at(-1)?.push({ inputs: copy, position });
     await this.#gate;
   }

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it } from "vitest";
-import { EngineError, type MicroBatch } from "../../client/engine/engine.ts";
+import { EngineError } from "../../client/engine/engine.ts";
 import {
   createWebGpuEngine,
   gradientSinks,
@@ -43,7 +43,7 @@ const weights = initialize(graph, SEED);
 const length = parameterLength(graph);
 const blocks = blockCount(length);
 
-function batch(index: number): MicroBatch & { inputs: { x: Float32Array; y: Int32Array; weight: Float32Array } } {
+function batch(index: number) {
   return {
     inputs: {
       x: numbers(100 + index, MICRO_BATCH * FEATURES),
@@ -72,7 +72,7 @@ const STEP = 3;
 
 /** Float32 gradients by parameter space, and scalars, as this GPU computes them. */
 async function gpuValues(
-  { inputs, position }: MicroBatch,
+  { inputs, position }: ReturnType<typeof batch>,
   set: Float32Array = weights,
 ): Promise<{ gradient: Float32Array; scalars: number[] }> {
   const { loss: total, weight, metrics } = graph.outputs;

@@ -7,15 +7,18 @@ import { roundScalar, scalarLimit } from "../../../shared/codec/index.ts";
 import { parameterLength, sizeOf } from "../../../shared/graph/index.ts";
 import { evaluationSums } from "../../../shared/graph/parameters.ts";
 import { fillDropoutMask } from "../../../shared/random/index.ts";
+import { isBytes, lengthOf } from "../bytes.ts";
 import {
   type Contribution,
   EngineError,
   type EngineErrorCode,
   type EngineOptions,
+  type Input,
   type MicroBatch,
   type ShardTask,
   type Tensor,
 } from "../engine.ts";
+import { type Kernels, kernelsOver } from "./kernels.ts";
 import { type LoweredModel, lowerEvaluation, lowerPrediction, lowerTraining, type MaskInput } from "./lowering.ts";
 import { Rounding } from "./rounding.ts";
 import type { Block, OnnxRuntime, OnnxSession, PlacedTensor } from "./runtime.ts";
@@ -45,6 +48,9 @@ interface Loaded {
   readonly run: () => Promise<void>;
   /** By index of the graph's inputs; null where the model does not read one. */
   readonly inputs: readonly (Tensor | null)[];
+  /** Where an input's bytes are before they are its values, [elements of the largest input]. */
+  readonly bytes: Uint8Array;
+  readonly kernels: Kernels;
   readonly masks: readonly { readonly of: MaskInput; readonly values: Float32Array }[];
   /** In the model's order, gradients left out: those are in the flat gradient. */
   readonly outputs: readonly Float32Array[];
@@ -72,6 +78,8 @@ function toEngineError(code: EngineErrorCode, what: string, cause: unknown): Eng
 
 const WORD = 4;
 const ALIGNMENT = 16;
+/** Floats that are computed with at a time. */
+const LANES = 4;
 const aligned = (bytes: number): number => Math.ceil(bytes / ALIGNMENT) * ALIGNMENT;
 
 export class OnnxCompute implements PoolMember {
@@ -266,7 +274,13 @@ export class OnnxCompute implements PoolMember {
       ...model.masks.map(({ shape }) => sizeOf(shape)),
       ...ownOutputs.map((_, index) => sizeOf(model.outputTypes[index].shape)),
     ];
-    const block = this.#runtime.allocate(sizes.reduce((sum, size) => sum + aligned(size * WORD), 0));
+    const stored = Math.max(
+      ...inputs.map(({ name, dtype, shape }) => (name === null || dtype === "int32" ? 0 : sizeOf(shape))),
+    );
+    const tensors = sizes.reduce((sum, size) => sum + aligned(size * WORD), 0);
+    const block = this.#runtime.allocate(tensors + aligned(stored));
+    const bytes = new Uint8Array(block.memory.buffer, block.address + tensors, stored);
+    const kernels = kernelsOver(block.memory);
     let next = block.address;
     const place = (dtype: "float32" | "int32", shape: readonly number[]): Tensor => {
       const size = sizeOf(shape);
@@ -299,7 +313,7 @@ export class OnnxCompute implements PoolMember {
       const values = this.#sum().gradient.subarray(offset, offset + sizeOf(shape));
       results.push({ name: model.outputs[ownOutputs.length + index], shape, values });
     }
-    return { session, run: session.bind(fed, results), inputs: inputValues, masks, outputs, block };
+    return { session, run: session.bind(fed, results), inputs: inputValues, bytes, kernels, masks, outputs, block };
   }
 
   #inputShape(index: number): readonly number[] {
@@ -308,17 +322,28 @@ export class OnnxCompute implements PoolMember {
   }
 
   /** Fills the outputs. Throws EngineError `memory` or `failed`. */
-  async #execute(loaded: Loaded, inputs: Readonly<Record<string, Tensor>>): Promise<void> {
+  async #execute(loaded: Loaded, inputs: Readonly<Record<string, Input>>): Promise<void> {
     for (const [index, place] of loaded.inputs.entries()) {
       if (place === null) continue;
       const { name } = this.#options.graph.inputs[index];
       const data = inputs[name];
-      if (data?.length !== place.length) {
-        const came = data === undefined ? "nothing" : `${data.length} values`;
+      if (data === undefined || lengthOf(data) !== place.length) {
+        const came = data === undefined ? "nothing" : `${lengthOf(data)} values`;
         const shape = this.#inputShape(index).join(", ");
         throw new EngineError("failed", `input ${name} of a micro-batch is [${shape}], ${came} came`);
       }
-      place.set(data);
+      if (isBytes(data)) {
+        const { bytes, kernels } = loaded;
+        bytes.set(data.bytes);
+        // Places and the bytes' own have room up to a whole number of lanes.
+        kernels.expand(
+          bytes.byteOffset,
+          place.byteOffset,
+          Math.ceil(place.length / LANES) * LANES,
+          data.scale,
+          data.offset,
+        );
+      } else place.set(data);
     }
     try {
       await loaded.run();

@@ -3,7 +3,8 @@
  * both have one.
  */
 
-import { type Contribution, EngineError, type EngineErrorCode, type EngineOptions, type Tensor } from "../engine.ts";
+import { isBytes } from "../bytes.ts";
+import { type Contribution, EngineError, type EngineErrorCode, type EngineOptions, type Input } from "../engine.ts";
 import { OnnxCompute, type PoolMember } from "./compute.ts";
 import type { OnnxRuntime } from "./runtime.ts";
 
@@ -89,13 +90,17 @@ class Loan {
     this.#spare = spare;
   }
 
-  copy<T extends Tensor>(values: T): T {
+  copy(input: Input): Input {
+    return isBytes(input) ? { ...input, bytes: this.copyOf(input.bytes) } : this.copyOf(input);
+  }
+
+  copyOf<T extends Float32Array | Int32Array | Uint8Array>(values: T): T {
     const at = this.#spare.findIndex(({ byteLength }) => byteLength === values.byteLength);
     const [buffer] = at === -1 ? [new ArrayBuffer(values.byteLength)] : this.#spare.splice(at, 1);
     this.buffers.push(buffer);
-    const copy = values instanceof Int32Array ? new Int32Array(buffer) : new Float32Array(buffer);
+    const copy = new (values.constructor as new (buffer: ArrayBuffer) => T)(buffer);
     copy.set(values);
-    return copy as T;
+    return copy;
   }
 }
 
@@ -186,7 +191,7 @@ export async function connectMember<Setup>(
     // The copy is made: nobody need wait for the thread to have its own.
     async setWeights(values) {
       const loan = new Loan(spare);
-      prepare(send("setWeights", [loan.copy(values)], loan.buffers));
+      prepare(send("setWeights", [loan.copyOf(values)], loan.buffers));
     },
     async begin(task) {
       prepare(send("begin", [task]));

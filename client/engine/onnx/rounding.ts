@@ -5,40 +5,10 @@
 
 import { blockCount } from "../../../shared/codec/index.ts";
 import type { Contribution, ShardTask } from "../engine.ts";
-import { ROUNDING_WASM } from "./rounding-wasm.ts";
+import { type Kernels, kernelsOver } from "./kernels.ts";
 import type { Block } from "./runtime.ts";
 
 const WORD = 4;
-
-type Accumulate = (
-  gradient: number,
-  announced: number,
-  sums: number,
-  maxima: number,
-  count: number,
-  bits: number,
-) => number;
-
-interface Exports {
-  measure(gradient: number, maxima: number, count: number): void;
-  readonly start: Accumulate;
-  readonly accumulate: Accumulate;
-}
-
-/** A module is for memory of one kind: what differs is a flag of its import. */
-type MemoryKind = keyof typeof ROUNDING_WASM;
-
-const compiled = new Map<MemoryKind, WebAssembly.Module>();
-
-function moduleFor({ buffer }: WebAssembly.Memory): WebAssembly.Module {
-  const kind = buffer instanceof ArrayBuffer ? "own" : "shared";
-  let module = compiled.get(kind);
-  if (module === undefined) {
-    module = new WebAssembly.Module(Uint8Array.from(atob(ROUNDING_WASM[kind]), (char) => char.charCodeAt(0)));
-    compiled.set(kind, module);
-  }
-  return module;
-}
 
 export class Rounding {
   /** One micro-batch's gradient, [parameters]: to be filled before each call. */
@@ -47,7 +17,7 @@ export class Rounding {
   readonly #sums: Int32Array;
   readonly #announced: Uint8Array;
   readonly #maxima: Uint8Array;
-  readonly #exports: Exports;
+  readonly #kernels: Kernels;
   #clamped = 0;
   /** Nothing was added yet: what the sums hold is of the shard before. */
   #isEmpty = true;
@@ -62,7 +32,7 @@ export class Rounding {
     this.#sums = new Int32Array(buffer, address + parameters * WORD, parameters);
     this.#announced = new Uint8Array(buffer, address + 2 * parameters * WORD, blocks);
     this.#maxima = new Uint8Array(buffer, address + 2 * parameters * WORD + blocks, blocks);
-    this.#exports = new WebAssembly.Instance(moduleFor(memory), { env: { memory } }).exports as unknown as Exports;
+    this.#kernels = kernelsOver(memory);
   }
 
   /** Begins a sum of zero. @param announced exponents by block; none if nothing will be rounded */
@@ -75,13 +45,13 @@ export class Rounding {
 
   /** Notes the exponents in `gradient`. */
   measure(): void {
-    this.#exports.measure(this.gradient.byteOffset, this.#maxima.byteOffset, this.gradient.length);
+    this.#kernels.measure(this.gradient.byteOffset, this.#maxima.byteOffset, this.gradient.length);
   }
 
   /** Rounds `gradient` to the grid and adds it. */
   accumulate(bits: number): void {
     const { gradient } = this;
-    const { start, accumulate } = this.#exports;
+    const { start, accumulate } = this.#kernels;
     this.#clamped += (this.#isEmpty ? start : accumulate)(
       gradient.byteOffset,
       this.#announced.byteOffset,

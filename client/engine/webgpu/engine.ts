@@ -10,11 +10,13 @@ import type { Graph, TrainingGraph, ValueId } from "../../../shared/graph/ir.ts"
 import { metricNames, tableSizes } from "../../../shared/graph/parameters.ts";
 import { inferenceGraph, predictionNodes } from "../../../shared/graph/prune.ts";
 import { deriveKey } from "../../../shared/random/keys.ts";
+import { expandBytes, isBytes, lengthOf } from "../bytes.ts";
 import {
   type Contribution,
   EngineError,
   type EngineOptions,
   type GradientEngine,
+  type Input,
   type MicroBatch,
   type ShardTask,
   type Tensor,
@@ -211,11 +213,13 @@ class WebGpuEngine implements GradientEngine {
     this.counters.microBatches += 1;
   }
 
-  #fill(name: string, values: Tensor | undefined, offset: number, length: number, integer: boolean): void {
-    if (values === undefined || values.length !== length) {
-      throw new EngineError("failed", `input ${name} has ${values?.length ?? 0} values, expected ${length}`);
+  #fill(name: string, input: Input | undefined, offset: number, length: number, integer: boolean): void {
+    const came = input === undefined ? 0 : lengthOf(input);
+    if (input === undefined || came !== length) {
+      throw new EngineError("failed", `input ${name} has ${came} values, expected ${length}`);
     }
-    (integer ? this.#integers : this.#floats).set(values, offset);
+    if (isBytes(input)) expandBytes(input, this.#floats.subarray(offset));
+    else (integer ? this.#integers : this.#floats).set(input, offset);
   }
 
   #run(program: Program): void {

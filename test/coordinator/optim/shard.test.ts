@@ -7,7 +7,15 @@ import {
   type StepRecord,
   updateRule,
 } from "../../../coordinator/optim/index.ts";
-import { blockCount, encodeSums, gridScale } from "../../../shared/codec/index.ts";
+import {
+  blockCount,
+  CODECS,
+  encodeSums,
+  findPackingFault,
+  gridScale,
+  MOST_BITS,
+  unpack,
+} from "../../../shared/codec/index.ts";
 import { optim } from "../../../shared/nn/index.ts";
 import type { GradientCodec } from "../../../shared/session/definition.ts";
 import type { OptimizerOptions } from "../../../shared/session/optimizer.ts";
@@ -50,6 +58,15 @@ const once = { scale: 1, optimizers: [adam] };
 
 const bits = (kept: Readonly<Record<string, Float32Array>>) =>
   Object.values(kept).map((values) => new Uint32Array(values.slice().buffer));
+
+/** The integers of a record. */
+function loggedSums({ codec, sums }: Pick<StepRecord, "codec" | "sums">): Int32Array {
+  if (codec !== "packed") return new Int32Array(sums.buffer);
+  const values = new Int32Array(PARAMETERS);
+  expect(findPackingFault(sums, sums.byteLength, PARAMETERS, MOST_BITS)).toBeNull();
+  unpack(sums, values);
+  return values;
+}
 
 describe("a parameter shard", () => {
   it("does Adam's update as its formula in float64, to float32's precision", async () => {
@@ -95,7 +112,7 @@ describe("a parameter shard", () => {
         kernels.sums.fill(5);
         kernels.add(
           places.slice(1).map((end, index) => bytes.subarray(places[index], end)),
-          codec,
+          CODECS[codec].frame,
         );
         expect(kernels.sums.findIndex((sum, at) => sum !== values[at] + 5)).toBe(-1);
       }
@@ -128,9 +145,45 @@ describe("a parameter shard", () => {
       await shard.prepare(0, { weight, maxima: announced });
       await shard.commit(0, once);
       const { codec, sums } = records.at(-1)!;
-      const logged = codec === "fixed16" ? new Int16Array(sums.buffer) : new Int32Array(sums.buffer);
-      expect([...logged], `${width} bits`).toEqual([...part.map((value) => value * 3)]);
-      expect(codec, `${width} bits`).toBe(width <= 14 ? "fixed16" : "fixed32");
+      expect(codec, `${width} bits`).toBe(width <= 14 ? "packed" : "fixed32");
+      expect([...loggedSums({ codec, sums })], `${width} bits`).toEqual([...part.map((value) => value * 3)]);
+    }
+  });
+
+  it.each([[0], [127, -128, 1], [128], [-129], [32_767, -32_768], [32_768], [-32_769]])(
+    "logs %j as they are, in as few bytes as groups of 8 and 16 bits take",
+    async (...values) => {
+      const records: StepRecord[] = [];
+      const shard = shardOf({ append: (record) => records.push({ ...record, sums: record.sums.slice() }) });
+      shard.begin(announced);
+      // One in the first group, one in the last, which is not full, and nothing between them.
+      const sums = new Int32Array(PARAMETERS);
+      for (const [at, value] of values.entries()) sums.set([value, 0, value], at === 0 ? 0 : PARAMETERS - 4 * at);
+      shard.add([bytesOf(sums)], MICRO_BATCHES);
+      await shard.prepare(0, { weight, maxima: announced });
+      await shard.commit(0, once);
+      expect([...loggedSums(records[0])]).toEqual([...sums]);
+      const isWide = values.some((value) => value >= 2 ** 15 || value < -(2 ** 15));
+      expect(records[0].codec).toBe(isWide ? "fixed32" : "packed");
+      expect(records[0].sums.byteLength).toBeLessThan(isWide ? 4 * PARAMETERS + 1 : 400);
+      const again = shardOf({ append: () => {} });
+      again.replay(records[0]);
+      expect(bits(again.snapshot())).toEqual(bits(shard.snapshot()));
+    },
+  );
+
+  it("replays what older coordinators logged, and refuses a packing that is damaged", async () => {
+    const records: StepRecord[] = [];
+    const shard = shardOf({ append: (record) => records.push({ ...record, sums: record.sums.slice() }) });
+    await doStep(shard, 0);
+    const [record] = records;
+    expect(record.codec).toBe("packed");
+    const older = { ...record, codec: "fixed16", sums: bytesOf(Int16Array.from(loggedSums(record))) } as const;
+    const again = shardOf({ append: () => {} });
+    again.replay(older);
+    expect(bits(again.snapshot())).toEqual(bits(shard.snapshot()));
+    for (const sums of [record.sums.slice(0, -4), record.sums.map((byte, at) => (at === 0 ? 32 : byte))]) {
+      expect(() => shardOf({ append: () => {} }).replay({ ...record, sums })).toThrow("logged step 0 has sums of");
     }
   });
 

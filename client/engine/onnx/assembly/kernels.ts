@@ -1,13 +1,30 @@
 /**
- * `accumulateFixed` and `measureExponents` of shared/codec, which say what is computed, in AssemblyScript with 128-bit SIMD:
- * the same bits, four values at a time. Pointers are byte offsets into the one linear memory, 16-byte aligned; counts are
- * elements, multiples of 4. No relaxed SIMD.
+ * `accumulateFixed` and `measureExponents` of shared/codec and `expandBytes` of ../../bytes.ts, which say what is computed, in
+ * AssemblyScript with 128-bit SIMD: the same bits, four values at a time. Pointers are byte offsets into the one linear memory, 16-byte
+ * aligned; counts are elements, multiples of 4. No relaxed SIMD.
  */
 
 const LANE_BYTES: usize = 16;
 
 /** Bytes of a block of 256 values. */
 const BLOCK_BYTES: usize = 1024;
+
+/** Writes the values of so many bytes: each times `scale`, plus `offset`, in float64, rounded once. */
+export function expand(bytes: usize, values: usize, count: i32, scale: f64, offset: f64): void {
+  const end = values + (<usize>count << 2);
+  const factor = f64x2.splat(scale);
+  const summand = f64x2.splat(offset);
+  while (values < end) {
+    const integers = i32x4.extend_low_i16x8_u(i16x8.extend_low_i8x16_u(v128.load32_zero(bytes)));
+    const low = f64x2.convert_low_i32x4_u(integers);
+    const high = f64x2.convert_low_i32x4_u(v128.shuffle<i64>(integers, integers, 1, 1));
+    const first = f32x4.demote_f64x2_zero(f64x2.add(f64x2.mul(low, factor), summand));
+    const second = f32x4.demote_f64x2_zero(f64x2.add(f64x2.mul(high, factor), summand));
+    v128.store(values, v128.shuffle<i64>(first, second, 0, 2));
+    bytes += 4;
+    values += LANE_BYTES;
+  }
+}
 
 /** Largest magnitude of a block as the bits of its float32. */
 @inline
