@@ -269,7 +269,10 @@ describe("a worker of the ONNX pool", () => {
     let spare: Int32Array | undefined;
     for (let step = 0; step < 3; step++) {
       await member.setWeights(initialize(graph, 0));
-      await member.begin(task("gradient", 27, exponents));
+      // As they lie behind the weights in a frame.
+      const whole = new Uint8Array(length * 4 + exponents.length);
+      whole.set(exponents, length * 4);
+      await member.begin(task("gradient", 27, whole.subarray(length * 4)));
       await member.run(microBatchOf(graph, 1));
       spare = (await member.take(spare)).sums;
     }

@@ -194,7 +194,8 @@ export async function connectMember<Setup>(
       prepare(send("setWeights", [loan.copyOf(values)], loan.buffers));
     },
     async begin(task) {
-      prepare(send("begin", [task]));
+      // Of a view the whole buffer would go: that of all weights.
+      prepare(send("begin", [{ ...task, exponents: task.exponents.slice() }]));
     },
     run({ inputs, position }) {
       const loan = new Loan(spare);
