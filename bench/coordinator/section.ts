@@ -30,7 +30,7 @@ const PASSES: Readonly<Record<string, PassRace>> = {
   step: {
     work: "step",
     codec: "fixed16",
-    about: "a whole step of one contribution, the log's 16-bit sums included",
+    about: "a whole step of one contribution, the log's packed sums included",
     bound: null,
   },
   adam: { work: "adam", codec: "fixed16", about: "the log's sums, decoding and Adam", bound: 0.9 },

@@ -43,7 +43,7 @@ import { Client } from "./client.ts";
 import { randomHex, randomKey, sameHash, sha256Hex } from "./identity.ts";
 import type { Ledger } from "./ledger.ts";
 import { type LogFields, log } from "./log.ts";
-import { encodeProgress, PROGRESS_INTERVAL } from "./progress.ts";
+import { encodeProgress, progressInterval } from "./progress.ts";
 import { Quotas } from "./quotas.ts";
 import { storedProgress } from "./report.ts";
 import { isOver } from "./retention.ts";
@@ -1023,9 +1023,10 @@ export class Live {
     this.#onChange(this.#run.state, pressing);
     if (this.#clients.size === 0 || this.#progressTimer !== null) return;
     const now = Date.now();
-    if (pressing || hasPassed(this.#progressAt, PROGRESS_INTERVAL, now)) this.#sendProgress();
+    const interval = progressInterval(this.#clients.size);
+    if (pressing || hasPassed(this.#progressAt, interval, now)) this.#sendProgress();
     else {
-      const wait = this.#progressAt + PROGRESS_INTERVAL - now;
+      const wait = this.#progressAt + interval - now;
       this.#store.meter.keepAwake(now, now + wait);
       this.#progressTimer = this.#later(() => {
         this.#progressTimer = null;

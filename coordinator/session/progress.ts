@@ -2,8 +2,12 @@
 
 import { encodeMessage, type Progress, ProtocolError } from "../../shared/protocol/messages.ts";
 
-/** Milliseconds between two progress messages. */
-export const PROGRESS_INTERVAL = 250;
+/** Milliseconds between two progress messages, and of them those that each client is good for: all together get 500 a second at most. */
+const SHORTEST_INTERVAL = 250;
+const INTERVAL_OF_EACH = 2;
+
+/** Milliseconds between two progress messages to so many clients. */
+export const progressInterval = (clients: number): number => Math.max(SHORTEST_INTERVAL, INTERVAL_OF_EACH * clients);
 
 const DEVICE_CHARACTERS = 48;
 

@@ -9,6 +9,7 @@ import { evaluationSums } from "../../../shared/graph/parameters.ts";
 import { fillDropoutMask } from "../../../shared/random/index.ts";
 import { isBytes, lengthOf } from "../bytes.ts";
 import {
+  type Bytes,
   type Contribution,
   EngineError,
   type EngineErrorCode,
@@ -18,7 +19,7 @@ import {
   type ShardTask,
   type Tensor,
 } from "../engine.ts";
-import { type Kernels, kernelsOver } from "./kernels.ts";
+import { kernelsOver } from "./kernels.ts";
 import { type LoweredModel, lowerEvaluation, lowerPrediction, lowerTraining, type MaskInput } from "./lowering.ts";
 import { Rounding } from "./rounding.ts";
 import type { Block, OnnxRuntime, OnnxSession, PlacedTensor } from "./runtime.ts";
@@ -48,9 +49,8 @@ interface Loaded {
   readonly run: () => Promise<void>;
   /** By index of the graph's inputs; null where the model does not read one. */
   readonly inputs: readonly (Tensor | null)[];
-  /** Where an input's bytes are before they are its values, [elements of the largest input]. */
-  readonly bytes: Uint8Array;
-  readonly kernels: Kernels;
+  /** Writes the values of bytes to the place of an input. */
+  readonly expand: (bytes: Bytes, place: Tensor) => void;
   readonly masks: readonly { readonly of: MaskInput; readonly values: Float32Array }[];
   /** In the model's order, gradients left out: those are in the flat gradient. */
   readonly outputs: readonly Float32Array[];
@@ -281,6 +281,12 @@ export class OnnxCompute implements PoolMember {
     const block = this.#runtime.allocate(tensors + aligned(stored));
     const bytes = new Uint8Array(block.memory.buffer, block.address + tensors, stored);
     const kernels = kernelsOver(block.memory);
+    const expand: Loaded["expand"] = (data, { byteOffset, length }) => {
+      bytes.set(data.bytes);
+      // Both have room up to a whole number of lanes.
+      const count = Math.ceil(length / LANES) * LANES;
+      kernels.expand(bytes.byteOffset, byteOffset, count, data.scale, data.offset);
+    };
     let next = block.address;
     const place = (dtype: "float32" | "int32", shape: readonly number[]): Tensor => {
       const size = sizeOf(shape);
@@ -313,7 +319,7 @@ export class OnnxCompute implements PoolMember {
       const values = this.#sum().gradient.subarray(offset, offset + sizeOf(shape));
       results.push({ name: model.outputs[ownOutputs.length + index], shape, values });
     }
-    return { session, run: session.bind(fed, results), inputs: inputValues, bytes, kernels, masks, outputs, block };
+    return { session, run: session.bind(fed, results), inputs: inputValues, expand, masks, outputs, block };
   }
 
   #inputShape(index: number): readonly number[] {
@@ -332,18 +338,8 @@ export class OnnxCompute implements PoolMember {
         const shape = this.#inputShape(index).join(", ");
         throw new EngineError("failed", `input ${name} of a micro-batch is [${shape}], ${came} came`);
       }
-      if (isBytes(data)) {
-        const { bytes, kernels } = loaded;
-        bytes.set(data.bytes);
-        // Places and the bytes' own have room up to a whole number of lanes.
-        kernels.expand(
-          bytes.byteOffset,
-          place.byteOffset,
-          Math.ceil(place.length / LANES) * LANES,
-          data.scale,
-          data.offset,
-        );
-      } else place.set(data);
+      if (isBytes(data)) loaded.expand(data, place);
+      else place.set(data);
     }
     try {
       await loaded.run();
