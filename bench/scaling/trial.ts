@@ -16,7 +16,7 @@ export interface Trial {
   readonly stepsPerSecond: number;
   /** Steps that are not in the record, or not with all samples. */
   readonly lost: number;
-  /** Of workerd's process, by step. */
+  /** Of workerd's process, by step: of those between the first and the last, for to close thousands of sockets is no part of one. */
   readonly cpuSeconds: number;
   /** Of all messages, both ways, by step. */
   readonly bytes: number;
@@ -30,12 +30,12 @@ export interface Trial {
   readonly closed: number;
 }
 
-async function untilOver(api: CoordinatorApi, id: string, look: () => void): Promise<void> {
+async function untilOver(api: CoordinatorApi, id: string, look: (step: number) => void): Promise<void> {
   const end = performance.now() + PATIENCE;
   for (;;) {
     const { progress } = await api.readSession(id);
-    look();
     if (progress.stage === "done") return;
+    look(progress.step);
     if (progress.status === "failed") throw new Refusal("failed", `the session failed: ${progress.reason}`);
     if (performance.now() > end) throw new Refusal("failed", `step ${progress.step} after ${PATIENCE} ms`);
     await new Promise((resolve) => setTimeout(resolve, INTERVAL));
@@ -55,23 +55,27 @@ export async function runTrial(clients: FleetSize, size: NetworkSize): Promise<T
     const own = findDescendants(process.pid, "workerd").filter((pid) => !others.has(pid));
     const cpu = (): number => own.reduce((sum, pid) => sum + cpuSeconds(pid), 0);
     let resident = 0;
-    const before = cpu();
+    const begun = cpu();
+    const seen: { readonly step: number; readonly seconds: number }[] = [];
     await api.control(id, "resume");
-    await untilOver(api, id, () => {
+    await untilOver(api, id, (step) => {
+      if (step > (seen.at(-1)?.step ?? 0)) seen.push({ step, seconds: cpu() });
       resident = Math.max(
         resident,
         own.reduce((sum, pid) => sum + residentBytes(pid), 0),
       );
     });
-    const used = cpu() - before;
+    const whole = (cpu() - begun) / size.steps;
+    const [first, last] = [seen[0], seen.at(-1)];
+    const isLong = first !== undefined && last !== undefined && last.step > first.step;
     const { steps } = await api.readMetrics(id, 0);
     const { ledger } = await api.readDiagnostics(id);
     const counts = await fleet.counts();
-    const whole = steps.filter(({ samples }) => samples === definition.batchSize);
+    const complete = steps.filter(({ samples }) => samples === definition.batchSize);
     return {
       stepsPerSecond: ((steps.length - 1) * 1000) / ((steps.at(-1)?.time ?? 0) - (steps[0]?.time ?? 0)),
-      lost: size.steps - whole.length,
-      cpuSeconds: used / size.steps,
+      lost: size.steps - complete.length,
+      cpuSeconds: isLong ? (last.seconds - first.seconds) / (last.step - first.step) : whole,
       bytes: counts.reduce((sum, { bytesUp, bytesDown }) => sum + bytesUp + bytesDown, 0) / size.steps,
       ledgerPeak: ledger.peak,
       resident,

@@ -43,7 +43,7 @@ import { Client } from "./client.ts";
 import { randomHex, randomKey, sameHash, sha256Hex } from "./identity.ts";
 import type { Ledger } from "./ledger.ts";
 import { type LogFields, log } from "./log.ts";
-import { encodeProgress, progressInterval } from "./progress.ts";
+import { encodeProgress, MOST_SHOWN, mostContributed, progressInterval } from "./progress.ts";
 import { Quotas } from "./quotas.ts";
 import { storedProgress } from "./report.ts";
 import { isOver } from "./retention.ts";
@@ -120,6 +120,7 @@ export class Live {
   readonly #admission: Admission;
   readonly #quotas: Quotas;
   readonly #clients = new Map<WebSocket, Client>();
+  readonly #byId = new Map<string, Client>();
   /** Clients that are behind and found no memory free for their weights. */
   readonly #unserved = new Set<Client>();
   /** Who is about to be sent the version that was committed. */
@@ -240,7 +241,7 @@ export class Live {
       status: this.#run.state.status === "running" ? status : this.#run.state.status,
       samplesPerSecond: this.#samplesPerSecond,
       clientCount: this.#clients.size,
-      clients: [...this.#clients.values()].map((client) => ({
+      clients: mostContributed([...this.#clients.values()], MOST_SHOWN).map((client) => ({
         id: client.id.slice(0, 8),
         name: client.name,
         engine: client.engine,
@@ -363,7 +364,7 @@ export class Live {
       // What was sent before the sleep is still under way to its socket.
       if (client.sent !== null && !this.#ledger.take("downlinks", this.#transferBytes)) client.sent = null;
       if (client.sent !== null) client.sentBytes = this.#transferBytes;
-      this.#clients.set(socket, client);
+      this.#add(client);
     }
     const time = Date.now();
     const clients = [...this.#clients.values()].sort((a, b) => Number(a.lease === null) - Number(b.lease === null));
@@ -465,7 +466,7 @@ export class Live {
     const resumeKey = hello.resumeKey ?? randomHex(16);
     const keyHash = await sha256Hex(resumeKey);
     const member = this.#store.member(id);
-    const connected = this.#connected(id);
+    const connected = this.#byId.get(id) ?? null;
     const known = connected?.keyHash ?? member?.keyHash;
     if (known !== undefined && !sameHash(known, keyHash)) {
       if (id !== hello.client) {
@@ -496,7 +497,7 @@ export class Live {
       samples: member?.samples ?? 0,
     };
     const client = new Client(socket, attached, this.#quotas.allowance(Date.now()));
-    this.#clients.set(socket, client);
+    this.#add(client);
     client.remember();
     const { step, version } = this.#run.state;
     this.#send(client, { type: "welcome", client: id, resumeKey, step, version });
@@ -517,13 +518,8 @@ export class Live {
    */
   #identityOf(claimed: string | undefined, checked: string | undefined): string {
     if (checked === undefined) return claimed ?? randomHex(16);
-    const isKnown = claimed !== undefined && (this.#connected(claimed) ?? this.#store.member(claimed)) !== null;
+    const isKnown = claimed !== undefined && (this.#byId.get(claimed) ?? this.#store.member(claimed)) !== null;
     return isKnown ? claimed : checked;
-  }
-
-  #connected(id: string): Client | null {
-    for (const client of this.#clients.values()) if (client.id === id) return client;
-    return null;
   }
 
   #isBanned(id: string, block: string): boolean {
@@ -803,7 +799,7 @@ export class Live {
     this.#run.rollBack(Math.min(...suspect), time);
     this.#store.ban(this.#desk?.takeChanges() ?? [], time);
     for (const id of ids) {
-      const client = this.#byId(id);
+      const client = this.#byId.get(id);
       if (client !== undefined) this.#refuse(client.socket, "banned", "results were not those of others");
     }
     for (const client of this.#clients.values()) this.#dropUpload(client);
@@ -921,7 +917,7 @@ export class Live {
         this.#assign(effect.client, effect.lease);
         break;
       case "revoke": {
-        const client = this.#byId(effect.client);
+        const client = this.#byId.get(effect.client);
         if (client === undefined) break;
         client.leases.delete(effect.lease);
         this.#dropUpload(client);
@@ -947,7 +943,7 @@ export class Live {
   }
 
   #assign(id: string, lease: Lease): void {
-    const client = this.#byId(id);
+    const client = this.#byId.get(id);
     if (client === undefined) return;
     // Leases of other versions can no longer be answered usefully.
     for (const held of client.leases.values()) if (held.version !== lease.version) client.leases.delete(held.id);
@@ -957,11 +953,6 @@ export class Live {
     client.remember();
     const { id: number, work, step, version, from, to } = lease;
     this.#send(client, { type: "assign", lease: number, work, step, version, from, to });
-  }
-
-  #byId(id: string): Client | undefined {
-    for (const client of this.#clients.values()) if (client.id === id) return client;
-    return undefined;
   }
 
   /** Deadlines move on with every step, so an alarm that rings too early is left alone: it costs less than setting it anew. */
@@ -1053,11 +1044,17 @@ export class Live {
     this.#tally.sent(bytes.byteLength);
   }
 
+  #add(client: Client): void {
+    this.#clients.set(client.socket, client);
+    this.#byId.set(client.id, client);
+  }
+
   #forget(client: Client): void {
     this.#unserved.delete(client);
     this.#acknowledge(client);
     this.#dropUpload(client);
     this.#clients.delete(client.socket);
+    if (this.#byId.get(client.id) === client) this.#byId.delete(client.id);
   }
 
   /** Says what is wrong, and closes. */

@@ -9,7 +9,20 @@ const INTERVAL_OF_EACH = 2;
 /** Milliseconds between two progress messages to so many clients. */
 export const progressInterval = (clients: number): number => Math.max(SHORTEST_INTERVAL, INTERVAL_OF_EACH * clients);
 
+/** Clients that progress is told of; the others are counted. */
+export const MOST_SHOWN = 256;
+
+const MOST_IN_MESSAGE = 24;
 const DEVICE_CHARACTERS = 48;
+
+/** At most so many of the clients, those with most samples: in the order of samples if some are left out. */
+export function mostContributed<Contributor extends { readonly samples: number }>(
+  clients: readonly Contributor[],
+  most: number,
+): readonly Contributor[] {
+  if (clients.length <= most) return clients;
+  return [...clients].sort((a, b) => b.samples - a.samples).slice(0, most);
+}
 
 /**
  * Encodes a progress message of at most 4 KB: the clients that contributed most come first, and the list is cut where
@@ -18,7 +31,7 @@ const DEVICE_CHARACTERS = 48;
 export function encodeProgress(progress: Progress): Uint8Array<ArrayBuffer> {
   let clients = [...progress.clients]
     .sort((a, b) => b.samples - a.samples)
-    .slice(0, 24)
+    .slice(0, MOST_IN_MESSAGE)
     .map((client) => ({ ...client, device: client.device.slice(0, DEVICE_CHARACTERS) }));
   for (;;) {
     try {
