@@ -51,31 +51,40 @@ export async function startFaultyLine(target: string, faults: Faults, random: ()
     });
 
   function pass(from: Socket, to: Socket): void {
-    /** When the line is free for the next bytes, and what is under way. */
+    /** When the line is free for the next bytes, and what is under way: it leaves in the order in which it came, as timers may not. */
     let freeAt = 0;
     let underWay = 0;
-    const forward = (data: Buffer): void => {
-      const wait = stalledUntil - performance.now();
-      if (wait > 0) {
-        later(wait, () => forward(data));
-        return;
+    let isOver = false;
+    const queue: { readonly due: number; readonly data: Buffer }[] = [];
+    const forward = (): void => {
+      for (let next = queue[0]; next !== undefined; next = queue[0]) {
+        const wait = Math.max(next.due, stalledUntil) - performance.now();
+        if (wait > 0) {
+          later(Math.ceil(wait), forward);
+          return;
+        }
+        queue.shift();
+        underWay -= next.data.byteLength;
+        if (to.writable) to.write(next.data);
       }
-      underWay -= data.byteLength;
       if (underWay < MOST_UNDER_WAY) from.resume();
-      if (to.writable) to.write(data);
+      if (isOver) to.destroy();
     };
     from.on("data", (data: Buffer) => {
       const now = performance.now();
       freeAt = Math.max(freeAt, now) + (data.byteLength / bandwidth) * 1000;
       underWay += data.byteLength;
       if (underWay >= MOST_UNDER_WAY) from.pause();
-      later(freeAt - now + delay, () => forward(data));
+      queue.push({ due: freeAt + delay, data });
+      // Whatever came before it has a timer already.
+      if (queue.length === 1) forward();
     });
     from.on("error", () => {}); // its close follows
     from.on("close", () => {
       sockets.delete(from);
       // What was sent before the end arrives before it.
-      later(delay, () => to.destroy());
+      isOver = true;
+      if (queue.length === 0) later(delay, () => to.destroy());
     });
     sockets.add(from);
   }
