@@ -5,15 +5,16 @@
  * weights goes through so many without a stop, and is timed.
  */
 
-import { copyFileSync, mkdirSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import type { Tab } from "../../cli/devtools.ts";
 import { packageRoot } from "../../cli/root.ts";
 import type { LocalCoordinator } from "../harness/local-coordinator.ts";
-import { mnistSession, PERCEPTRON, valuesOf } from "../harness/mnist.ts";
+import { mnistSession, PERCEPTRON } from "../harness/mnist.ts";
 import { type Claim, type Contestant, type Race, Refusal } from "../harness/race.ts";
 import { BATCHES, BEST, LEARNING_RATES, type Setting } from "./best.ts";
-import type { Files, Trainer } from "./page/trainer.ts";
+import type { Trainer } from "./page/trainer.ts";
+import { FILES } from "./pictures.ts";
 import { Pair, type TabHouse } from "./tabs.ts";
 
 /** Epochs after which nothing is hoped for any more; fewer while settings are tried. */
@@ -32,13 +33,6 @@ const TENSORFLOW = [
   "tfjs-backend-wasm/dist/tfjs-backend-wasm-threaded-simd.wasm",
 ] as const;
 
-const FILES: Files = {
-  images: "/images.bin",
-  labels: "/labels.bin",
-  testImages: "/testImages.bin",
-  testLabels: "/testLabels.bin",
-};
-
 export const RIVALS_PAGE = {
   trainer: "bench/end-to-end/page/trainer.ts",
   learners: "bench/rivals/learners.ts",
@@ -52,12 +46,8 @@ export interface Lesson {
   readonly interval: number;
 }
 
-/** Puts what pages load beside their scripts. */
-export function serveFiles({ page }: TabHouse, rivals: boolean): void {
-  for (const [name, address] of Object.entries(FILES)) {
-    writeFileSync(join(page.folder, address), valuesOf(name as keyof Files));
-  }
-  if (!rivals) return;
+/** Puts what rivals load beside their scripts. */
+export function serveRivals({ page }: TabHouse): void {
   const folder = join(page.folder, "tensorflow");
   mkdirSync(folder);
   for (const path of TENSORFLOW) {

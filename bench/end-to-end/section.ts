@@ -8,8 +8,9 @@ import { smallMnist, wholeMnist } from "../harness/mnist.ts";
 import { type Race, type RaceResult, runRace } from "../harness/race.ts";
 import { installRivals } from "../harness/rivals.ts";
 import type { BenchOptions, Section } from "../harness/section.ts";
-import { accuracyRace, type Lesson, RIVALS_PAGE, searchBest, serveFiles } from "./accuracy.ts";
+import { accuracyRace, type Lesson, RIVALS_PAGE, searchBest, serveRivals } from "./accuracy.ts";
 import { firstGradientRace } from "./first-gradient.ts";
+import { FILES, servePictures } from "./pictures.ts";
 import { QUICK_STEP_WORKLOADS, STEP_WORKLOADS, stepRace } from "./step.ts";
 import { OUR_PAGE, TabHouse } from "./tabs.ts";
 
@@ -28,6 +29,7 @@ async function runSteps({ quick, wants }: BenchOptions, run: Run): Promise<void>
   const chosen = Object.entries(quick ? QUICK_STEP_WORKLOADS : STEP_WORKLOADS).filter(([name]) => wants(name));
   if (chosen.length === 0) return;
   await using house = await TabHouse.open(OUR_PAGE);
+  servePictures(house, ["testImages", "testLabels"]);
   await using coordinator = await LocalCoordinator.start(smallMnist());
   for (const [name, workload] of chosen) {
     const { race, finished } = await stepRace(name, workload, house, coordinator);
@@ -49,7 +51,8 @@ async function runAccuracy({ wants, quick, rivals, rounds, search }: BenchOption
   if (!wants("accuracy")) return;
   if (rivals) await installRivals(say);
   await using house = await TabHouse.open({ ...OUR_PAGE, ...(rivals ? RIVALS_PAGE : {}) });
-  serveFiles(house, rivals);
+  servePictures(house, Object.keys(FILES) as (keyof typeof FILES)[]);
+  if (rivals) serveRivals(house);
   await using coordinator = await LocalCoordinator.start(quick ? smallMnist() : wholeMnist());
   const options = { house, coordinator, rivals, lesson: quick ? QUICK_LESSON : LESSON };
   if (search) await searchBest(options, say);

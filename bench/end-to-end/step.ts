@@ -6,6 +6,7 @@ import type { LocalCoordinator } from "../harness/local-coordinator.ts";
 import { LE_NET, MICRO_BATCH, mnistSession, type Network, PERCEPTRON, type Wire } from "../harness/mnist.ts";
 import type { Contestant, Race } from "../harness/race.ts";
 import { summarizeRatios } from "../harness/statistics.ts";
+import { FILES } from "./pictures.ts";
 import { Pair, type TabHouse } from "./tabs.ts";
 
 export interface StepWorkload {
@@ -104,7 +105,7 @@ export async function stepRace(
     name: FREE,
     ours: false,
     prepare: async () => {
-      await pair.prepareFreeRun();
+      await pair.prepareFreeRun(FILES.testImages, FILES.testLabels);
       await pair.freeRun(milliseconds);
       return {};
     },

@@ -93,8 +93,10 @@ export class Pair {
     return this.#step;
   }
 
-  async prepareFreeRun(): Promise<void> {
-    await Promise.all(this.#tabs.map((tab) => call(tab, "prepareFreeRun", this.#coordinator.url, this.#id)));
+  /** With the pictures at these addresses, which are to be the session's. */
+  async prepareFreeRun(images: string, labels: string): Promise<void> {
+    const { url } = this.#coordinator;
+    await Promise.all(this.#tabs.map((tab) => call(tab, "prepareFreeRun", url, this.#id, images, labels)));
   }
 
   /** Samples a millisecond of both tabs together, at once, each as fast as it goes. */

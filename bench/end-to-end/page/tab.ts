@@ -3,12 +3,12 @@
  * thread, with no coordinator to wait for. Driven from outside (`../tabs.ts`).
  */
 
-import type { GradientEngine, MicroBatch, Tensor } from "../../../client/engine/engine.ts";
+import type { GradientEngine, Input, MicroBatch } from "../../../client/engine/engine.ts";
 import { createBrowserPool } from "../../../client/engine/onnx/browser.ts";
 import { DEFAULT_POLICIES, joinTraining, type Policies, type TrainingHandle } from "../../../client/index.ts";
 import poolSource from "../../../client/worker/pool.generated.js";
 import { announce, createEnvelope, magnitudeBits } from "../../../shared/codec/index.ts";
-import { bindShape, differentiate, initialize, sizeOf, type TrainingGraph } from "../../../shared/graph/index.ts";
+import { differentiate, initialize, type TrainingGraph } from "../../../shared/graph/index.ts";
 import type { SessionDefinition } from "../../../shared/session/definition.ts";
 import { microBatchesPerStep, planRun } from "../../../shared/session/plan.ts";
 
@@ -22,8 +22,8 @@ export interface EndToEndTab {
   readonly step: number;
   /** Resolves once the coordinator knows this tab. */
   join(link: string): Promise<void>;
-  /** The engine of the session's own definition, warmed up. */
-  prepareFreeRun(server: string, id: string): Promise<void>;
+  /** The engine of the session's own definition, warmed up, and the session's pictures. */
+  prepareFreeRun(server: string, id: string, images: string, labels: string): Promise<void>;
   /** Computes gradients for so long: forward, backward, rounded and added, nothing else. */
   freeRun(milliseconds: number): Promise<FreeRun>;
   /** Part of the pictures at this address that the session's present weights name right. */
@@ -41,18 +41,30 @@ const INSIST = Object.fromEntries(Object.keys(DEFAULT_POLICIES).map((name) => [n
 let handle: TrainingHandle | null = null;
 let held = 0;
 let engine: GradientEngine | null = null;
-let microBatch: MicroBatch = { inputs: {}, position: 0 };
+let microBatches: readonly MicroBatch[] = [];
 let definition: SessionDefinition | null = null;
 let exponents: Uint8Array = new Uint8Array(0);
 
-/** Pixels and classes of no picture: what they are does not change how long it takes. */
-function madeUp(graph: TrainingGraph, samples: number): MicroBatch {
-  const inputs = graph.inputs.map(({ name, shape, dtype, role }): [string, Tensor] => {
-    const length = sizeOf(bindShape(shape, samples));
-    if (dtype === "int32") return [name, Int32Array.from({ length }, (_, at) => at % 10)];
-    return [name, Float32Array.from({ length }, (_, at) => (role === "weight" ? 1 : ((at * 37) % 101) / 101))];
+interface Pictures {
+  readonly pixels: Uint8Array;
+  readonly classes: Uint8Array;
+}
+
+/**
+ * All whole micro-batches of the pictures, as a session's samples come to the engine. One of them again and again would be learnt by the
+ * processor: it takes 2 to 4 % less time.
+ */
+function cut(graph: TrainingGraph, samples: number, { pixels, classes }: Pictures): MicroBatch[] {
+  const size = pixels.length / classes.length;
+  return Array.from({ length: Math.floor(classes.length / samples) }, (_, at) => {
+    const [from, to] = [at * samples, (at + 1) * samples];
+    const inputs = graph.inputs.map(({ name, role }): [string, Input] => {
+      if (role === "weight") return [name, new Float32Array(samples).fill(1)];
+      if (role === "target") return [name, Int32Array.from(classes.subarray(from, to))];
+      return [name, { bytes: pixels.subarray(from * size, to * size), scale: 1 / 255, offset: 0 }];
+    });
+    return { inputs: Object.fromEntries(inputs), position: 0 };
   });
-  return { inputs: Object.fromEntries(inputs), position: 0 };
 }
 
 function begin(own: GradientEngine, work: "calibrate" | "gradient"): void {
@@ -62,9 +74,9 @@ function begin(own: GradientEngine, work: "calibrate" | "gradient"): void {
   own.begin({ work, step: 1, microBatches, magnitudeBits: bits, exponents });
 }
 
-async function pictures(images: string, labels: string): Promise<{ x: Float32Array; y: Uint8Array }> {
+async function pictures(images: string, labels: string): Promise<Pictures> {
   const read = async (address: string) => new Uint8Array(await (await fetch(address)).arrayBuffer());
-  return { x: Float32Array.from(await read(images), (pixel) => pixel / 255), y: await read(labels) };
+  return { pixels: await read(images), classes: await read(labels) };
 }
 
 globalThis.tab = {
@@ -81,7 +93,7 @@ globalThis.tab = {
       },
     });
   },
-  async prepareFreeRun(server, id) {
+  async prepareFreeRun(server, id, images, labels) {
     const [reply, wasm] = await Promise.all([
       fetch(`${server}/api/sessions/${id}`),
       fetch(`${server}/ort/ort-wasm-simd-threaded.wasm`),
@@ -93,21 +105,23 @@ globalThis.tab = {
     const wasmBinary = await wasm.arrayBuffer();
     const spawn = () => new Worker(url, { type: "module", name: "commonweight-wasm" });
     engine = await createBrowserPool({ graph, microBatch: samples, seed, workers: 1, wasmBinary, spawn });
-    microBatch = madeUp(graph, samples);
+    microBatches = cut(graph, samples, await pictures(images, labels));
     await engine.setWeights(initialize(forward, seed));
     begin(engine, "calibrate");
-    await engine.accumulate(microBatch);
+    await engine.accumulate(microBatches[0]);
     const { maxima } = await engine.take();
     exponents = announce(createEnvelope(maxima));
   },
   async freeRun(milliseconds) {
     if (engine === null || definition === null) throw new Error("the engine was not prepared");
     begin(engine, "gradient");
-    await engine.accumulate(microBatch);
+    await engine.accumulate(microBatches[0]);
     await engine.idle();
     const start = performance.now();
     let count = 0;
-    for (; performance.now() - start < milliseconds; count++) await engine.accumulate(microBatch);
+    for (; performance.now() - start < milliseconds; count++) {
+      await engine.accumulate(microBatches[count % microBatches.length]);
+    }
     await engine.idle();
     const elapsed = performance.now() - start;
     await engine.take();
@@ -115,15 +129,15 @@ globalThis.tab = {
   },
   async accuracy(images, labels) {
     if (handle === null) throw new Error("this tab has not joined");
-    const { x, y } = await pictures(images, labels);
-    const scores = await handle.predict({ x });
-    const classes = scores.length / y.length;
+    const { pixels, classes } = await pictures(images, labels);
+    const scores = await handle.predict({ x: Float32Array.from(pixels, (pixel) => pixel / 255) });
+    const width = scores.length / classes.length;
     let right = 0;
-    for (const [sample, label] of y.entries()) {
-      const own = scores.subarray(sample * classes, (sample + 1) * classes);
+    for (const [sample, label] of classes.entries()) {
+      const own = scores.subarray(sample * width, (sample + 1) * width);
       if (own.indexOf(Math.max(...own)) === label) right += 1;
     }
-    return right / y.length;
+    return right / classes.length;
   },
   async leave() {
     await handle?.leave();
