@@ -1,6 +1,7 @@
 /** A process that knocks at a session's door as fast as it is told to, from one address, and hangs up on whoever opens. */
 
 import { connect } from "node:net";
+import { constants, setPriority } from "node:os";
 import { SUBPROTOCOL } from "../../shared/protocol/messages.ts";
 import type { Failure } from "../harness/child.ts";
 
@@ -46,13 +47,24 @@ function knock({ url, localAddress }: FloodOrder): Promise<number> {
     socket.once("close", () => resolve(0));
     socket.once("data", (answer) => {
       resolve(Number(answer.toString("latin1", 9, 12)));
-      socket.destroy();
+      // Closed in order each would keep its port for a minute, and finding a free one would take longer than knocking.
+      socket.resetAndDestroy();
     });
     socket.write(`${lines.join("\r\n")}\r\n\r\n`);
   });
 }
 
+/** Whoever floods has a computer of its own, and here two cores for everybody: it goes first where that is allowed. */
+function goFirst(): void {
+  try {
+    setPriority(constants.priority.PRIORITY_HIGH);
+  } catch {
+    // Not with this user's rights; the knocks then take longer than they should, and the report says how long.
+  }
+}
+
 async function flood(order: FloodOrder): Promise<FloodCounts> {
+  goFirst();
   const { joins, seconds } = order;
   const statuses: Record<string, number> = {};
   const answers: Promise<void>[] = [];
