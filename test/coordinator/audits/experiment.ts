@@ -126,9 +126,10 @@ export interface Overhead {
   readonly time: number;
 }
 
-/** Fleets and steps that sessions have: less work than clients, about as much, and much more. */
+/** Clients and micro-batches of a step that sessions have: far fewer than clients, nearly as many, more, and many more. */
 export const SHAPES = [
   [20, 8],
+  [20, 16],
   [100, 32],
   [20, 32],
   [20, 400],
