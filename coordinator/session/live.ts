@@ -5,7 +5,7 @@
 
 import { hasPassed } from "../../shared/clock.ts";
 import { blockCount } from "../../shared/codec/index.ts";
-import { evaluationSums, parameterLength } from "../../shared/graph/parameters.ts";
+import { parameterLength } from "../../shared/graph/parameters.ts";
 import { decodeFrame, type Frame, FrameError, MAX_FRAME_BYTES, weightsLayout } from "../../shared/protocol/frames.ts";
 import {
   type ClientMessage,
@@ -19,10 +19,9 @@ import {
   type ProtocolErrorCode,
 } from "../../shared/protocol/messages.ts";
 import { publicName } from "../../shared/protocol/name.ts";
-import { auditsOf } from "../../shared/session/audits.ts";
 import type { SessionDefinition } from "../../shared/session/definition.ts";
 import type { Work } from "../../shared/session/plan.ts";
-import { type Auditable, AuditDesk, type Evidence, evidenceBytes, evidenceOf, NEWCOMER } from "../audit/index.ts";
+import type { Auditable, Evidence } from "../audit/index.ts";
 import {
   advance,
   createRound,
@@ -39,40 +38,29 @@ import type { MemberGain, MetricRow, RunState, SessionStore } from "../store/sto
 import { Admission, type Admitted } from "./admission.ts";
 import { type Refusal, refuse } from "./answer.ts";
 import { type MemberAttachment, readAttachment, writeAttachment } from "./attachment.ts";
+import { Auditing } from "./auditing.ts";
 import { Client } from "./client.ts";
-import { randomHex, randomKey, sameHash, sha256Hex } from "./identity.ts";
+import { randomHex, sameHash, sha256Hex } from "./identity.ts";
 import type { Ledger } from "./ledger.ts";
 import { type LogFields, log } from "./log.ts";
 import { encodeProgress, MOST_SHOWN, mostContributed, progressInterval } from "./progress.ts";
 import { Quotas } from "./quotas.ts";
+import { Refusals } from "./refusals.ts";
 import { storedProgress } from "./report.ts";
 import { isOver } from "./retention.ts";
 import { Run } from "./run.ts";
-import { type Body, cutFrames, framedBytes } from "./sections.ts";
+import { type Body, framedBytes } from "./sections.ts";
 import { startAgain } from "./start-again.ts";
 import { Tally, type TallyReport } from "./tally.ts";
-import { Delivery, Upload } from "./upload.ts";
+import { UploadMemory } from "./upload-memory.ts";
+import { Wakes } from "./wakes.ts";
+import { WeightsSender } from "./weights-sender.ts";
 
-/** Waits of up to so many milliseconds use a timer, which keeps the object awake; longer ones an alarm, which does not. */
-const TIMER_LIMIT = 2_000;
 /** Bits of a lease's number below those that say which awakening gave it. */
 const LEASE_BITS = 18;
 const MAX_CLIENTS = 4096;
 /** Weight of the newest step in samples per second. */
 const SPEED_MEMORY = 0.2;
-
-/** Most memory for the evidence of results that are computed twice. */
-const AUDIT_BYTES = 4_000_000;
-/** Banned identities of one address block after which it is let in no more. */
-const BANS_OF_BLOCK = 8;
-
-/** Who is sent weights: all of them, or what changed. */
-interface Receivers {
-  readonly whole: readonly Client[];
-  readonly changed: readonly Client[];
-}
-
-const NOBODY: Receivers = { whole: [], changed: [] };
 
 export interface LiveOptions {
   readonly ctx: DurableObjectState;
@@ -102,11 +90,6 @@ export interface LiveCounts {
   readonly tally: TallyReport;
 }
 
-/** Refusals that are nobody's fault. */
-const EXPECTED: ReadonlySet<ProtocolErrorCode> = new Set(["finished", "replaced", "deleted"]);
-/** Milliseconds between two entries of the journal about refusals. */
-const REFUSALS_INTERVAL = 10_000;
-
 export class Live {
   readonly #ctx: DurableObjectState;
   readonly #store: SessionStore;
@@ -119,36 +102,21 @@ export class Live {
   readonly #round: RoundState;
   readonly #admission: Admission;
   readonly #quotas: Quotas;
+  readonly #uploads: UploadMemory;
+  readonly #sender: WeightsSender;
+  readonly #wakes: Wakes;
+  /** Null where nothing is computed twice. */
+  readonly #auditing: Auditing | null;
+  readonly #refusals = new Refusals();
   readonly #clients = new Map<WebSocket, Client>();
   readonly #byId = new Map<string, Client>();
-  /** Clients that are behind and found no memory free for their weights. */
-  readonly #unserved = new Set<Client>();
-  /** Who is about to be sent the version that was committed. */
-  #receivers: Receivers = NOBODY;
   readonly #tally = new Tally();
   /** Clients that say of the open piece that a gradient of it is not finite. */
   readonly #claims = new Set<string>();
-  readonly #refusals: Record<string, number> = {};
-  /** Refusals that the journal was not told yet, by code. */
-  #untold: Record<string, number> = {};
-  #toldAt = 0;
   /** What each client added to the open piece. */
   readonly #gains = new Map<Client, { samples: number; shards: number; repeated: number }>();
-  /** Null where nothing is computed twice. */
-  readonly #desk: AuditDesk | null;
-  readonly #referee: string | null;
-  /** What evidence is made under. */
-  readonly #evidenceKey = randomKey();
-  /** Bytes of one weights transfer, headers included. */
-  readonly #transferBytes: number;
-  #timer: ReturnType<typeof setTimeout> | null = null;
   #progressTimer: ReturnType<typeof setTimeout> | null = null;
   #progressAt = 0;
-  /** When the round wants a tick, and when the alarm is set to ring: the same time or earlier. */
-  #wakeAt: number | null = null;
-  #alarmAt: number | null = null;
-  /** While nothing is waited for: when retention ends, null for never. Undefined while something is, or may be. */
-  #restsUntil: number | null | undefined = undefined;
   /** What became of results since this awakening. */
   readonly #results = { accepted: 0, stale: 0, duplicate: 0, foreign: 0, disputed: 0 };
   #lastTrain: MetricRow | null;
@@ -183,25 +151,33 @@ export class Live {
     if (!ledger.take("rows", this.#run.rowBytes)) {
       throw new Error(`the rows of a step need ${this.#run.rowBytes} bytes, ${ledger.free} are free`);
     }
-    const parameters = parameterLength(definition.graph);
-    this.#transferBytes = framedBytes(weightsLayout(blockCount(parameters), parameters).total);
     this.#admission = new Admission(definition, this.#run.plan);
     this.#quotas = new Quotas(quotaFactor, this.#admission.largestBody, Date.now());
+    this.#uploads = new UploadMemory(ledger, this.#admission.largestUpload);
+    const parameters = parameterLength(definition.graph);
+    this.#sender = new WeightsSender({
+      run: this.#run,
+      ledger,
+      uploads: this.#uploads,
+      quotas: this.#quotas,
+      tally: this.#tally,
+      transferBytes: framedBytes(weightsLayout(blockCount(parameters), parameters).total),
+      post: (client, bytes) => this.#post(client, bytes),
+    });
+    this.#wakes = new Wakes({
+      storage: ctx.storage,
+      meter: store.meter,
+      onTick: () => this.#advance({ type: "tick", time: Date.now() }),
+      onError: (error) => this.#startAgain(error),
+    });
     this.#lastTrain = store.lastMetric("train");
     this.#lastValidation = store.lastMetric("validate");
     const { stage, step, version, status } = this.#run.state;
     const replayed = step - stored.checkpointStep;
     const incarnation = store.nextIncarnation();
     const nextLease = ((incarnation << LEASE_BITS) >>> 0) + 1;
-    const audits = auditsOf(definition);
-    this.#referee = audits?.referee ?? null;
-    const size = evidenceBytes(blockCount(parameters), evaluationSums(definition.graph));
-    const most = Math.floor(AUDIT_BYTES / (2 * size));
-    if (audits !== null && !ledger.take("audits", AUDIT_BYTES)) {
-      throw new Error(`audits need ${AUDIT_BYTES} bytes, ${ledger.free} are free`);
-    }
-    this.#desk = audits === null ? null : new AuditDesk({ ...audits, key: randomKey(), most });
-    const desk = this.#desk === null ? {} : { audits: this.#desk };
+    this.#auditing = Auditing.open(definition, store, ledger);
+    const desk = this.#auditing === null ? {} : { audits: this.#auditing.desk };
     this.#round = createRound(this.#run.plan, { stage, step, version, status, nextLease, ...desk });
     const hadLeases = this.#rejoinAll();
     // A sleep between two leases is none of the operator's business.
@@ -259,13 +235,13 @@ export class Live {
       round,
       state: { ...this.#run.state, envelope: undefined },
       clients: this.#clients.size,
-      audits: this.#desk?.counts ?? null,
+      audits: this.#auditing?.desk.counts ?? null,
       ...this.counts(),
     };
   }
 
   counts(): LiveCounts {
-    return { results: this.#results, refusals: this.#refusals, tally: this.#tally.report() };
+    return { results: this.#results, refusals: this.#refusals.counts, tally: this.#tally.report() };
   }
 
   #log(level: "info" | "warn" | "error", event: string, fields: LogFields = {}): void {
@@ -327,30 +303,23 @@ export class Live {
     this.#forget(client);
     this.#advance({ type: "left", time: Date.now(), client: client.id });
     // What was under way to it is free for others.
-    this.#sendWeights([]);
+    this.#sender.sendToUnserved();
     this.#announce(false);
   }
 
   /** The alarm rang: a tick, and the next alarm if one is wanted. */
   alarm(): void {
-    this.#alarmAt = null;
-    this.#tick();
-  }
-
-  #tick(): void {
-    this.#advance({ type: "tick", time: Date.now() });
-    // It may have come a little early, and nothing changed by it.
-    if (this.#wakeAt !== null && this.#wakeAt > Date.now()) this.#wakeLater(this.#wakeAt);
+    this.#wakes.rang();
   }
 
   dispose(code: ProtocolErrorCode, message: string): void {
     this.#disposed = true;
-    if (this.#timer !== null) clearTimeout(this.#timer);
-    if (this.#progressTimer !== null) clearTimeout(this.#progressTimer);
+    this.#wakes.dispose();
+    this.#stopProgress();
     for (const socket of this.#ctx.getWebSockets()) this.#refuse(socket, code, message);
     this.#ledger.give("kernels", this.#run.bytes);
     this.#ledger.give("rows", this.#run.rowBytes);
-    if (this.#desk !== null) this.#ledger.give("audits", AUDIT_BYTES);
+    this.#auditing?.dispose();
   }
 
   /** After a sleep: who is connected is what the attachments say. Those that still compute come first. */
@@ -360,10 +329,7 @@ export class Live {
       if (attachment.phase !== "member") continue;
       const client = new Client(socket, attachment, this.#quotas.allowance(Date.now()));
       if (client.lease !== null) this.#quotas.expectResult(client.allowance);
-      if (client.sent !== null) this.#quotas.expectAnswer(client.allowance);
-      // What was sent before the sleep is still under way to its socket.
-      if (client.sent !== null && !this.#ledger.take("downlinks", this.#transferBytes)) client.sent = null;
-      if (client.sent !== null) client.sentBytes = this.#transferBytes;
+      this.#sender.rejoin(client);
       this.#add(client);
     }
     const time = Date.now();
@@ -373,7 +339,7 @@ export class Live {
       this.#advance({ type: "joined", time, client: id, version, lease, ...this.#auditable(client) });
       if (capacity !== null) this.#advance({ type: "capacity", time, client: id, microBatches: capacity });
     }
-    this.#sendWeights(clients);
+    this.#sender.send(clients);
     return clients.filter(({ lease }) => lease !== null).length;
   }
 
@@ -413,16 +379,16 @@ export class Live {
         if (message.microBatches === 0) {
           // Given back: after a sleep it would be waited for.
           client.leases.clear();
-          this.#dropUpload(client);
+          this.#uploads.drop(client);
         }
         this.#advance({ type: "capacity", time, client: client.id, microBatches: message.microBatches });
-        this.#sendWeights([client]);
+        this.#sender.send([client]);
         client.remember();
         this.#announce(false);
         break;
       case "failed":
         client.leases.delete(message.lease);
-        this.#dropUpload(client);
+        this.#uploads.drop(client);
         this.#advance({ type: "failed", time, client: client.id, lease: message.lease });
         client.remember();
         break;
@@ -446,7 +412,7 @@ export class Live {
     for (const contributor of this.#gains.keys()) if (contributor.id === client.id) contributor.isForgotten = true;
     this.#send(client, { type: "forgotten" });
     this.gone(client.socket);
-    this.#desk?.forget(client.id);
+    this.#auditing?.desk.forget(client.id);
     writeAttachment(client.socket, { phase: "closed" });
     client.socket.close(1000, "forgotten");
   }
@@ -474,7 +440,7 @@ export class Live {
       }
       throw new ProtocolError("wrong-resume-key", "this identity has another resume key");
     }
-    if (this.#isBanned(id, block)) {
+    if (this.#auditing?.isBanned(id, block) === true) {
       throw new ProtocolError("banned", "results from here were not those of others: this session takes no more");
     }
     if (connected !== null) {
@@ -522,17 +488,9 @@ export class Live {
     return isKnown ? claimed : checked;
   }
 
-  #isBanned(id: string, block: string): boolean {
-    if (this.#desk === null) return false;
-    if (this.#store.standing(id)?.isBanned === true) return true;
-    return block !== "" && this.#store.bannedIn(block) >= BANS_OF_BLOCK;
-  }
-
   /** What audits know of a client, for the round. */
-  #auditable({ id, block, keyHash }: Client): { readonly audit?: Auditable } {
-    if (this.#desk === null) return {};
-    const isReferee = this.#referee !== null && sameHash(keyHash, this.#referee);
-    return { audit: { block, standing: this.#store.standing(id) ?? NEWCOMER, isReferee } };
+  #auditable(client: Client): { readonly audit?: Auditable } {
+    return this.#auditing === null ? {} : { audit: this.#auditing.auditable(client) };
   }
 
   #ready(client: Client, version: number, time: number): void {
@@ -549,87 +507,12 @@ export class Live {
       this.#advance({ type: "control", time, action: "resume" });
       this.#announce(true);
     }
-    if (client.sent !== null && version >= client.sent) this.#acknowledge(client);
+    if (client.sent !== null && version >= client.sent) this.#sender.settle(client);
     client.version = Math.max(version, client.version ?? 0);
     this.#advance({ type: "ready", time, client: client.id, version: client.version });
-    this.#sendWeights([client]);
+    this.#sender.send([client]);
     client.remember();
     this.#run.checkpointIfDue();
-  }
-
-  #acknowledge(client: Client): void {
-    if (client.sent === null) return;
-    client.sent = null;
-    this.#ledger.give("downlinks", client.sentBytes);
-  }
-
-  /**
-   * Sends the newest weights to those of the clients that have older ones and nothing unacknowledged under way, as far as there is
-   * memory: what changed to those that have the version before, all to others. Who pauses gets none: it would not acknowledge
-   * them, and the memory would be missing. Whoever has not contributed for longest comes first: else, where there are more
-   * clients than memory serves at a time, the same ones would go without step after step.
-   */
-  #sendWeights(clients: Iterable<Client>): void {
-    this.#transfer(this.#chooseReceivers(clients));
-  }
-
-  /** Those who are to be sent the newest weights, with the memory for it taken. */
-  #chooseReceivers(clients: Iterable<Client>): Receivers {
-    const whole: Client[] = [];
-    const changed: Client[] = [];
-    const { version, stage } = this.#run.state;
-    if (stage === "done") return { whole, changed };
-    const waiting = [...new Set([...this.#unserved, ...clients])].filter(
-      (client) => client.version !== null && client.version < version && client.sent === null && client.capacity !== 0,
-    );
-    this.#unserved.clear();
-    if (waiting.length === 0) return { whole, changed };
-    const change = this.#run.change();
-    const changeBytes = change === null ? 0 : framedBytes(change.total);
-    // Room for one result stays free: who gets a lease without weights of its own before it needs memory, too.
-    let room = this.#ledger.free - this.#admission.largestUpload;
-    if (waiting.length * this.#transferBytes > room) waiting.sort((a, b) => a.contributed - b.contributed);
-    for (const client of waiting) {
-      const hasBefore = change !== null && client.version === version - 1;
-      const bytes = hasBefore ? changeBytes : this.#transferBytes;
-      if (bytes > room) {
-        this.#unserved.add(client);
-        continue;
-      }
-      room -= bytes;
-      this.#ledger.take("downlinks", bytes);
-      client.sent = version;
-      client.sentBytes = bytes;
-      (hasBefore ? changed : whole).push(client);
-    }
-    return { whole, changed };
-  }
-
-  #sendReceivers(): void {
-    const receivers = this.#receivers;
-    this.#receivers = NOBODY;
-    this.#transfer(receivers);
-  }
-
-  #transfer({ whole, changed }: Receivers): void {
-    if (whole.length + changed.length === 0) return;
-    const since = performance.now();
-    const { version, step } = this.#run.state;
-    const change = changed.length === 0 ? null : this.#run.change();
-    const header = { kind: "weights", version, step, lease: 0, clamped: 0, loss: 0n, weight: 0n } as const;
-    if (change !== null) this.#broadcast(changed, cutFrames({ ...header, codec: "sparse" }, change));
-    this.#broadcast(whole, cutFrames({ ...header, codec: "float32" }, this.#run.weights()));
-    this.#tally.lap("broadcast", since);
-  }
-
-  /** Frame by frame and not client by client: each is made once, and there is one of them at a time. */
-  #broadcast(receivers: readonly Client[], frames: Iterable<Uint8Array<ArrayBuffer>>): void {
-    if (receivers.length === 0) return;
-    for (const frame of frames) for (const client of receivers) this.#post(client, frame);
-    for (const client of receivers) {
-      client.remember();
-      this.#quotas.expectAnswer(client.allowance);
-    }
   }
 
   async #takeFrame(client: Client, frame: Frame, since: number): Promise<void> {
@@ -645,14 +528,14 @@ export class Live {
       return;
     }
     this.#admission.checkHeader(lease, frame);
-    if (!this.#hasRoom(client, frame)) {
+    if (!this.#uploads.hasRoom(client, frame)) {
       // More had to wait for work than there is memory for results: somebody else, or the same one later, does it.
       client.leases.delete(lease.id);
       this.#advance({ type: "failed", time: Date.now(), client: client.id, lease: lease.id });
       client.remember();
       return;
     }
-    const body = this.#assemble(client, frame);
+    const body = this.#uploads.assemble(client, frame);
     if (body === null) {
       this.#tally.lap("admit", since);
       return;
@@ -664,7 +547,7 @@ export class Live {
     // Robust aggregation bears so many of them by itself.
     const claim = this.#run.isRobust ? null : this.#run.nonFinite(contribution);
     if (claim !== null) {
-      this.#dropUpload(client);
+      this.#uploads.drop(client);
       this.#takeClaim(client, lease, claim);
       client.remember();
       return;
@@ -678,10 +561,10 @@ export class Live {
     } as const;
     const evidence = this.#evidence(client, lease, contribution);
     // Its frames are added before anything else can happen, and a lease that follows is granted memory of its own.
-    this.#dropUpload(client);
+    this.#uploads.drop(client);
     await this.#decide(client, { ...result, time: Date.now(), ...evidence }, contribution);
     client.remember();
-    if (this.#unserved.size > 0) this.#sendWeights([]);
+    this.#sender.sendToUnserved();
   }
 
   /**
@@ -710,40 +593,15 @@ export class Live {
   }
 
   /** Of a result that is compared with somebody else's. */
-  #evidence({ engine }: Client, lease: Lease, contribution: Admitted): { readonly evidence?: Evidence } {
-    if (this.#desk?.isDoubled(lease.id) !== true) return {};
+  #evidence(client: Client, lease: Lease, contribution: Admitted): { readonly evidence?: Evidence } {
     const grid = lease.work === "train" ? this.#run.grid : null;
-    return { evidence: evidenceOf(this.#evidenceKey, contribution, grid, engine === "wasm") };
+    const evidence = this.#auditing?.evidence(client, lease, contribution, grid) ?? null;
+    return evidence === null ? {} : { evidence };
   }
 
   #whyUnknown(client: Client, frame: Frame): DropReason {
     if (frame.version !== this.#run.state.version || frame.step !== this.#run.state.step) return "stale";
     return client.answered === frame.lease ? "duplicate" : "foreign";
-  }
-
-  /** Whether there is memory to keep a frame until its result is whole. */
-  #hasRoom(client: Client, { payload, total }: Frame): boolean {
-    return payload.byteLength === total || this.#grant(client);
-  }
-
-  /** The whole body once it is there; at most one that is not is kept a client. */
-  #assemble(client: Client, frame: Frame): Delivery | null {
-    if (frame.payload.byteLength === frame.total) return new Delivery([frame.payload]);
-    if (client.upload === null || frame.offset === 0) client.upload = new Upload(frame);
-    return client.upload.add(frame);
-  }
-
-  /** Memory for a result of several frames, for as long as its client has a lease: frames come without being asked for. */
-  #grant(client: Client): boolean {
-    const { largestUpload } = this.#admission;
-    if (client.granted === 0 && this.#ledger.take("uploads", largestUpload)) client.granted = largestUpload;
-    return client.granted === largestUpload;
-  }
-
-  #dropUpload(client: Client): void {
-    client.upload = null;
-    this.#ledger.give("uploads", client.granted);
-    client.granted = 0;
   }
 
   #receipt(client: Client, lease: number, reason: NotUsed | "", samples = 0): void {
@@ -794,21 +652,21 @@ export class Live {
   /** Bans who sent wrong results, and begins the open piece again without them. */
   #convict(ids: readonly string[]): void {
     const time = Date.now();
-    const suspect = ids.map((id) => this.#desk?.standing(id).suspectSince ?? this.#run.state.step);
+    const suspect = ids.map((id) => this.#auditing?.desk.standing(id).suspectSince ?? this.#run.state.step);
     this.#run.discard();
     this.#run.rollBack(Math.min(...suspect), time);
-    this.#store.ban(this.#desk?.takeChanges() ?? [], time);
+    this.#store.ban(this.#auditing?.desk.takeChanges() ?? [], time);
     for (const id of ids) {
       const client = this.#byId.get(id);
       if (client !== undefined) this.#refuse(client.socket, "banned", "results were not those of others");
     }
-    for (const client of this.#clients.values()) this.#dropUpload(client);
+    for (const client of this.#clients.values()) this.#uploads.drop(client);
     this.#gains.clear();
     this.#lastTrain = this.#store.lastMetric("train");
     const { stage, step, version } = this.#run.state;
-    this.#receivers = this.#chooseReceivers(this.#clients.values());
+    this.#sender.choose(this.#clients.values());
     this.#advance({ type: "restarted", time, stage, step, version, ahead: [] });
-    this.#sendReceivers();
+    this.#sender.sendChosen();
     this.#announce(true);
   }
 
@@ -818,7 +676,7 @@ export class Live {
     for (const [{ id, keyHash, engine, device, name }, gain] of this.#gains)
       gains.push({ id, keyHash, engine, device, name, ...gain });
     const { samples } = this.#run;
-    await this.#run.complete(work, time, gains, this.#desk?.takeChanges());
+    await this.#run.complete(work, time, gains, this.#auditing?.desk.takeChanges());
     for (const claimant of this.#claims) {
       this.#store.note(
         time,
@@ -829,7 +687,7 @@ export class Live {
     this.#claims.clear();
     this.#run.pauseIfFull(this.#storageLimit, time);
     // Whatever is still under way answers the piece that is done.
-    for (const client of this.#clients.values()) this.#dropUpload(client);
+    for (const client of this.#clients.values()) this.#uploads.drop(client);
     for (const [client, gain] of this.#gains) {
       client.samples += gain.samples;
       // Its samples are in the piece's own figures; of itself nothing is to stay.
@@ -850,22 +708,14 @@ export class Live {
       this.#log("warn", "paused", { reason: this.#run.state.reason });
       this.#advance({ type: "control", time, action: "pause" });
     }
-    this.#receivers = this.#chooseReceivers(this.#clients.values());
-    const ahead = this.#chooseAhead(this.#receivers);
+    this.#sender.choose(this.#clients.values());
+    const ahead = this.#sender.chosenAhead();
     this.#advance({ type: "committed", time, stage, step, version, ahead: ahead.map(({ id }) => id) });
-    for (const client of ahead) if (client.lease?.version !== version) this.#dropUpload(client);
+    for (const client of ahead) if (client.lease?.version !== version) this.#uploads.drop(client);
     // A piece at the same version brings no broadcast: these are clients that were behind.
-    this.#sendReceivers();
+    this.#sender.sendChosen();
     this.#announce(stage === "done" || status === "paused");
     if (stage === "done") for (const client of [...this.#clients.values()]) this.#end(client);
-  }
-
-  /** Receivers that can be given work with the weights: those for whose result there is memory as well, and for one more. */
-  #chooseAhead({ whole, changed }: Receivers): Client[] {
-    const { largestUpload } = this.#admission;
-    // Where memory is short it is for weights first: they serve more clients.
-    if (this.#unserved.size > 0) return [];
-    return [...changed, ...whole].filter((client) => this.#ledger.free >= 2 * largestUpload && this.#grant(client));
   }
 
   #measure(work: string, samples: number, time: number): void {
@@ -900,17 +750,6 @@ export class Live {
     startAgain(this.#ctx, error, { session: this.#session, step: this.#run.state.step });
   }
 
-  /** What a timer does, for which nobody else answers. */
-  #later(act: () => void, wait: number): ReturnType<typeof setTimeout> {
-    return setTimeout(() => {
-      try {
-        act();
-      } catch (error) {
-        this.#startAgain(error);
-      }
-    }, wait);
-  }
-
   #carryOut(effect: RoundEffect): void {
     switch (effect.type) {
       case "assign":
@@ -920,15 +759,15 @@ export class Live {
         const client = this.#byId.get(effect.client);
         if (client === undefined) break;
         client.leases.delete(effect.lease);
-        this.#dropUpload(client);
+        this.#uploads.drop(client);
         this.#send(client, { type: "revoke", lease: effect.lease });
         break;
       }
       case "broadcast":
-        this.#sendReceivers();
+        this.#sender.sendChosen();
         break;
       case "wake":
-        this.#wakeLater(effect.time);
+        this.#wakes.tickAt(this.#disposed || isOver(this.#run.state) ? null : effect.time);
         break;
       case "accept":
       case "compared":
@@ -949,55 +788,18 @@ export class Live {
     for (const held of client.leases.values()) if (held.version !== lease.version) client.leases.delete(held.id);
     client.leases.set(lease.id, lease);
     this.#quotas.expectResult(client.allowance);
-    this.#grant(client);
+    this.#uploads.grant(client);
     client.remember();
     const { id: number, work, step, version, from, to } = lease;
     this.#send(client, { type: "assign", lease: number, work, step, version, from, to });
   }
 
-  /** Deadlines move on with every step, so an alarm that rings too early is left alone: it costs less than setting it anew. */
-  #wakeLater(time: number | null): void {
-    this.#wakeAt = time;
-    if (this.#timer !== null) clearTimeout(this.#timer);
-    this.#timer = null;
-    if (time === null || this.#disposed || isOver(this.#run.state)) return;
-    this.#restsUntil = undefined;
-    const wait = time - Date.now();
-    if (wait > TIMER_LIMIT) {
-      if (this.#alarmAt !== null && this.#alarmAt <= time) return;
-      this.#setAlarm(time);
-      return;
-    }
-    this.#store.meter.keepAwake(Date.now(), time);
-    this.#timer = this.#later(
-      () => {
-        this.#timer = null;
-        this.#tick();
-      },
-      Math.max(0, wait),
-    );
-  }
-
   /** Where nobody is here, or nothing is left to do, nothing may wake this object any more but the end of its retention. */
   #restIfIdle(): void {
     const over = isOver(this.#run.state);
-    if (!over && (this.#clients.size > 0 || this.#wakeAt !== null)) return;
+    if (!over && (this.#clients.size > 0 || this.#wakes.isWanted)) return;
     const until = over && this.#retention !== null ? this.#store.lastEventAt() + this.#retention : null;
-    if (until === this.#restsUntil) return;
-    for (const timer of [this.#timer, this.#progressTimer]) if (timer !== null) clearTimeout(timer);
-    this.#timer = null;
-    this.#progressTimer = null;
-    this.#wakeAt = null;
-    this.#restsUntil = until;
-    this.#setAlarm(until);
-  }
-
-  #setAlarm(time: number | null): void {
-    this.#alarmAt = time;
-    // The platform bills either as a row.
-    this.#store.meter.count("rowsWritten");
-    if (time === null) void this.#ctx.storage.deleteAlarm();
-    else void this.#ctx.storage.setAlarm(time);
+    if (this.#wakes.rest(until)) this.#stopProgress();
   }
 
   /** Tells a client that there is nothing left to do. */
@@ -1019,11 +821,16 @@ export class Live {
     else {
       const wait = this.#progressAt + interval - now;
       this.#store.meter.keepAwake(now, now + wait);
-      this.#progressTimer = this.#later(() => {
+      this.#progressTimer = this.#wakes.later(() => {
         this.#progressTimer = null;
         this.#sendProgress();
       }, wait);
     }
+  }
+
+  #stopProgress(): void {
+    if (this.#progressTimer !== null) clearTimeout(this.#progressTimer);
+    this.#progressTimer = null;
   }
 
   #sendProgress(): void {
@@ -1050,16 +857,16 @@ export class Live {
   }
 
   #forget(client: Client): void {
-    this.#unserved.delete(client);
-    this.#acknowledge(client);
-    this.#dropUpload(client);
+    this.#sender.forget(client);
+    this.#uploads.drop(client);
     this.#clients.delete(client.socket);
     if (this.#byId.get(client.id) === client) this.#byId.delete(client.id);
   }
 
   /** Says what is wrong, and closes. */
   #refuse(socket: WebSocket, code: ProtocolErrorCode, message: string): void {
-    if (!EXPECTED.has(code)) this.#noteRefusal(code);
+    this.#refusals.count(code);
+    this.#tellRefusals();
     this.gone(socket);
     writeAttachment(socket, { phase: "closed" });
     if (socket.readyState !== WebSocket.OPEN) return;
@@ -1067,16 +874,12 @@ export class Live {
     socket.close(PROTOCOL_ERRORS[code].close, code);
   }
 
-  /** Told together: whoever is refused again and again must not fill the journal, nor keep a session that is over. */
-  #noteRefusal(code: ProtocolErrorCode): void {
-    this.#refusals[code] = (this.#refusals[code] ?? 0) + 1;
-    this.#untold[code] = (this.#untold[code] ?? 0) + 1;
+  #tellRefusals(): void {
+    if (this.#disposed || isOver(this.#run.state)) return;
     const now = Date.now();
-    if (!hasPassed(this.#toldAt, REFUSALS_INTERVAL, now) || this.#disposed || isOver(this.#run.state)) return;
-    this.#toldAt = now;
-    const counts = Object.entries(this.#untold).map(([name, count]) => `${count} ${name}`);
-    this.#untold = {};
-    this.#store.note(now, "refused", counts.join(", "));
-    this.#log("warn", "refused", { counts: counts.join(", ") });
+    const counts = this.#refusals.take(now);
+    if (counts === null) return;
+    this.#store.note(now, "refused", counts);
+    this.#log("warn", "refused", { counts });
   }
 }
