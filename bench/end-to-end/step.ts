@@ -7,7 +7,7 @@ import { LE_NET, MICRO_BATCH, mnistSession, type Network, PERCEPTRON, type Wire 
 import type { Contestant, Race } from "../harness/race.ts";
 import { summarizeRatios } from "../harness/statistics.ts";
 import { FILES } from "./pictures.ts";
-import { Pair, type TabHouse } from "./tabs.ts";
+import { TabGroup, type TabHouse, TWO_TABS } from "./tabs.ts";
 
 export interface StepWorkload {
   readonly about: string;
@@ -77,12 +77,12 @@ export async function stepRace(
   house: TabHouse,
   coordinator: LocalCoordinator,
 ): Promise<StepRace> {
-  const pairs: Pair[] = [];
+  const pairs: TabGroup[] = [];
   const free: number[] = [];
   const contestants: Contestant[] = [];
   for (const [label, wire] of Object.entries(SESSIONS)) {
     const definition = mnistSession({ network, batchSize: batch, lr: LR, seed: 1, train: EPOCH, wire });
-    const pair = await Pair.open(house, coordinator, definition);
+    const pair = await TabGroup.open(house, coordinator, definition, TWO_TABS);
     pairs.push(pair);
     const rounds: number[] = [];
     contestants.push({

@@ -1,4 +1,4 @@
-/** Two tabs of headless Chromium in one session of a real local coordinator. */
+/** Tabs of headless Chromium in one session of a real local coordinator. */
 
 import { BROWSER_FLAGS, BROWSER_HINT, findBrowser } from "../../cli/browser.ts";
 import { Chromium, type Tab } from "../../cli/devtools.ts";
@@ -9,8 +9,7 @@ import { Refusal } from "../harness/race.ts";
 import type { EndToEndTab, FreeRun } from "./page/tab.ts";
 
 const PATIENCE = 120_000;
-const TABS = 2;
-/** Steps after a standstill until both tabs' speeds are known again: whoever had the interrupted step's rest had both cores. */
+/** Steps after a standstill until all tabs' speeds are known again: whoever had the interrupted step's rest had both cores. */
 const SETTLING = 8;
 
 /** A path, or Refusal `unavailable`. */
@@ -67,20 +66,52 @@ export interface Stretch {
   readonly steps: number;
 }
 
-/** Two tabs in one session, which stands still unless a stretch is asked for. */
-export class Pair {
+/** How tabs share this machine: together they have two threads that compute, as many as it has cores. */
+export interface Sharing {
+  readonly tabs: number;
+  /** Of each. */
+  readonly workers: number;
+}
+
+export const TWO_TABS: Sharing = { tabs: 2, workers: 1 };
+export const ONE_TAB: Sharing = { tabs: 1, workers: 2 };
+
+/** The tabs of one session, which stands still unless a stretch is asked for. */
+export class TabGroup {
   readonly #coordinator: LocalCoordinator;
   readonly #id: string;
   readonly #tabs: readonly Tab[];
   #step = 0;
 
-  static async open(house: TabHouse, coordinator: LocalCoordinator, definition: SessionDefinition): Promise<Pair> {
+  /** New tabs in a new session. */
+  static async open(
+    house: TabHouse,
+    coordinator: LocalCoordinator,
+    definition: SessionDefinition,
+    { tabs, workers }: Sharing,
+  ): Promise<TabGroup> {
+    const open = Array.from({ length: tabs }, () => house.tab("globalThis.tab !== undefined"));
+    return TabGroup.#join(await Promise.all(open), coordinator, definition, workers);
+  }
+
+  static async #join(
+    tabs: readonly Tab[],
+    coordinator: LocalCoordinator,
+    definition: SessionDefinition,
+    workers: number,
+  ): Promise<TabGroup> {
     const { id } = await coordinator.api.createSession(definition);
     await coordinator.api.control(id, "pause");
-    const tabs = await Promise.all(Array.from({ length: TABS }, () => house.tab("globalThis.tab !== undefined")));
-    const pair = new Pair(coordinator, id, tabs);
-    await Promise.all(tabs.map((tab) => call(tab, "join", `${coordinator.url}/s/${id}`)));
-    return pair;
+    const link = `${coordinator.url}/s/${id}`;
+    await Promise.all(tabs.map((tab) => call(tab, "join", link, workers)));
+    return new TabGroup(coordinator, id, tabs);
+  }
+
+  /** The same tabs in another session: what this one has fetched is in their caches, and code is compiled. */
+  async move(definition: SessionDefinition, { workers }: Sharing): Promise<TabGroup> {
+    const moved = await TabGroup.#join(this.#tabs, this.#coordinator, definition, workers);
+    await this.#coordinator.api.deleteSession(this.#id);
+    return moved;
   }
 
   private constructor(coordinator: LocalCoordinator, id: string, tabs: readonly Tab[]) {
@@ -99,7 +130,7 @@ export class Pair {
     await Promise.all(this.#tabs.map((tab) => call(tab, "prepareFreeRun", url, this.#id, images, labels)));
   }
 
-  /** Samples a millisecond of both tabs together, at once, each as fast as it goes. */
+  /** Samples a millisecond of all tabs together, at once, each as fast as it goes. */
   async freeRun(milliseconds: number): Promise<number> {
     const runs = await Promise.all(this.#tabs.map((tab) => call<FreeRun>(tab, "freeRun", milliseconds)));
     return runs.reduce((sum, run) => sum + run.samples / run.milliseconds, 0);

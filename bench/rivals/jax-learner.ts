@@ -79,13 +79,15 @@ export const createJaxLearner: CreateLearner = async ({ parameters, lr }) => {
   const advance = jit(stepOf, { device });
   const score = jit(predict, { device });
   return {
-    step(x, y) {
+    async step(x, y) {
       steps += 1;
       const rate = lr / (1 - BETA_1 ** steps);
       const root = Math.sqrt(1 - BETA_2 ** steps);
       const labels = numpy.array(y, { shape: [y.length], dtype: numpy.int32, device });
       const samples = float(x, [y.length, PIXELS]);
       state = advance(state, samples, labels, scalar(1 / y.length), scalar(rate), scalar(root));
+      // Its memory is free again once somebody waits: without that a training runs out of it, and takes longer until it does.
+      await blockUntilReady(state);
     },
     async settle() {
       await blockUntilReady(state);

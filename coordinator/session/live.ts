@@ -3,7 +3,6 @@
  * and dropped without a word when the object sleeps.
  */
 
-import { hasPassed } from "../../shared/clock.ts";
 import { blockCount } from "../../shared/codec/index.ts";
 import { parameterLength } from "../../shared/graph/parameters.ts";
 import { decodeFrame, type Frame, FrameError, MAX_FRAME_BYTES, weightsLayout } from "../../shared/protocol/frames.ts";
@@ -36,6 +35,7 @@ import {
 } from "../round/index.ts";
 import type { MemberGain, MetricRow, RunState, SessionStore } from "../store/store.ts";
 import { Admission, type Admitted } from "./admission.ts";
+import { Announcer } from "./announcer.ts";
 import { type Refusal, refuse } from "./answer.ts";
 import { type MemberAttachment, readAttachment, writeAttachment } from "./attachment.ts";
 import { Auditing } from "./auditing.ts";
@@ -43,7 +43,7 @@ import { Client } from "./client.ts";
 import { randomHex, sameHash, sha256Hex } from "./identity.ts";
 import type { Ledger } from "./ledger.ts";
 import { type LogFields, log } from "./log.ts";
-import { encodeProgress, MOST_SHOWN, mostContributed, progressInterval } from "./progress.ts";
+import { encodeProgress, MOST_SHOWN, mostContributed } from "./progress.ts";
 import { Quotas } from "./quotas.ts";
 import { Refusals } from "./refusals.ts";
 import { storedProgress } from "./report.ts";
@@ -105,6 +105,7 @@ export class Live {
   readonly #uploads: UploadMemory;
   readonly #sender: WeightsSender;
   readonly #wakes: Wakes;
+  readonly #announcer: Announcer;
   /** Null where nothing is computed twice. */
   readonly #auditing: Auditing | null;
   readonly #refusals = new Refusals();
@@ -115,8 +116,6 @@ export class Live {
   readonly #claims = new Set<string>();
   /** What each client added to the open piece. */
   readonly #gains = new Map<Client, { samples: number; shards: number; repeated: number }>();
-  #progressTimer: ReturnType<typeof setTimeout> | null = null;
-  #progressAt = 0;
   /** What became of results since this awakening. */
   readonly #results = { accepted: 0, stale: 0, duplicate: 0, foreign: 0, disputed: 0 };
   #lastTrain: MetricRow | null;
@@ -170,6 +169,7 @@ export class Live {
       onTick: () => this.#advance({ type: "tick", time: Date.now() }),
       onError: (error) => this.#startAgain(error),
     });
+    this.#announcer = new Announcer({ wakes: this.#wakes, meter: store.meter, send: () => this.#sendProgress() });
     this.#lastTrain = store.lastMetric("train");
     this.#lastValidation = store.lastMetric("validate");
     const { stage, step, version, status } = this.#run.state;
@@ -315,7 +315,7 @@ export class Live {
   dispose(code: ProtocolErrorCode, message: string): void {
     this.#disposed = true;
     this.#wakes.dispose();
-    this.#stopProgress();
+    this.#announcer.stop();
     for (const socket of this.#ctx.getWebSockets()) this.#refuse(socket, code, message);
     this.#ledger.give("kernels", this.#run.bytes);
     this.#ledger.give("rows", this.#run.rowBytes);
@@ -799,7 +799,7 @@ export class Live {
     const over = isOver(this.#run.state);
     if (!over && (this.#clients.size > 0 || this.#wakes.isWanted)) return;
     const until = over && this.#retention !== null ? this.#store.lastEventAt() + this.#retention : null;
-    if (this.#wakes.rest(until)) this.#stopProgress();
+    if (this.#wakes.rest(until)) this.#announcer.stop();
   }
 
   /** Tells a client that there is nothing left to do. */
@@ -814,28 +814,11 @@ export class Live {
   #announce(pressing: boolean): void {
     this.#restIfIdle();
     this.#onChange(this.#run.state, pressing);
-    if (this.#clients.size === 0 || this.#progressTimer !== null) return;
-    const now = Date.now();
-    const interval = progressInterval(this.#clients.size);
-    if (pressing || hasPassed(this.#progressAt, interval, now)) this.#sendProgress();
-    else {
-      const wait = this.#progressAt + interval - now;
-      this.#store.meter.keepAwake(now, now + wait);
-      this.#progressTimer = this.#wakes.later(() => {
-        this.#progressTimer = null;
-        this.#sendProgress();
-      }, wait);
-    }
-  }
-
-  #stopProgress(): void {
-    if (this.#progressTimer !== null) clearTimeout(this.#progressTimer);
-    this.#progressTimer = null;
+    this.#announcer.announce(this.#clients.size, pressing);
   }
 
   #sendProgress(): void {
     if (this.#clients.size === 0) return;
-    this.#progressAt = Date.now();
     const message = encodeProgress(this.progress());
     for (const client of this.#clients.values()) this.#post(client, message);
   }

@@ -1,6 +1,6 @@
 /**
- * A tab that takes part by the SDK, as any page would, and can also run its engine freely: the same graph, micro-batch and one
- * thread, with no coordinator to wait for. Driven from outside (`../tabs.ts`).
+ * A tab that takes part by the SDK, as any page would, and can also run its engine freely on one thread: the same graph and
+ * micro-batch, with no coordinator to wait for. Driven from outside (`../tabs.ts`).
  */
 
 import type { GradientEngine, Input, MicroBatch } from "../../../client/engine/engine.ts";
@@ -20,8 +20,11 @@ export interface FreeRun {
 export interface EndToEndTab {
   /** Updates of the weights that this tab holds. */
   readonly step: number;
-  /** Resolves once the coordinator knows this tab. */
-  join(link: string): Promise<void>;
+  /**
+   * With so many threads that compute. Resolves once the coordinator knows this tab. A session that it was in before is left then, and not
+   * sooner: so the browser still has onnxruntime's code compiled.
+   */
+  join(link: string, workers: number): Promise<void>;
   /** The engine of the session's own definition, warmed up, and the session's pictures. */
   prepareFreeRun(server: string, id: string, images: string, labels: string): Promise<void>;
   /** Computes gradients for so long: forward, backward, rounded and added, nothing else. */
@@ -83,15 +86,18 @@ globalThis.tab = {
   get step() {
     return held;
   },
-  async join(link) {
+  async join(link, workers) {
+    const before = handle;
+    held = 0;
     handle = await joinTraining(link, {
       engine: "wasm",
-      workers: 1,
+      workers,
       policies: INSIST,
       onEvent: (event) => {
         if (event.type === "weights") held = event.detail.step;
       },
     });
+    await before?.leave();
   },
   async prepareFreeRun(server, id, images, labels) {
     const [reply, wasm] = await Promise.all([
