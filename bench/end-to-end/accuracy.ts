@@ -1,8 +1,8 @@
 /**
  * Time to a test accuracy, two cores for everybody: ours over a real coordinator in two tabs of one worker each, and in one tab of
- * two; rivals in one tab with two threads. All have Adam, the same first weights, and the same samples in the same order. A first training finds how
- * many samples it takes: accuracy on the whole test set is looked at after every 10,000 or a little more. A second one from the same
- * weights goes through so many without a stop, and is timed.
+ * two; rivals in one tab with two threads. All have Adam, the same first weights, and the same samples in the same order. A first
+ * training finds how many samples it takes: accuracy on the whole test set is looked at after every 10,000 or a little more. A second
+ * one from the same weights goes through so many without a stop, and is timed.
  */
 
 import { copyFileSync, mkdirSync } from "node:fs";
@@ -89,7 +89,7 @@ const startOurs =
     // Another training before it: the rivals' pictures are in memory and their code is compiled when the clock starts, too.
     const before = await TabGroup.open(house, coordinator, definition, sharing);
     await before.train(Math.ceil(samples / setting.batch));
-    const tabs = await before.move(definition, sharing);
+    const tabs = await before.move(definition);
     return {
       async train(wanted) {
         const { milliseconds, steps } = await tabs.train(Math.max(LEAST_STEPS, Math.ceil(wanted / setting.batch)));

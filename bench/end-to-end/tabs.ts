@@ -81,6 +81,8 @@ export class TabGroup {
   readonly #coordinator: LocalCoordinator;
   readonly #id: string;
   readonly #tabs: readonly Tab[];
+  /** Of each tab. */
+  readonly #workers: number;
   #step = 0;
 
   /** New tabs in a new session. */
@@ -91,33 +93,34 @@ export class TabGroup {
     { tabs, workers }: Sharing,
   ): Promise<TabGroup> {
     const open = Array.from({ length: tabs }, () => house.tab("globalThis.tab !== undefined"));
-    return TabGroup.#join(await Promise.all(open), coordinator, definition, workers);
+    return TabGroup.#join(await Promise.all(open), workers, coordinator, definition);
   }
 
   static async #join(
     tabs: readonly Tab[],
+    workers: number,
     coordinator: LocalCoordinator,
     definition: SessionDefinition,
-    workers: number,
   ): Promise<TabGroup> {
     const { id } = await coordinator.api.createSession(definition);
     await coordinator.api.control(id, "pause");
     const link = `${coordinator.url}/s/${id}`;
     await Promise.all(tabs.map((tab) => call(tab, "join", link, workers)));
-    return new TabGroup(coordinator, id, tabs);
+    return new TabGroup(coordinator, id, tabs, workers);
   }
 
   /** The same tabs in another session: what this one has fetched is in their caches, and code is compiled. */
-  async move(definition: SessionDefinition, { workers }: Sharing): Promise<TabGroup> {
-    const moved = await TabGroup.#join(this.#tabs, this.#coordinator, definition, workers);
+  async move(definition: SessionDefinition): Promise<TabGroup> {
+    const moved = await TabGroup.#join(this.#tabs, this.#workers, this.#coordinator, definition);
     await this.#coordinator.api.deleteSession(this.#id);
     return moved;
   }
 
-  private constructor(coordinator: LocalCoordinator, id: string, tabs: readonly Tab[]) {
+  private constructor(coordinator: LocalCoordinator, id: string, tabs: readonly Tab[], workers: number) {
     this.#coordinator = coordinator;
     this.#id = id;
     this.#tabs = tabs;
+    this.#workers = workers;
   }
 
   get step(): number {

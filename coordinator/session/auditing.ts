@@ -13,7 +13,6 @@ import {
   type Grid,
   NEWCOMER,
 } from "../audit/index.ts";
-import type { Lease } from "../round/types.ts";
 import type { SessionStore } from "../store/store.ts";
 import type { Admitted } from "./admission.ts";
 import type { Client } from "./client.ts";
@@ -67,9 +66,8 @@ export class Auditing {
     return { block, standing: this.#store.standing(id) ?? NEWCOMER, isReferee };
   }
 
-  /** Of a result that is compared with somebody else's; null of others. `grid` is that of its training step. */
-  evidence({ engine }: Client, lease: Lease, contribution: Admitted, grid: Grid | null): Evidence | null {
-    if (!this.desk.isDoubled(lease.id)) return null;
+  /** Of a result that is compared with somebody else's. `grid` is that of its training step; null for other work. */
+  evidence({ engine }: Client, contribution: Admitted, grid: Grid | null): Evidence {
     return evidenceOf(this.#evidenceKey, contribution, grid, engine === "wasm");
   }
 

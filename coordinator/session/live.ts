@@ -594,9 +594,9 @@ export class Live {
 
   /** Of a result that is compared with somebody else's. */
   #evidence(client: Client, lease: Lease, contribution: Admitted): { readonly evidence?: Evidence } {
+    if (this.#auditing?.desk.isDoubled(lease.id) !== true) return {};
     const grid = lease.work === "train" ? this.#run.grid : null;
-    const evidence = this.#auditing?.evidence(client, lease, contribution, grid) ?? null;
-    return evidence === null ? {} : { evidence };
+    return { evidence: this.#auditing.evidence(client, contribution, grid) };
   }
 
   #whyUnknown(client: Client, frame: Frame): DropReason {
