@@ -138,6 +138,19 @@ export const SHAPES = [
 /** Bytes of a parameter each way: float32 down, and fixed32 or packed8 up. */
 const BYTES = { down: 4, fixed32: 4, packed8: 0.62 } as const;
 
+/** Part of all bytes that audits may add. */
+const MOST_BYTES = 0.01;
+/** So far a few hundred steps may be off the mean. */
+const CHANCE = 1.03;
+
+/**
+ * Most that audits may add to the bytes of such a fleet, results being as long as weights. Where clients outnumber micro-batches a double is one
+ * result more, and elsewhere one in place of another: of each step's results, one a micro-batch, the rate is added, beside weights for
+ * all clients.
+ */
+export const mostBytes = (clients: number, microBatches: number): number =>
+  clients > microBatches ? (CHANCE * DEFAULT_AUDITS.rate * microBatches) / (microBatches + clients) : MOST_BYTES;
+
 /** What audits add to a fleet that is proven, over so many steps. */
 export function overhead([clients, microBatches]: readonly [number, number], steps: number): Overhead {
   const measure = (audits: AuditOptions | null): Outcome =>

@@ -2,9 +2,18 @@
 
 import { describe, expect, it } from "vitest";
 import { agree, difference, gradientDistance } from "../../../coordinator/audit/index.ts";
-import { DEFAULT_AUDITS } from "../../../shared/session/audits.ts";
 import { realPairs } from "../../parity/pairs.ts";
-import { CHEATS, collusion, honestAudits, hunt, overhead, percentile99, SHAPES, SLEEPS } from "./experiment.ts";
+import {
+  CHEATS,
+  collusion,
+  honestAudits,
+  hunt,
+  mostBytes,
+  overhead,
+  percentile99,
+  SHAPES,
+  SLEEPS,
+} from "./experiment.ts";
 
 describe("audits in fleets", () => {
   for (const cheat of CHEATS) {
@@ -49,8 +58,7 @@ describe("audits in fleets", () => {
       const { clients, microBatches, compute, bytes, packedBytes } = overhead(shape, 300);
       expect(compute).toBeLessThanOrEqual(0.1);
       expect(packedBytes).toBeLessThanOrEqual(0.01);
-      // One result more, and not one in place of another, which in 32 bits is as long as the weights.
-      expect(bytes).toBeLessThanOrEqual(clients > microBatches ? DEFAULT_AUDITS.rate / 2 : 0.01);
+      expect(bytes).toBeLessThanOrEqual(mostBytes(clients, microBatches));
     },
   );
 });
