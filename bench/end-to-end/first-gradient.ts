@@ -41,6 +41,8 @@ const WATCH = `(() => {
     if (handle === null) return;
     clearInterval(timer);
     note("welcomed");
+    // They may have been there before there was a handle to listen to.
+    if (handle.status === "waiting" || handle.status === "working") note("weights");
     handle.on("weights", () => note("weights"));
     handle.on("assign", ({ work, lease }) => {
       if (work !== "train") return;
