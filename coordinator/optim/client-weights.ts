@@ -29,6 +29,13 @@ export interface Change {
   readonly units: Int8Array;
 }
 
+/** The same, as they are sent it. */
+export interface EncodedChange {
+  readonly unit: number;
+  /** A sparse message (shared/codec/sparse.ts). */
+  readonly units: Uint8Array;
+}
+
 /** The largest power of two that is not above a positive float32; 0 for one below all ordinary ones. */
 function powerBelow(value: number): number {
   const bits = new Uint32Array(Float32Array.of(value).buffer);
@@ -57,6 +64,13 @@ export class ClientWeights {
 
   get weights(): Float32Array<ArrayBuffer> {
     return this.#kernels.states[DOWNLINK];
+  }
+
+  /** Of the last update; null also where it may take more than a byte a parameter. To be asked for before sums are packed. */
+  encodeChange(): EncodedChange | null {
+    if (this.change === null) return null;
+    const units = this.#kernels.encodeUnits();
+    return units === null ? null : { unit: this.change.unit, units };
   }
 
   /** Follows an update of the weights. */

@@ -1,5 +1,5 @@
 export { KERNELS_BUILD } from "./build.ts";
-export type { Change } from "./client-weights.ts";
+export type { Change, EncodedChange } from "./client-weights.ts";
 export { createKernels, type Kernels } from "./kernels.ts";
 export {
   AVERAGE,

@@ -10,7 +10,9 @@ import {
   packedBytes,
   packedWidthsBytes,
   packedWordsBytes,
+  planSparse,
   type SumCodec,
+  sparseMessage,
 } from "../../shared/codec/index.ts";
 import { LANE_WORDS, laneTable } from "./lanes.ts";
 import { PieceReader } from "./pieces.ts";
@@ -48,6 +50,8 @@ interface KernelExports extends Record<UpdateName, UpdateKernel> {
   adjust(gradients: number, weights: number, count: number, scalars: number): void;
   average(averages: number, weights: number, count: number, decay: number, rest: number): void;
   approach(held: number, weights: number, target: number, count: number, unit: number, inverse: number): number;
+  surveySparse(values: number, count: number, figures: number): void;
+  encodeSparse(values: number, count: number, words: number, gapShift: number, magnitudeShift: number): number;
 }
 
 type FixedFrame = "fixed32" | "fixed16";
@@ -235,6 +239,22 @@ export class Kernels {
     const changed = this.#exports.approach(held, weights.byteOffset, target.byteOffset, weights.length, unit, 1 / unit);
     if (changed < 0) return null;
     return { units: new Int8Array(target.buffer, target.byteOffset, weights.length), changed };
+  }
+
+  /** The units of the last `approach` as a sparse message; null where that may be longer than one byte a parameter. */
+  encodeUnits(): Uint8Array<ArrayBuffer> | null {
+    const { length } = this.weights;
+    const units = this.#narrow.byteOffset;
+    // Behind the units, where sums that are packed for the log take as much again.
+    const words = units + align16(length);
+    const scratch = new Int32Array(this.#narrow.buffer, this.#scalars.byteOffset, SCALARS);
+    this.#exports.surveySparse(units, length, scratch.byteOffset);
+    const [count, magnitudes, last] = scratch;
+    const figures = { count, magnitudes, last };
+    const plan = planSparse(figures);
+    if (plan.most > length - MARGIN) return null;
+    const bytes = this.#exports.encodeSparse(units, last + 1, words, plan.gapShift, plan.magnitudeShift);
+    return sparseMessage(figures, plan, new Uint8Array(this.#narrow.buffer, words, bytes));
   }
 
   /** Whether all were within the bound. */

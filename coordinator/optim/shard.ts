@@ -17,7 +17,7 @@ import {
 import type { GradientCodec } from "../../shared/session/definition.ts";
 import type { OptimizerOptions } from "../../shared/session/optimizer.ts";
 import { KERNELS_BUILD } from "./build.ts";
-import { type Change, ClientWeights } from "./client-weights.ts";
+import { type Change, ClientWeights, type EncodedChange } from "./client-weights.ts";
 import { type Kernels, SCALARS } from "./kernels.ts";
 import { kernelOf, SQUARES_DECAY, scalarsOf, statesOf } from "./optimizers.ts";
 import { AVERAGE, CENTER, clipsLength, DOWNLINK_GRID, type Kept, kept, type UpdateRule } from "./rule.ts";
@@ -258,6 +258,11 @@ export class LocalParameterShard implements ParameterShard {
   /** What the last update changed in `weights`, valid until the next commit; null where that is not known in whole units. */
   change(): Change | null {
     return this.#clients?.change ?? null;
+  }
+
+  /** The same, as clients are sent it. */
+  encodeChange(): EncodedChange | null {
+    return this.#clients?.encodeChange() ?? null;
   }
 
   /** Whether all weights are numbers, where that is looked at. */

@@ -8,6 +8,7 @@ import {
   announce,
   blockCount,
   createEnvelope,
+  encodeSparse,
   firstNonFinite,
   magnitudeBits,
 } from "../../shared/codec/index.ts";
@@ -31,10 +32,10 @@ import type { Grid, StandingChange } from "../audit/index.ts";
 import { KERNELS_BUILD } from "../optim/build.ts";
 import {
   AVERAGE,
-  type Change,
   clipScale,
   createKernels,
   DOWNLINK,
+  type EncodedChange,
   type Kernels,
   LocalParameterShard,
   type StepRecord,
@@ -51,12 +52,17 @@ import { sha256Hex } from "./identity.ts";
 import { type Body, changeBody, weightsBody } from "./sections.ts";
 import type { Tally } from "./tally.ts";
 
-/** Steps between two checkpoints, and at most so many: a recovery replays no more. */
-const CHECKPOINT_INTERVAL = 16;
-const LATEST_CHECKPOINT = 2 * CHECKPOINT_INTERVAL;
+/**
+ * A checkpoint is due when the log has grown to so many times its size: it then adds half to what is written, and a recovery reads at
+ * most a few times as much as the checkpoint alone. However large steps are, they are at least and at most so many.
+ */
+const LOG_TO_CHECKPOINT = 2;
+const CHECKPOINT_STEPS = { least: 16, most: 64 } as const;
+/** Where nobody goes to work when one is due, it is written when it is so many times overdue. */
+const OVERDUE = 2;
 
 /** A new version with the weights of the one before. */
-const UNCHANGED: Change = { unit: 1, units: new Int8Array(0) };
+const UNCHANGED: EncodedChange = { unit: 1, units: encodeSparse(new Int8Array(0)) };
 
 /** Exponents of the weights body: those of the next step's grid, zero before the calibration pass. */
 export function announcedOf(state: RunState, parameters: number): Uint8Array {
@@ -106,8 +112,8 @@ export class Run {
   #standings: readonly StandingChange[] = [];
   /** When the shard's last record was stored: what follows is its update. */
   #loggedAt = 0;
-  /** What made the present version of the one before, once it was asked for. */
-  #change: { readonly version: number; readonly units: Change | null; readonly body: Body | null } | null = null;
+  /** What made the present version of the one before; null where that is not known. */
+  #change: { readonly version: number; readonly encoded: EncodedChange } | null = null;
 
   /** Whether the stored checkpoint is the current weights, so that they can be served without waking the run. */
   static isStored(store: SessionStore): boolean {
@@ -176,22 +182,17 @@ export class Run {
 
   /**
    * What changed between the version before and this one, for clients that have that one; null where it is not known, or saves
-   * nothing. Encoded once, and held until the next step.
+   * nothing.
    */
   change(): Body | null {
-    const { version } = this.#state;
-    if (this.#change?.version !== version || servesAverage(this.#definition, this.#state)) return null;
-    const { units } = this.#change;
-    if (this.#change.body === null && units !== null) {
-      const body = changeBody(this.#announced, units);
-      this.#change = body.total > this.#mostChange ? null : { version, units, body };
-    }
-    return this.#change?.body ?? null;
+    if (this.#change?.version !== this.#state.version || servesAverage(this.#definition, this.#state)) return null;
+    const body = changeBody(this.#announced, this.#change.encoded);
+    return body.total > this.#mostChange ? null : body;
   }
 
   /** The new version's weights are the ones before, changed so; null where that is not known. */
-  #changed(version: number, units: Change | null): void {
-    this.#change = this.#rule.sendsChanges ? { version, units, body: null } : null;
+  #changed(version: number, encoded: EncodedChange | null): void {
+    this.#change = this.#rule.sendsChanges && encoded !== null ? { version, encoded } : null;
   }
 
   /** Bytes that are set aside for a change; a larger one is not worth sending. */
@@ -213,8 +214,19 @@ export class Run {
 
   /** To be called while clients are at work, and so nobody waits for what is written. Not while the loss may be exploding. */
   checkpointIfDue(): void {
-    if (this.#watch.isSuspicious) return;
-    if (this.#state.step - this.#state.checkpointStep >= CHECKPOINT_INTERVAL) this.#checkpoint();
+    if (!this.#watch.isSuspicious && this.#isCheckpointDue(1)) this.#checkpoint();
+  }
+
+  /** Whether it was due `times` as soon as now. */
+  #isCheckpointDue(times: number): boolean {
+    const steps = (this.#state.step - this.#state.checkpointStep) / times;
+    const logged = this.#store.loggedBytes / times;
+    if (steps < CHECKPOINT_STEPS.least) return false;
+    return steps >= CHECKPOINT_STEPS.most || logged >= LOG_TO_CHECKPOINT * this.#checkpointBytes;
+  }
+
+  get #checkpointBytes(): number {
+    return Object.values(this.#shard.snapshot()).reduce((sum, { byteLength }) => sum + byteLength, 0);
   }
 
   /** Whether single clients' words count for little here. */
@@ -454,7 +466,7 @@ export class Run {
       });
       this.#tally.lap("update", this.#loggedAt);
       this.#landing = null;
-      this.#changed(ended.version, this.#shard.change());
+      this.#changed(ended.version, this.#shard.encodeChange());
     }
     this.#state = ended;
     // Clients may be sent this version while its weights are hashed.
@@ -465,7 +477,7 @@ export class Run {
     }
     this.#tally.stepped();
     if (ended.step === this.plan.totalSteps) await this.#hashWeights(time);
-    if (ended.step - ended.checkpointStep >= LATEST_CHECKPOINT) this.#checkpoint();
+    if (this.#isCheckpointDue(OVERDUE)) this.#checkpoint();
     const loss = landing.metric?.loss ?? null;
     const reason = loss === null || ended.stage === "done" ? null : this.#watch.add(loss);
     if (reason !== null) this.setStatus("paused", reason, time);

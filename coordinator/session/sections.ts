@@ -3,7 +3,6 @@
  * stay where the optimizer keeps them, and at most one frame exists at a time.
  */
 
-import { encodeSparse } from "../../shared/codec/index.ts";
 import {
   changeLayout,
   type FrameHeader,
@@ -12,7 +11,7 @@ import {
   weightsLayout,
   writeHeader,
 } from "../../shared/protocol/frames.ts";
-import type { Change } from "../optim/index.ts";
+import type { EncodedChange } from "../optim/index.ts";
 
 export interface Section {
   /** Offset in the body. */
@@ -40,17 +39,16 @@ export function weightsBody(announced: Uint8Array, weights: Float32Array): Body 
   };
 }
 
-/** Announced exponents [blocks] and what changed since the version before, as a weights body. */
-export function changeBody(announced: Uint8Array, { unit, units }: Change): Body {
+/** Announced exponents [blocks] and what changed since the version before, in whole units, as a weights body. */
+export function changeBody(announced: Uint8Array, { unit, units }: EncodedChange): Body {
   const layout = changeLayout(announced.length);
-  const encoded = encodeSparse(units);
   return {
     sections: [
       { offset: layout.exponents, bytes: announced },
       { offset: layout.unit, bytes: bytesOf(Float32Array.of(unit)) },
-      { offset: layout.units, bytes: encoded },
+      { offset: layout.units, bytes: units },
     ],
-    total: layout.units + encoded.byteLength,
+    total: layout.units + units.byteLength,
   };
 }
 

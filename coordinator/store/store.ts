@@ -149,6 +149,8 @@ export class SessionStore {
   readonly shelf: Shelf;
   readonly #storage: DurableObjectStorage;
   readonly #sql: MeteredSql;
+  /** Bytes of the log; null until they are asked for. */
+  #logged: number | null = null;
 
   constructor(storage: DurableObjectStorage) {
     this.#storage = storage;
@@ -292,10 +294,17 @@ export class SessionStore {
     });
   }
 
+  /** Bytes of the steps since the checkpoint. */
+  get loggedBytes(): number {
+    this.#logged ??= this.logSize().bytes;
+    return this.#logged;
+  }
+
   /** Makes a completed piece of work durable. */
   commit(commit: Commit): void {
+    let logged = this.loggedBytes;
     this.#storage.transactionSync(() => {
-      if (commit.record !== null) this.#append(commit.record);
+      if (commit.record !== null) logged += this.#append(commit.record);
       if (commit.bestWeights !== null) this.#writePart("best", "weights", commit.bestWeights);
       if (commit.checkpoint !== null) this.#writeCheckpoint(commit.checkpoint);
       if (commit.restoreBest !== null) this.#restoreBest(commit.restoreBest);
@@ -306,6 +315,7 @@ export class SessionStore {
       if (commit.note !== null) this.#note(commit.time, ...commit.note);
       this.saveUsage();
     });
+    this.#logged = commit.checkpoint === null ? logged : 0;
   }
 
   /** Replaces the checkpoint by the current parameters and empties the log, in one transaction. */
@@ -321,6 +331,7 @@ export class SessionStore {
       this.#note(time, event, detail);
       this.saveUsage();
     });
+    this.#logged = 0;
   }
 
   /** Forgets the steps from `state.step` on. */
@@ -332,6 +343,7 @@ export class SessionStore {
       this.#note(time, "rolled back", detail);
       this.saveUsage();
     });
+    this.#logged = null;
   }
 
   /** Copies a stored part into `target` piece by piece. Throws if it is not there whole. */
@@ -398,15 +410,9 @@ export class SessionStore {
   }
 
   lastMetric(work: MetricRow["work"]): MetricRow | null {
-    const [row] = this.#sql
-      .exec<{ step: number }>("SELECT MAX(step) AS step FROM metric WHERE work = ? HAVING step IS NOT NULL", work)
-      .toArray();
-    if (row === undefined) return null;
-    const { steps, evaluations } = this.metrics(row.step - 1, 1);
-    return (
-      (work === "train" ? steps : evaluations).find((metric) => metric.work === work && metric.step === row.step) ??
-      null
-    );
+    const found = this.#readMetrics("work = ? ORDER BY step DESC LIMIT 1", work);
+    const [row] = work === "train" ? found : this.#withTables(found);
+    return row ?? null;
   }
 
   member(id: string): MemberRow | null {
@@ -515,7 +521,7 @@ export class SessionStore {
     return this.meter.counts;
   }
 
-  #readMetrics(condition: string, ...bindings: number[]): MetricRow[] {
+  #readMetrics(condition: string, ...bindings: (number | string)[]): MetricRow[] {
     return this.#sql
       .exec<{
         work: string;
@@ -612,13 +618,17 @@ export class SessionStore {
     );
   }
 
-  #append(record: StepRecord): void {
+  /** Answers how many bytes it takes. */
+  #append(record: StepRecord): number {
     let place = record.step * LOG_PIECES;
+    let bytes = 0;
     const insert = (data: Uint8Array): void => {
       this.#sql.exec("INSERT INTO log (place, data) VALUES (?, ?)", place++, data);
+      bytes += data.byteLength;
     };
     insert(encodeRecordHead(record));
     for (const data of cutPieces(record.sums)) insert(data);
+    return bytes;
   }
 
   #writeState(state: RunState): void {

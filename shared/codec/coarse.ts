@@ -52,13 +52,14 @@ export function addCoarse(
 ): boolean {
   const unit = unitOf(bytes);
   const values = bytes.subarray(HEAD_BYTES);
-  const checked = new SparseReader(values, sums.length);
-  while (checked.next()) {
-    if (Math.abs(onGrid(checked.value, unit, scales(Math.floor(checked.index / BLOCK)))) > bound) return false;
-  }
-  const reader = new SparseReader(values, sums.length);
-  while (reader.next()) {
-    sums[reader.index] += onGrid(reader.value, unit, scales(Math.floor(reader.index / BLOCK)));
-  }
+  const gridOf = (index: number, multiple: number): number => onGrid(multiple, unit, scales(Math.floor(index / BLOCK)));
+  const isWithin = new SparseReader(values, sums.length).every(
+    (index, multiple) => Math.abs(gridOf(index, multiple)) <= bound,
+  );
+  if (!isWithin) return false;
+  new SparseReader(values, sums.length).every((index, multiple) => {
+    sums[index] += gridOf(index, multiple);
+    return true;
+  });
   return true;
 }

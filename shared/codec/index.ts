@@ -24,7 +24,15 @@ export {
   unpack,
 } from "./packed.ts";
 export { roundScalar, SCALAR_UNIT, scalarLimit, scalarValue } from "./scalar.ts";
-export { encodeSparse, findSparseFault, SparseReader, type SparseValues, sparseBytes } from "./sparse.ts";
+export {
+  encodeSparse,
+  findSparseFault,
+  planSparse,
+  SparseReader,
+  type SparseValues,
+  sparseBytes,
+  sparseMessage,
+} from "./sparse.ts";
 export {
   addSquares,
   carriesSquares,

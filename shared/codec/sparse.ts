@@ -13,6 +13,8 @@ const HEAD_BYTES = 8;
 const WORD_BITS = 32;
 const WORD_BYTES = 4;
 const LARGEST_SHIFT = 24;
+/** Values that are handed over at a time. */
+const BATCH = 1024;
 /** Ones that are written at a time. */
 const RUN_BITS = 24;
 
@@ -36,6 +38,45 @@ function codeFor(count: number, sum: number): Code {
 }
 
 const bytesOfBits = (bits: number): number => HEAD_BYTES + Math.ceil(bits / WORD_BITS) * WORD_BYTES;
+
+/** What decides how values are written. */
+export interface SparseFigures {
+  /** Values that differ from zero. */
+  readonly count: number;
+  /** Σ (|value| − 1) over them. */
+  readonly magnitudes: number;
+  /** Index of the last of them; −1 where there is none. */
+  readonly last: number;
+}
+
+export interface SparsePlan {
+  readonly gapShift: number;
+  readonly magnitudeShift: number;
+  /** Bytes of the whole message, at most. */
+  readonly most: number;
+}
+
+export function planSparse({ count, magnitudes, last }: SparseFigures): SparsePlan {
+  const gap = codeFor(count, last + 1 - count);
+  const magnitude = codeFor(count, magnitudes);
+  const most = bytesOfBits(gap.bits + count + magnitude.bits);
+  return { gapShift: gap.shift, magnitudeShift: magnitude.shift, most };
+}
+
+function writeHead(bytes: Uint8Array<ArrayBuffer>, count: number, { gapShift, magnitudeShift }: SparsePlan): void {
+  const view = new DataView(bytes.buffer);
+  view.setUint32(0, count, true);
+  view.setUint8(4, gapShift);
+  view.setUint8(5, magnitudeShift);
+}
+
+/** A message whose words were written elsewhere. */
+export function sparseMessage({ count }: SparseFigures, plan: SparsePlan, words: Uint8Array): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(HEAD_BYTES + words.byteLength);
+  writeHead(bytes, count, plan);
+  bytes.set(words, HEAD_BYTES);
+  return bytes;
+}
 
 /** Most bytes that `length` values take of which at most `count` differ from zero, none by more than `largest`. */
 export function sparseBytes(length: number, count: number, largest: number): { least: number; most: number } {
@@ -121,27 +162,23 @@ function nextOf(values: SparseValues, words: Int32Array | null, index: number): 
 }
 
 export function encodeSparse(values: SparseValues): Uint8Array<ArrayBuffer> {
-  const words = wordsOf(values);
+  const quads = wordsOf(values);
   let count = 0;
   let magnitudes = 0;
   let last = -1;
-  for (let at = nextOf(values, words, 0); at < values.length; at = nextOf(values, words, at + 1)) {
+  for (let at = nextOf(values, quads, 0); at < values.length; at = nextOf(values, quads, at + 1)) {
     count += 1;
     magnitudes += Math.abs(values[at]) - 1;
     last = at;
   }
-  const gap = codeFor(count, last + 1 - count);
-  const magnitude = codeFor(count, magnitudes);
-  const bytes = new Uint8Array(bytesOfBits(gap.bits + count + magnitude.bits));
-  const view = new DataView(bytes.buffer);
-  view.setUint32(0, count, true);
-  view.setUint8(4, gap.shift);
-  view.setUint8(5, magnitude.shift);
+  const plan = planSparse({ count, magnitudes, last });
+  const bytes = new Uint8Array(plan.most);
+  writeHead(bytes, count, plan);
   const writer = new BitWriter(new Uint32Array(bytes.buffer, HEAD_BYTES));
   let before = -1;
-  for (let at = nextOf(values, words, 0); at <= last; at = nextOf(values, words, at + 1)) {
+  for (let at = nextOf(values, quads, 0); at <= last; at = nextOf(values, quads, at + 1)) {
     const value = values[at];
-    writer.value(at - before - 1, gap.shift, value < 0, Math.abs(value) - 1, magnitude.shift);
+    writer.value(at - before - 1, plan.gapShift, value < 0, Math.abs(value) - 1, plan.magnitudeShift);
     before = at;
   }
   return bytes.subarray(0, HEAD_BYTES + writer.byteLength);
@@ -156,10 +193,7 @@ function onesOf(word: number): number {
 
 /** Reads the values that differ from zero, in order. What is wrong with a message ends it and is said by `fault`. */
 export class SparseReader {
-  /** Of the value that `next` read. */
-  index = -1;
-  value = 0;
-  /** Why `next` stopped before the end, or what follows the end; null where all is well. */
+  /** Why reading stopped before the end, or what follows the end; null where all is well. */
   fault: string | null = null;
   /** Values of the whole message that differ from zero, as it says. */
   readonly count: number;
@@ -171,6 +205,9 @@ export class SparseReader {
   readonly #end: number;
   #at = 0;
   #left = 0;
+  /** Of the value that was read last. */
+  #index = -1;
+  #value = 0;
 
   /** @param bytes aligned to 4 @param length of the array that was encoded */
   constructor(bytes: Uint8Array, length: number) {
@@ -191,47 +228,80 @@ export class SparseReader {
     }
   }
 
-  /** Goes to the next value that differs from zero; false after the last one, and at a fault. */
-  next(): boolean {
-    if (this.fault !== null) return false;
-    if (this.#left === 0) {
-      if (Math.ceil(this.#at / WORD_BITS) !== this.#words.length) this.fault = "more follows the last value";
-      return false;
+  /** Hands over one value after the other until one is not taken. @returns whether all were, which those up to a fault are, too */
+  every(take: (index: number, value: number) => boolean): boolean {
+    const indices = new Int32Array(BATCH);
+    const values = new Int32Array(BATCH);
+    for (let count = this.read(indices, values); count > 0; count = this.read(indices, values)) {
+      for (let at = 0; at < count; at++) if (!take(indices[at], values[at])) return false;
     }
-    this.#left -= 1;
-    if (!this.#readShort()) this.#readLong();
-    if (this.#at > this.#end) this.fault = "the message ends within a value";
-    else if (this.index >= this.#length) this.fault = `value ${this.index} of ${this.#length}`;
-    return this.fault === null;
-  }
-
-  /** A value that lies within 32 bits, as nearly all do; false, with nothing read, where it does not. */
-  #readShort(): boolean {
-    const window = this.#window();
-    const gapShift = this.#gapShift;
-    const magnitudeShift = this.#magnitudeShift;
-    const gapOnes = onesOf(window);
-    const signAt = gapOnes + 1 + gapShift;
-    if (signAt + 2 + magnitudeShift > WORD_BITS) return false;
-    const magnitudeOnes = onesOf(window >>> (signAt + 1));
-    const lowAt = signAt + 1 + magnitudeOnes + 1;
-    if (lowAt + magnitudeShift > WORD_BITS) return false;
-    // Both lie within the window: no shift overflows.
-    const gap = (gapOnes << gapShift) + ((window >>> (gapOnes + 1)) & ((1 << gapShift) - 1));
-    const low = magnitudeShift === 0 ? 0 : (window >>> lowAt) & ((1 << magnitudeShift) - 1);
-    const magnitude = (magnitudeOnes << magnitudeShift) + low + 1;
-    this.index += gap + 1;
-    this.value = ((window >>> signAt) & 1) === 1 ? -magnitude : magnitude;
-    this.#at += lowAt + magnitudeShift;
     return true;
   }
 
-  #readLong(): void {
-    this.index += this.#rice(this.#gapShift) + 1;
+  /**
+   * Reads some of the next values, and writes where they lie and what they are.
+   * @param values as long as `indices`
+   * @returns how many: 0 after the last one, and at a fault
+   */
+  read(indices: Int32Array, values: Int32Array): number {
+    if (this.fault !== null) return 0;
+    if (this.#left === 0 && Math.ceil(this.#at / WORD_BITS) !== this.#words.length) {
+      this.fault = "more follows the last value";
+      return 0;
+    }
+    // Of the values that lie within 32 bits, as nearly all do. Whatever else comes is read by itself.
+    const length = this.#length;
+    const words = this.#words;
+    const whole = words.length - 1;
+    const gapShift = this.#gapShift;
+    const gapMask = (1 << gapShift) - 1;
+    const magnitudeShift = this.#magnitudeShift;
+    const magnitudeMask = (1 << magnitudeShift) - 1;
+    const most = Math.min(indices.length, this.#left);
+    let at = this.#at;
+    let index = this.#index;
+    let count = 0;
+    for (; count < most; count++) {
+      const word = at >>> 5;
+      if (word >= whole) break;
+      const shift = at & 31;
+      const window = (words[word] >>> shift) | ((words[word + 1] << (31 - shift)) << 1);
+      const gapOnes = onesOf(window);
+      const signAt = gapOnes + 1 + gapShift;
+      if (signAt + 2 + magnitudeShift > WORD_BITS) break;
+      const magnitudeOnes = onesOf(window >>> (signAt + 1));
+      const lowAt = signAt + magnitudeOnes + 2;
+      if (lowAt + magnitudeShift > WORD_BITS) break;
+      // Both lie within the window: no shift overflows.
+      const next = index + (gapOnes << gapShift) + ((window >>> (gapOnes + 1)) & gapMask) + 1;
+      if (next >= length) break;
+      index = next;
+      const low = magnitudeShift === 0 ? 0 : (window >>> lowAt) & magnitudeMask;
+      const magnitude = (magnitudeOnes << magnitudeShift) + low + 1;
+      indices[count] = index;
+      values[count] = ((window >>> signAt) & 1) === 1 ? -magnitude : magnitude;
+      at += lowAt + magnitudeShift;
+    }
+    this.#at = at;
+    this.#index = index;
+    this.#left -= count;
+    if (count === most || !this.#readAny()) return count;
+    indices[count] = this.#index;
+    values[count] = this.#value;
+    return count + 1;
+  }
+
+  /** The next value, whatever its length; false at a fault. */
+  #readAny(): boolean {
+    this.#left -= 1;
+    this.#index += this.#rice(this.#gapShift) + 1;
     const isNegative = (this.#window() & 1) === 1;
     this.#at += 1;
     const magnitude = this.#rice(this.#magnitudeShift) + 1;
-    this.value = isNegative ? -magnitude : magnitude;
+    this.#value = isNegative ? -magnitude : magnitude;
+    if (this.#at > this.#end) this.fault = "the message ends within a value";
+    else if (this.#index >= this.#length) this.fault = `value ${this.#index} of ${this.#length}`;
+    return this.fault === null;
   }
 
   /** The 32 bits from here on; zeros behind the end, so that every run of ones ends. */
@@ -263,8 +333,10 @@ export class SparseReader {
 export function findSparseFault(bytes: Uint8Array, length: number, count: number, largest: number): string | null {
   const reader = new SparseReader(bytes, length);
   if (reader.count > count) return `${reader.count} values differ from zero, at most ${count} may`;
-  while (reader.next()) {
-    if (Math.abs(reader.value) > largest) return `value ${reader.index} is ${reader.value}, at most ±${largest}`;
-  }
-  return reader.fault;
+  let beyond: string | null = null;
+  reader.every((index, value) => {
+    if (Math.abs(value) > largest) beyond = `value ${index} is ${value}, at most ±${largest}`;
+    return beyond === null;
+  });
+  return beyond ?? reader.fault;
 }

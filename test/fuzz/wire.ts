@@ -308,8 +308,10 @@ export const DECODERS: Readonly<Record<string, Decoder>> = {
       const fault = findSparseFault(aligned, COUNT, 70, 127);
       if (fault !== null) throw new ProtocolError("bad-frame", fault);
       const values = new Int32Array(COUNT);
-      const reader = new SparseReader(aligned, COUNT);
-      while (reader.next()) values[reader.index] = reader.value;
+      new SparseReader(aligned, COUNT).every((index, value) => {
+        values[index] = value;
+        return true;
+      });
       if (values.some((value) => Math.abs(value) > 127)) throw new Error("a value beyond the largest");
       return "added";
     },

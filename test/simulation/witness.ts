@@ -118,7 +118,7 @@ export class Witness implements Watcher {
       log: { steps: number };
     };
     if (ledger.used > ledger.limit) throw new InvariantError(`I4: ${ledger.used} bytes of ${ledger.limit} are used`);
-    if (log.steps > 16) throw new InvariantError(`I3: ${log.steps} steps are in the log, a checkpoint is after 16`);
+    if (log.steps > 64) throw new InvariantError(`I3: ${log.steps} steps are in the log, a checkpoint is after 64`);
   }
 
   #compare(

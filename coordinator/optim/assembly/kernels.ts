@@ -235,6 +235,84 @@ export function approach(held: usize, weights: usize, target: usize, count: i32,
   return low + i32x4.extract_lane(changed, 2) + i32x4.extract_lane(changed, 3);
 }
 
+/** Which of the 16 i8 values from here on differ from zero, by bit; of those of the array alone, of which `left` are left. */
+@inline
+function differing(values: usize, left: i32): i32 {
+  const mask = i8x16.bitmask(i8x16.ne(v128.load(values), i8x16.splat(0)));
+  return left < 16 ? mask & ((1 << left) - 1) : mask;
+}
+
+/** Of i8 values: how many differ from zero, the sum of their magnitudes less one each, and the index of the last, as three i32. */
+export function surveySparse(values: usize, count: i32, figures: usize): void {
+  let differ = 0;
+  let magnitudes = 0;
+  let last = -1;
+  for (let at = 0; at < count; at += 16) {
+    let mask = differing(values + at, count - at);
+    if (mask == 0) continue;
+    differ += popcnt(mask);
+    last = at + 31 - clz(mask);
+    for (; mask != 0; mask &= mask - 1) magnitudes += abs(<i32>load<i8>(values + at + ctz(mask))) - 1;
+  }
+  store<i32>(figures, differ);
+  store<i32>(figures, magnitudes, 4);
+  store<i32>(figures, last, 8);
+}
+
+/** Appends up to 32 bits at bit `at` of words, of which all behind it are written later; answers where the next ones go. */
+@inline
+function append(words: usize, at: u32, value: u64, bits: u32): u32 {
+  const place = words + ((at >>> 5) << 2);
+  const before = (at & 31) == 0 ? 0 : <u64>load<u32>(place);
+  store<u64>(place, before | (value << <u64>(at & 31)));
+  return at + bits;
+}
+
+/** Appends a Rice code: see shared/codec/sparse.ts. */
+function appendRice(words: usize, start: u32, value: u32, shift: u32): u32 {
+  let at = start;
+  let ones = value >>> shift;
+  for (; ones > 24; ones -= 24) at = append(words, at, (1 << 24) - 1, 24);
+  at = append(words, at, (1 << ones) - 1, ones + 1);
+  return append(words, at, value & ((1 << shift) - 1), shift);
+}
+
+/**
+ * Writes the words of a sparse message (shared/codec/sparse.ts) of the i8 values, and up to 8 bytes behind them; answers how many bytes
+ * the words take.
+ */
+export function encodeSparse(values: usize, count: i32, words: usize, gapShift: u32, magnitudeShift: u32): u32 {
+  const gapMask: u32 = (1 << gapShift) - 1;
+  const magnitudeMask: u32 = (1 << magnitudeShift) - 1;
+  let at: u32 = 0;
+  let before = -1;
+  for (let from = 0; from < count; from += 16) {
+    for (let mask = differing(values + from, count - from); mask != 0; mask &= mask - 1) {
+      const index = from + ctz(mask);
+      const value = <i32>load<i8>(values + index);
+      const gap = <u32>(index - before - 1);
+      const magnitude = <u32>(abs(value) - 1);
+      const isNegative = <u32>(value >>> 31);
+      const gapOnes = gap >>> gapShift;
+      const magnitudeOnes = magnitude >>> magnitudeShift;
+      const signAt = gapOnes + 1 + gapShift;
+      const bits = signAt + 1 + magnitudeOnes + 1 + magnitudeShift;
+      before = index;
+      if (bits < 32) {
+        // As nearly all are.
+        const first = ((1 << gapOnes) - 1) | ((gap & gapMask) << (gapOnes + 1)) | (isNegative << signAt);
+        const second = ((1 << magnitudeOnes) - 1) | ((magnitude & magnitudeMask) << (magnitudeOnes + 1));
+        at = append(words, at, <u64>(first | (second << (signAt + 1))), bits);
+      } else {
+        at = appendRice(words, at, gap, gapShift);
+        at = append(words, at, isNegative, 1);
+        at = appendRice(words, at, magnitude, magnitudeShift);
+      }
+    }
+  }
+  return ((at + 31) >>> 5) << 2;
+}
+
 /** Scalar `index`, in all lanes. */
 @inline
 function scalar(scalars: usize, index: usize): v128 {

@@ -11,7 +11,7 @@ import {
   updateRule,
 } from "../../../coordinator/optim/index.ts";
 import { changeBody, copyBody } from "../../../coordinator/session/sections.ts";
-import { blockCount } from "../../../shared/codec/index.ts";
+import { blockCount, encodeSparse } from "../../../shared/codec/index.ts";
 import { optim } from "../../../shared/nn/index.ts";
 import { decodeFrame, encodeFrame, weightsLayout } from "../../../shared/protocol/frames.ts";
 import type { OptimizerOptions } from "../../../shared/session/optimizer.ts";
@@ -69,9 +69,10 @@ describe("weights that clients are told the changes of", () => {
       held.weights.set(shard.weights());
       for (let step = 0; step < 60; step++) {
         await doStep(shard, step, optimizer);
-        const change = shard.change();
-        if (change === null) throw new Error("nothing changed");
-        const body = changeBody(announced, change);
+        const [change, encoded] = [shard.change(), shard.encodeChange()];
+        if (change === null || encoded === null) throw new Error("nothing changed");
+        expect(encoded.units).toEqual(encodeSparse(change.units));
+        const body = changeBody(announced, encoded);
         const payload = new Uint8Array(body.total);
         copyBody(body, 0, payload);
         const header = { kind: "weights", codec: "sparse", version: 8 + step, step, lease: 0, clamped: 0 } as const;

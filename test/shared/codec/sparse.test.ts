@@ -32,7 +32,11 @@ describe("sparse integers", () => {
         expect(bytes.byteLength).toBeLessThanOrEqual(most);
         const found = new Int32Array(original.length);
         const reader = new SparseReader(bytes, found.length);
-        while (reader.next()) found[reader.index] = reader.value;
+        reader.every((index, value) => {
+          found[index] = value;
+          return true;
+        });
+        expect(reader.fault).toBeNull();
         expect(found).toEqual(original);
       }),
       { numRuns: 300 },
@@ -90,11 +94,12 @@ describe("sparse integers", () => {
           if (tame && noise.length >= 8) noise.set([noise[0] % 20, 0, 0, 0, noise[4] % 8, noise[5] % 8, 0, 0]);
           const reader = new SparseReader(noise.slice(), length);
           let before = -1;
-          while (reader.next()) {
-            expect(reader.index).toBeGreaterThan(before);
-            expect(reader.index).toBeLessThan(length);
-            before = reader.index;
-          }
+          reader.every((index) => {
+            expect(index).toBeGreaterThan(before);
+            expect(index).toBeLessThan(length);
+            before = index;
+            return true;
+          });
         },
       ),
       { numRuns: 2000 },

@@ -1,0 +1,71 @@
+/** Changes are written by a kernel: the bytes are those of the codec's own encoder, whatever changed. */
+
+import { readFileSync } from "node:fs";
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { createKernels } from "../../../coordinator/optim/index.ts";
+import { encodeSparse } from "../../../shared/codec/index.ts";
+
+const module = new WebAssembly.Module(
+  readFileSync(new URL("../../../coordinator/optim/kernels.wasm", import.meta.url)),
+);
+
+/** What the kernels write where clients' weights are zero and the weights these units. */
+function encodeByKernels(units: Int8Array): Uint8Array | null {
+  const kernels = createKernels(module, units.length, ["held"]);
+  kernels.weights.set(units);
+  expect(kernels.approach("held", 1)?.units).toEqual(units);
+  return kernels.encodeUnits();
+}
+
+/** Runs of zeros with a value that differs between them. */
+const runs = (zeros: number, largest: number) =>
+  fc
+    .array(fc.tuple(fc.nat(zeros), fc.integer({ min: -largest, max: largest })), { maxLength: 60 })
+    .map((parts) => Int8Array.from(parts.flatMap(([gap, value]) => [...new Array<number>(gap).fill(0), value])));
+
+const padded = (values: Int8Array, behind: number): Int8Array => {
+  const units = new Int8Array(Math.ceil((values.length + behind + 4) / 4) * 4);
+  units.set(values);
+  return units;
+};
+
+describe("units written by the kernel", () => {
+  for (const [name, zeros, largest] of [
+    ["near each other", 3, 1],
+    ["far from each other", 300, 3],
+    ["of any size", 40, 127],
+  ] as const) {
+    it(`are the codec's own bytes: ${name}`, () => {
+      fc.assert(
+        fc.property(runs(zeros, largest), fc.nat(100), (values, behind) => {
+          const units = padded(values, behind);
+          const encoded = encodeByKernels(units);
+          // Where little is there, a message may be longer than one byte for each.
+          if (encoded === null) expect(encodeSparse(units).byteLength).toBeGreaterThan(units.length / 2 - 16);
+          else expect(encoded).toEqual(encodeSparse(units));
+        }),
+        { numRuns: 300 },
+      );
+    });
+  }
+
+  it("have gaps and magnitudes of more than 32 bits in their codes", () => {
+    const units = new Int8Array(400_000);
+    // Many ones side by side, so that codes are short, and one far away: thousands of ones in a row.
+    units.fill(1, 0, 3000);
+    units[200_000] = -127;
+    units[399_999] = 127;
+    expect(encodeByKernels(units)).toEqual(encodeSparse(units));
+  });
+
+  it("are none where nothing changed", () => {
+    const units = new Int8Array(1024);
+    expect(encodeByKernels(units)).toEqual(encodeSparse(units));
+  });
+
+  it("are not written where they may take more than one byte a parameter", () => {
+    const units = Int8Array.from({ length: 4096 }, (_, at) => (at % 2 === 0 ? 127 : -127));
+    expect(encodeByKernels(units)).toBeNull();
+  });
+});
