@@ -21,7 +21,7 @@ export type MadeWork = keyof typeof KINDS;
 
 /** A biased exponent of ordinary gradients: |g| < 2⁻⁶. */
 const EXPONENT = 121;
-/** Largest integer of the sums; small enough for 1,024 of them in 16 bits to stay within what the log narrows to. */
+/** Largest integer of the sums; small enough for 1,024 of them in 16 bits to stay within what the log packs. */
 const LARGEST = 31;
 
 /** A body that answers any lease of this kind of work. */

@@ -44,7 +44,7 @@ interface KernelExports extends Record<UpdateName, UpdateKernel> {
   subtractFixed32(sums: number, incoming: number, count: number): void;
   subtractFixed16(sums: number, incoming: number, count: number): void;
   addPacked(sums: number, widths: number, words: number, count: number, lanes: number): void;
-  narrow(sums: number, widths: number, words: number, count: number): number;
+  pack(sums: number, widths: number, words: number, count: number): number;
   decode(values: number, scales: number, count: number): void;
   squaredNorm(sums: number, scales: number, count: number): number;
   adjust(gradients: number, weights: number, count: number, scalars: number): void;
@@ -61,7 +61,7 @@ const ANY = -1;
 /** What a vector that begins in the last packed byte reads past it. */
 const MARGIN = 16;
 /** Widest sum that is packed for the log, in bits. */
-const NARROW_BITS = 16;
+const PACKED_BITS = 16;
 /** Groups of packed sums that are sure to fit the window. */
 const WINDOW_GROUPS = Math.floor(WINDOW_BYTES / (GROUP * FLOAT_BYTES));
 
@@ -80,7 +80,7 @@ export function kernelBytes(parameters: number, states: number): number {
   const floats = (2 + states) * parameters + blocksOf(parameters) + SCALARS + LANE_WORDS;
   const bytes =
     floats * FLOAT_BYTES +
-    align16(packedBytes(parameters, NARROW_BITS)) +
+    align16(packedBytes(parameters, PACKED_BITS)) +
     packedWidthsBytes(parameters) +
     WINDOW_BYTES +
     MARGIN;
@@ -101,7 +101,7 @@ export class Kernels {
   /** What a block's integers are multiplied by to be a mean gradient, [blocks]. */
   readonly scales: Float32Array<ArrayBuffer>;
   /** Where sums are packed for the log. */
-  readonly #narrow: Uint8Array<ArrayBuffer>;
+  readonly #packed: Uint8Array<ArrayBuffer>;
   /** Of a packed contribution, by group. */
   readonly #widths: Uint8Array<ArrayBuffer>;
   readonly #window: Uint8Array<ArrayBuffer>;
@@ -130,7 +130,7 @@ export class Kernels {
       const { byteOffset } = place(align16(bytes) / FLOAT_BYTES);
       return new Uint8Array(buffer, byteOffset, bytes);
     };
-    this.#narrow = placeBytes(packedBytes(parameters, NARROW_BITS));
+    this.#packed = placeBytes(packedBytes(parameters, PACKED_BITS));
     this.#widths = placeBytes(packedWidthsBytes(parameters));
     this.#window = placeBytes(WINDOW_BYTES + MARGIN);
     this.scales = place(blocksOf(parameters));
@@ -174,13 +174,13 @@ export class Kernels {
   }
 
   /** The sums packed if all fit into 16 bits, else as they are; valid until anything else is added. */
-  narrowed(): { readonly codec: "fixed32" | "packed"; readonly sums: Uint8Array } {
+  packed(): { readonly codec: "fixed32" | "packed"; readonly sums: Uint8Array } {
     const { sums } = this;
-    const widths = this.#narrow.byteOffset;
+    const widths = this.#packed.byteOffset;
     const start = packedWidthsBytes(sums.length);
-    this.#narrow.fill(0, 0, start);
-    const words = this.#exports.narrow(sums.byteOffset, widths, widths + start, sums.length);
-    if (words >= 0) return { codec: "packed", sums: this.#narrow.subarray(0, start + words) };
+    this.#packed.fill(0, 0, start);
+    const words = this.#exports.pack(sums.byteOffset, widths, widths + start, sums.length);
+    if (words >= 0) return { codec: "packed", sums: this.#packed.subarray(0, start + words) };
     return { codec: "fixed32", sums: new Uint8Array(sums.buffer, sums.byteOffset, sums.byteLength) };
   }
 
@@ -229,13 +229,13 @@ export class Kernels {
 
   /**
    * Moves the state towards the weights by whole units, a power of two, over all parameters.
-   * @returns the units by parameter, at most ±127 and valid until sums are narrowed, and how many are not zero; null if a weight is
+   * @returns the units by parameter, at most ±127 and valid until sums are packed, and how many are not zero; null if a weight is
    * not finite
    */
   approach(state: string, unit: number): { readonly units: Int8Array; readonly changed: number } | null {
     const { weights } = this;
     const held = this.states[state].byteOffset;
-    const target = this.#narrow;
+    const target = this.#packed;
     const changed = this.#exports.approach(held, weights.byteOffset, target.byteOffset, weights.length, unit, 1 / unit);
     if (changed < 0) return null;
     return { units: new Int8Array(target.buffer, target.byteOffset, weights.length), changed };
@@ -244,17 +244,17 @@ export class Kernels {
   /** The units of the last `approach` as a sparse message; null where that may be longer than one byte a parameter. */
   encodeUnits(): Uint8Array<ArrayBuffer> | null {
     const { length } = this.weights;
-    const units = this.#narrow.byteOffset;
+    const units = this.#packed.byteOffset;
     // Behind the units, where sums that are packed for the log take as much again.
     const words = units + align16(length);
-    const scratch = new Int32Array(this.#narrow.buffer, this.#scalars.byteOffset, SCALARS);
+    const scratch = new Int32Array(this.#packed.buffer, this.#scalars.byteOffset, SCALARS);
     this.#exports.surveySparse(units, length, scratch.byteOffset);
     const [count, magnitudes, last] = scratch;
     const figures = { count, magnitudes, last };
     const plan = planSparse(figures);
     if (plan.most > length - MARGIN) return null;
     const bytes = this.#exports.encodeSparse(units, last + 1, words, plan.gapShift, plan.magnitudeShift);
-    return sparseMessage(figures, plan, new Uint8Array(this.#narrow.buffer, words, bytes));
+    return sparseMessage(figures, plan, new Uint8Array(this.#packed.buffer, words, bytes));
   }
 
   /** Whether all were within the bound. */

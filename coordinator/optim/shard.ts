@@ -216,7 +216,7 @@ export class LocalParameterShard implements ParameterShard {
       const own = scalarsOf(optimizers[index], step + 1, { scale, limit: clipValue, squared });
       scalars.set(own, HEAD + index * SCALARS);
     }
-    const { codec, sums } = this.#kernels.narrowed();
+    const { codec, sums } = this.#kernels.packed();
     const announced = this.#announced;
     this.#log.append({ step, codec, sums, announced, maxima, weight, scalars, kernels: KERNELS_BUILD });
     this.#apply(scalars);

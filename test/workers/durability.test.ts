@@ -5,7 +5,7 @@ import { createSession, FakeClient, fakeResult, stubOf, tinySession } from "./fl
 
 const CLIENTS = 3;
 /**
- * One where everything travels and is logged as it is; and one whose sums are packed on the way up and narrowed in the log, and
+ * One where everything travels and is logged as it is; and one whose sums are packed on the way up and packed in the log, and
  * whose weights come down as changes.
  */
 const DEFINITIONS = { fixed32: tinySession(), packed8: tinySession({ codec: "packed8", downlink: "delta" }) };

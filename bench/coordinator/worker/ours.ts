@@ -103,7 +103,7 @@ export class OurBench implements Bench {
 
   /**
    * The log's copy of the sums, decoding and Adam; the norm is asked for where gradients are clipped alone. The sums are not begun anew, which is the adding's business: the bits
-   * of the gradients that decoding left in their memory are integers as good as others, but too large for the log to narrow: that
+   * of the gradients that decoding left in their memory are integers as good as others, but too large for the log to pack: that
    * pass is in a whole step alone.
    */
   async #update(): Promise<void> {

@@ -128,39 +128,51 @@ function largestOf(values: usize, end: usize): i32 {
   );
 }
 
+/** Four i32 of `width` bits side by side, at most 16 of them each. */
+@inline
+function quad(values: usize, mask: v128, width: i64): u64 {
+  const bits = v128.and(v128.load(values), mask);
+  const pairs = v128.or(v128.and(bits, i64x2.splat(0xffffffff)), i64x2.shr_u(bits, <i32>(32 - width)));
+  return i64x2.extract_lane(pairs, 0) | (i64x2.extract_lane(pairs, 1) << (2 * width));
+}
+
 /**
- * Writes the sums as shared/codec/packed.ts has it, but with widths of 0, 8 and 16 bits alone, which are packed as fast as they are
- * read. Answers how many bytes the words take; −1 where a sum needs more than 16 bits, and then what was written is of no use.
+ * Packs the sums as shared/codec/packed.ts has it. Answers how many bytes the words take; −1 where a sum needs more than 16 bits, and
+ * then what was written is of no use.
  */
-export function narrow(sums: usize, widths: usize, words: usize, count: i32): i32 {
+export function pack(sums: usize, widths: usize, words: usize, count: i32): i32 {
   const end = sums + (<usize>count << 2);
   const start = words;
   while (sums < end) {
     const groupEnd = min(sums + 256, end);
     const largest = largestOf(sums, groupEnd);
     if (largest >= 32768) return -1;
-    const width = largest < 0 ? 0 : largest < 128 ? 8 : 16;
+    const width = largest < 0 ? 0 : 33 - clz(largest);
     store<u8>(widths++, <u8>width);
+    const bits = <i32>((groupEnd - sums) >> 2) * width;
+    const next = words + (<usize>((bits + 31) >> 5) << 2);
     if (width == 0) {
       sums = groupEnd;
-    } else if (width == 8) {
-      for (; sums + 64 <= groupEnd; sums += 64) {
-        const low = i16x8.narrow_i32x4_s(v128.load(sums), v128.load(sums, 16));
-        const high = i16x8.narrow_i32x4_s(v128.load(sums, 32), v128.load(sums, 48));
-        v128.store(words, i8x16.narrow_i16x8_s(low, high));
-        words += LANE_BYTES;
-      }
-      for (; sums < groupEnd; sums += LANE_BYTES) {
-        const halves = i16x8.narrow_i32x4_s(v128.load(sums), v128.load(sums));
-        v128.store32_lane(words, i8x16.narrow_i16x8_s(halves, halves), 0);
-        words += 4;
-      }
-    } else {
-      for (; sums < groupEnd; sums += LANE_BYTES) {
-        v128.store64_lane(words, i16x8.narrow_i32x4_s(v128.load(sums), v128.load(sums)), 0);
-        words += 8;
-      }
+      continue;
     }
+    // Of the last group the last word may have more bits than values.
+    if (groupEnd - sums < 256) memory.fill(words, 0, next - words);
+    const mask = i32x4.splat((1 << width) - 1);
+    // Four values may end in the middle of a byte, eight never do.
+    const half = <usize>(width >> 1);
+    const odd = (width & 1) << 2;
+    for (; sums + 32 <= groupEnd; sums += 32) {
+      const first = quad(sums, mask, width);
+      const second = quad(sums + 16, mask, width);
+      store<u64>(words, first);
+      store<u64>(words + half, odd == 0 ? second : (second << 4) | (first >> <u64>(half << 3)));
+      words += width;
+    }
+    if (sums < groupEnd) {
+      store<u64>(words, quad(sums, mask, width));
+      sums = groupEnd;
+    }
+    words = next;
   }
   return <i32>(words - start);
 }

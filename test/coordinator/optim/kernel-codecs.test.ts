@@ -1,10 +1,10 @@
-/** Changes are written by a kernel: the bytes are those of the codec's own encoder, whatever changed. */
+/** Changes and logged sums are written by kernels: the bytes are those of the codec's own encoders. */
 
 import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { createKernels } from "../../../coordinator/optim/index.ts";
-import { encodeSparse } from "../../../shared/codec/index.ts";
+import { encodeSparse, pack } from "../../../shared/codec/index.ts";
 
 const module = new WebAssembly.Module(
   readFileSync(new URL("../../../coordinator/optim/kernels.wasm", import.meta.url)),
@@ -67,5 +67,48 @@ describe("units written by the kernel", () => {
   it("are not written where they may take more than one byte a parameter", () => {
     const units = Int8Array.from({ length: 4096 }, (_, at) => (at % 2 === 0 ? 127 : -127));
     expect(encodeByKernels(units)).toBeNull();
+  });
+});
+
+describe("sums packed by the kernel", () => {
+  /** Sums of so many bits at most, other ones in each group of 64. */
+  const sums = fc
+    .array(fc.tuple(fc.nat(16), fc.integer({ min: 1, max: 16 })), { minLength: 1, maxLength: 12 })
+    .map((groups) =>
+      Int32Array.from(
+        groups.flatMap(([bits, quads], group) =>
+          Array.from({ length: group === groups.length - 1 ? quads * 4 : 64 }, (_, at) => {
+            const word = Math.imul(at * 31 + group * 7 + bits, 2_654_435_761) | 0;
+            return bits === 0 ? 0 : word >> (32 - bits);
+          }),
+        ),
+      ),
+    );
+
+  it("are the codec's own bytes, whatever was there before", () => {
+    fc.assert(
+      fc.property(sums, (values) => {
+        const kernels = createKernels(module, values.length, []);
+        kernels.sums.fill(-1);
+        kernels.packed();
+        kernels.sums.set(values);
+        expect(kernels.packed()).toEqual({ codec: "packed", sums: pack(values) });
+      }),
+      { numRuns: 500 },
+    );
+  });
+
+  it("go as they are where one takes more than 16 bits", () => {
+    for (const large of [32_768, -32_769]) {
+      const values = new Int32Array(256);
+      values[130] = large;
+      const kernels = createKernels(module, values.length, []);
+      kernels.sums.set(values);
+      const { codec, sums: bytes } = kernels.packed();
+      expect([codec, bytes.byteLength]).toEqual(["fixed32", 1024]);
+      values[130] = Math.sign(large) * (Math.abs(large) - 1);
+      kernels.sums.set(values);
+      expect(kernels.packed()).toEqual({ codec: "packed", sums: pack(values) });
+    }
   });
 });
