@@ -15,6 +15,7 @@ import { readOptions } from "./core/options.ts";
 import { hostVolunteer } from "./worker/host.ts";
 import type { TabIdentity } from "./worker/identity.ts";
 import { claimTabIdentity } from "./worker/identity.ts";
+import { threadsOf } from "./worker/threads.ts";
 
 export type { Progress } from "../shared/protocol/messages.ts";
 export type { TrainingErrorCode } from "./core/errors.ts";
@@ -68,11 +69,19 @@ function requireUsable(server: string, engine: EngineChoice): void {
   }
 }
 
+/** Whether the worker will compute by itself: with one thread of WASM, as far as that can be known before anything is measured. */
+function isAlone({ engine = "auto", workers }: JoinOptions): boolean {
+  const isWasm = engine === "wasm" || (engine === "auto" && navigator.gpu === undefined);
+  return isWasm && threadsOf(workers) === 1;
+}
+
 /** A worker from text runs on any origin and under any bundler. */
-async function createInlineWorker(): Promise<Worker> {
-  const { default: source } = await import("./worker/inline.generated.js");
+async function createInlineWorker(options: JoinOptions): Promise<Worker> {
+  const { default: source } = await (isAlone(options)
+    ? import("./worker/alone.generated.js")
+    : import("./worker/inline.generated.js"));
   const url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
-  const worker = new Worker(url, { name: "commonweight" });
+  const worker = new Worker(url, { type: "module", name: "commonweight" });
   // Not before it has loaded: browsers differ in when they read the address.
   worker.addEventListener("message", () => URL.revokeObjectURL(url), { once: true });
   return worker;
@@ -109,7 +118,7 @@ async function join(address: SessionAddress, options: JoinOptions, tab: TabIdent
   const { engine = "auto" } = options;
   const identity = options.identity ?? tab?.identity ?? undefined;
   const link = hostVolunteer({
-    worker: options.worker?.() ?? (await createInlineWorker()),
+    worker: options.worker?.() ?? (await createInlineWorker(options)),
     volunteer: { ...common, address, engine, identity },
     onEvent: (event) => ear.hear(event),
     loadPool: async () => (await import("./worker/pool.generated.js")).default,

@@ -19,6 +19,8 @@ export async function buildElement(): Promise<void> {
     configFile: false,
     logLevel: "warn",
     publicDir: false,
+    // All is in one file: of the two workers that differ in onnxruntime's code alone it has the one.
+    resolve: { alias: [{ find: /\/inline\.generated\.js$/, replacement: "/alone.generated.js" }] },
     build: {
       outDir: join(root, dirname(ELEMENT_FILE)),
       emptyOutDir: false,

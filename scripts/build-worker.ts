@@ -1,7 +1,8 @@
 /**
- * Bundles the SDK's two workers into source text that the package carries: the volunteer's worker
- * (client/worker/inline.generated.js) and the ONNX pool's worker with onnxruntime-web (client/worker/pool.generated.js).
- * Both are loaded lazily, the second one only by volunteers that compute with WASM. Written only when they change.
+ * Bundles the SDK's workers into source text that the package carries: the volunteer's worker (client/worker/inline.generated.js), the
+ * same with onnxruntime-web's code (client/worker/alone.generated.js), and the ONNX pool's worker with it
+ * (client/worker/pool.generated.js). All are loaded lazily, the last two only by volunteers that compute with WASM. Written only
+ * when they change.
  */
 
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
@@ -11,17 +12,17 @@ import { build } from "vite";
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), "..");
 
-/** `iife` makes a classic worker; onnxruntime's bundle needs a module for its `import.meta`. */
 const WORKERS = {
-  "client/worker/inline.generated.js": { entry: "client/worker/browser.ts", format: "iife" },
-  "client/worker/pool.generated.js": { entry: "client/engine/onnx/worker-browser.ts", format: "es" },
+  "client/worker/inline.generated.js": "client/worker/browser.ts",
+  "client/worker/alone.generated.js": "client/worker/alone.ts",
+  "client/worker/pool.generated.js": "client/engine/onnx/worker-browser.ts",
 } as const;
 
 export type WorkerBundle = keyof typeof WORKERS;
 
-/** One file of JavaScript without imports. */
+/** One file of JavaScript without imports, a module: onnxruntime's code needs `import.meta`. */
 export async function bundleWorker(name: WorkerBundle): Promise<string> {
-  const { entry, format } = WORKERS[name];
+  const entry = WORKERS[name];
   const result = await build({
     root,
     configFile: false,
@@ -38,7 +39,7 @@ export async function bundleWorker(name: WorkerBundle): Promise<string> {
         input: join(root, entry),
         // onnxruntime's module asks for these where it runs in Node.
         external: ["module", "worker_threads"],
-        output: { format, codeSplitting: false, entryFileNames: "worker.js" },
+        output: { format: "es", codeSplitting: false, entryFileNames: "worker.js" },
       },
     },
   });

@@ -119,10 +119,10 @@ function writeNotices(): void {
   writeFileSync(join(root, "dist/THIRD-PARTY.txt"), notices.join(`\n${"-".repeat(80)}\n\n`));
 }
 
-/** The two files of onnxruntime-web that volunteers in Node use; its `.wasm` is among the assets already. */
+/** The code of onnxruntime-web, of which the package does without the rest; its `.wasm` is among the assets already. */
 function carryRuntime(): void {
   const code = fileURLToPath(import.meta.resolve("onnxruntime-web/ort-wasm-simd-threaded.mjs"));
-  copyFileSync(code, join(root, "dist/client/engine/node/onnxruntime.js"));
+  copyFileSync(code, join(root, "dist/client/engine/onnx/ort.js"));
 }
 
 /** JavaScript and declarations for npm. */
@@ -142,7 +142,7 @@ async function compilePackage(): Promise<void> {
   // The command line's project also checks the first four; the page is served from build/assets, bundled.
   for (const folder of ["scripts", "examples", "test", "bench", "client/page", "client/door"])
     rmSync(join(root, "dist", folder), { recursive: true, force: true });
-  for (const name of ["inline", "pool"]) {
+  for (const name of ["inline", "alone", "pool"]) {
     copyFileSync(
       join(root, `client/worker/${name}.generated.js`),
       join(root, `dist/client/worker/${name}.generated.js`),

@@ -9,37 +9,28 @@ import type { EngineCandidates } from "../create.ts";
 import { EngineError, type EngineOptions, type GradientEngine } from "../engine.ts";
 import { OnnxCompute, type PoolMember } from "../onnx/compute.ts";
 import { createOnnxEngine } from "../onnx/engine.ts";
-import { createModuleRuntime, type OrtFactory } from "../onnx/module.ts";
+import { createModuleRuntime } from "../onnx/module.ts";
 import { wrapNodePackage } from "../onnx/native.ts";
 import { connectMember, type RemoteThread } from "../onnx/remote.ts";
 import type { OnnxRuntime } from "../onnx/runtime.ts";
+import { Turns } from "../onnx/turns.ts";
 
 /** TypeScript in the repository, JavaScript when published. */
 const isPublished = import.meta.url.endsWith(".js");
 
 /**
- * onnxruntime-web's module: its code and its `.wasm`. The published package carries copies of these two (scripts/build.ts),
- * because the whole of onnxruntime-web is 139 MB, ten times what a volunteer needs of it.
+ * onnxruntime-web's `.wasm`. The published package carries it and its code (scripts/build.ts), because the whole of onnxruntime-web is
+ * 139 MB, ten times what a volunteer needs of it.
  */
-function locateModule(): { readonly code: string; readonly wasm: string | URL } {
-  if (!isPublished) {
-    const { resolve } = createRequire(import.meta.url);
-    return {
-      code: "onnxruntime-web/ort-wasm-simd-threaded.mjs",
-      wasm: resolve("onnxruntime-web/ort-wasm-simd-threaded.wasm"),
-    };
-  }
-  return {
-    code: new URL("./onnxruntime.js", import.meta.url).href,
-    wasm: new URL("../../../../build/assets/ort/ort-wasm-simd-threaded.wasm", import.meta.url),
-  };
-}
+const locateWasm = (): string | URL =>
+  isPublished
+    ? new URL("../../../../build/assets/ort/ort-wasm-simd-threaded.wasm", import.meta.url)
+    : createRequire(import.meta.url).resolve("onnxruntime-web/ort-wasm-simd-threaded.wasm");
 
 async function startRuntime(): Promise<OnnxRuntime> {
-  const { code, wasm } = locateModule();
   const [{ default: factory }, module] = await Promise.all([
-    import(code) as Promise<{ default: OrtFactory }>,
-    WebAssembly.compile(readFileSync(wasm)),
+    import("../onnx/ort.ts"),
+    WebAssembly.compile(readFileSync(locateWasm())),
   ]);
   return createModuleRuntime(factory, module);
 }
@@ -92,11 +83,13 @@ function startThread(): RemoteThread {
   };
 }
 
+const createTurns = (): Turns => new Turns((callback) => setImmediate(callback));
+
 async function createMembers(options: EngineOptions, workers: number): Promise<PoolMember[]> {
   if (workers > 1) {
     return Promise.all(Array.from({ length: workers }, () => connectMember(startThread(), null, options)));
   }
-  const member = new OnnxCompute(await loadWasmRuntime(), options);
+  const member = new OnnxCompute(await loadWasmRuntime(), options, createTurns());
   await member.prepare();
   return [member];
 }
@@ -116,7 +109,7 @@ export async function createWasmPredictor(
 }
 
 async function createNativeEngine(options: EngineOptions): Promise<GradientEngine> {
-  const member = new OnnxCompute(await loadNativeRuntime(), options);
+  const member = new OnnxCompute(await loadNativeRuntime(), options, createTurns());
   await member.prepare();
   return createOnnxEngine({ ...options, kind: "native", device: "onnxruntime-node, one thread", members: [member] });
 }

@@ -1,6 +1,6 @@
 /**
  * The ONNX engine in browsers: started by the SDK's worker, which has the socket to mind, it computes in nested workers, one a
- * member. onnxruntime's code comes with the SDK, its `.wasm` from the coordinator, checked against the hash that the SDK
+ * member. (Where one is enough: own-thread.ts.) onnxruntime's code comes with the SDK, its `.wasm` from the coordinator, checked against the hash that the SDK
  * was built with.
  */
 

@@ -23,6 +23,7 @@ import { kernelsOver } from "./kernels.ts";
 import { type LoweredModel, lowerEvaluation, lowerPrediction, lowerTraining, type MaskInput } from "./lowering.ts";
 import { Rounding } from "./rounding.ts";
 import type { Block, OnnxRuntime, OnnxSession, PlacedTensor } from "./runtime.ts";
+import type { Turns } from "./turns.ts";
 
 /**
  * Everything that a pool member can be asked to do; the engine talks to members in the same thread and in others alike. Calls
@@ -87,6 +88,8 @@ export class OnnxCompute implements PoolMember {
   readonly queue = 1;
   readonly #runtime: OnnxRuntime;
   readonly #options: EngineOptions;
+  /** Null in a thread that does nothing else. */
+  readonly #turns: Turns | null;
   readonly #loaded = new Map<ModelKind, Promise<Loaded>>();
   readonly #weightsBlock: Block;
   /** The flat weights: models read their parameters where they lie here. */
@@ -102,9 +105,10 @@ export class OnnxCompute implements PoolMember {
   /** The call before. */
   #last: Promise<unknown> = Promise.resolve();
 
-  constructor(runtime: OnnxRuntime, options: EngineOptions) {
+  constructor(runtime: OnnxRuntime, options: EngineOptions, turns: Turns | null = null) {
     this.#runtime = runtime;
     this.#options = options;
+    this.#turns = turns;
     const { graph } = options;
     const length = parameterLength(graph);
     this.#weightsBlock = runtime.allocate(length * WORD);
@@ -129,6 +133,7 @@ export class OnnxCompute implements PoolMember {
   }
 
   begin(task: ShardTask): Promise<void> {
+    this.#turns?.begin();
     return this.#inTurn(async () => {
       this.#task = task;
       this.#scalars = [];
@@ -172,6 +177,7 @@ export class OnnxCompute implements PoolMember {
   }
 
   predict(features: Readonly<Record<string, Tensor>>, samples: number): Promise<Float32Array> {
+    this.#turns?.begin();
     return this.#inTurn(() => this.#predict(features, samples));
   }
 
@@ -329,6 +335,7 @@ export class OnnxCompute implements PoolMember {
 
   /** Fills the outputs. Throws EngineError `memory` or `failed`. */
   async #execute(loaded: Loaded, inputs: Readonly<Record<string, Input>>): Promise<void> {
+    await this.#turns?.pass();
     for (const [index, place] of loaded.inputs.entries()) {
       if (place === null) continue;
       const { name } = this.#options.graph.inputs[index];
