@@ -14,7 +14,7 @@ import { FILES, servePictures } from "./pictures.ts";
 import { QUICK_STEP_WORKLOADS, STEP_WORKLOADS, stepRace } from "./step.ts";
 import { OUR_PAGE, TabHouse } from "./tabs.ts";
 
-const LESSON: Lesson = { target: 0.97, samples: 60_000, interval: 10_000 };
+const LESSON: Lesson = { target: 0.97, samples: 60_000, interval: 5_000 };
 /** On the test's own pictures. */
 const QUICK_LESSON: Lesson = { target: 0.5, samples: 10_000, interval: 2_000 };
 /** Pictures that examples/mnist.ts learns from. */

@@ -60,9 +60,10 @@ const call = <T>(tab: Tab, method: keyof EndToEndTab, ...args: readonly unknown[
 
 /** One stretch of training, by the coordinator's own record. */
 export interface Stretch {
-  /** Milliseconds from the word to go to the last step done, and a step by itself once work is divided by speed again. */
+  /** Milliseconds from the word to go to the last step asked for, and a step by itself once work is divided by speed again. */
   readonly milliseconds: number;
   readonly stepMilliseconds: number;
+  /** Done: as many as were asked for, and those that went on until the tabs were told. */
   readonly steps: number;
 }
 
@@ -139,7 +140,7 @@ export class TabGroup {
     return runs.reduce((sum, run) => sum + run.samples / run.milliseconds, 0);
   }
 
-  /** Trains for at least so many steps, then pauses. */
+  /** Trains for so many steps, then pauses. */
   async train(steps: number): Promise<Stretch> {
     const { api } = this.#coordinator;
     const before = this.#step;
@@ -153,7 +154,7 @@ export class TabGroup {
     this.#step = last.step;
     const settled = Math.min(SETTLING, rows.length - 2);
     return {
-      milliseconds: last.time - start,
+      milliseconds: (rows.find(({ step }) => step === before + steps) ?? last).time - start,
       stepMilliseconds: (last.time - rows[settled].time) / (rows.length - 1 - settled),
       steps: rows.length,
     };

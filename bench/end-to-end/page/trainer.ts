@@ -41,6 +41,13 @@ export interface Files {
   readonly testLabels: string;
 }
 
+/** A stretch of training. */
+export interface Trained {
+  readonly milliseconds: number;
+  /** Learnt from in that time: as many as were asked for, in whole batches. */
+  readonly samples: number;
+}
+
 export interface Trainer {
   /** Names of the libraries there are. */
   readonly names: readonly string[];
@@ -48,8 +55,7 @@ export interface Trainer {
   load(files: Files): Promise<void>;
   /** From the first weights of this session on; compiles and warms up. */
   start(name: string, definition: SessionDefinition): Promise<void>;
-  /** Trains on about so many samples, whole batches; answers how long it took, in milliseconds. */
-  train(samples: number): Promise<number>;
+  train(samples: number): Promise<Trained>;
   accuracy(): Promise<number>;
 }
 
@@ -137,7 +143,8 @@ globalThis.trainer = {
   async train(samples) {
     if (learner === null) throw new Error("nothing was started");
     const start = performance.now();
-    for (let done = 0; done < samples; ) {
+    let done = 0;
+    while (done < samples) {
       const size = sizeOfStep(position);
       const x = new Float32Array(size * PIXELS);
       const y = new Int32Array(size);
@@ -147,7 +154,7 @@ globalThis.trainer = {
       done += size;
     }
     await learner.settle();
-    return performance.now() - start;
+    return { milliseconds: performance.now() - start, samples: done };
   },
   async accuracy() {
     if (learner === null) throw new Error("nothing was started");
