@@ -36,9 +36,18 @@ describe("volunteers in real browser tabs", () => {
   });
 
   /** The session's page as far as its button, and everything it asks for. */
-  async function open(id: string, engine: "wasm" | "webgpu"): Promise<{ page: Page; requests: Requests }> {
+  async function open(
+    id: string,
+    engine: "wasm" | "webgpu",
+    cores?: number,
+  ): Promise<{ page: Page; requests: Requests }> {
     const context = await browser.newContext();
     const page = await context.newPage();
+    if (cores !== undefined) {
+      await page.addInitScript((count) => {
+        Object.defineProperty(Navigator.prototype, "hardwareConcurrency", { get: () => count });
+      }, cores);
+    }
     const requests: Requests = [];
     context.on("request", (request) => requests.push(request.url()));
     page.on("pageerror", (error) => {
@@ -96,6 +105,24 @@ describe("volunteers in real browser tabs", () => {
     console.log(`code of a WebGPU volunteer: ${bytes} bytes, compressed`);
     expect(bytes).toBeGreaterThan(50_000);
     expect(bytes).toBeLessThanOrEqual(150_000);
+  });
+
+  it("give the same bits from the worker's own thread and from another one, and load what is needed for either (I1)", async () => {
+    const train = async (cores: number) => {
+      const id = await create(12);
+      const { page, requests } = await open(id, "wasm", cores);
+      await clickJoin(page);
+      const { result } = await untilDone(coordinator.api, id);
+      await page.context().close();
+      const loaded = (name: string): boolean => requests.some((url) => url.includes(`/${name}.generated`));
+      return { hash: result?.weightsHash, alone: loaded("alone"), inline: loaded("inline"), pool: loaded("pool") };
+    };
+    // Half of the cores compute.
+    const own = await train(2);
+    const other = await train(4);
+    expect(own).toEqual({ hash: own.hash, alone: true, inline: false, pool: false });
+    expect(other).toEqual({ hash: own.hash, alone: false, inline: true, pool: true });
+    expect(own.hash).toMatch(/^[0-9a-f]{16,}$/);
   });
 
   it("negotiate no compression on the socket, though they offer it", async () => {
