@@ -1,8 +1,8 @@
 /**
  * Time to a test accuracy, two cores for everybody: ours over a real coordinator in two tabs of one worker each, and in one tab of
- * two; rivals in one tab with two threads. All have Adam, the same first weights, and the same samples in the same order. A first
- * training finds how many samples it takes: accuracy on the whole test set is looked at after every 5,000 or a little more. A second
- * one from the same weights goes through so many without a stop, and is timed.
+ * two; rivals in one tab with two threads. All have Adam, the same first weights, and the same samples in the same order. How many
+ * steps a batch, a learning rate and a seed take is counted once (`steps.ts`), for everybody. A training of so many, without a stop,
+ * is timed; then its accuracy is looked at.
  */
 
 import { copyFileSync, mkdirSync } from "node:fs";
@@ -13,15 +13,20 @@ import type { LocalCoordinator } from "../harness/local-coordinator.ts";
 import { mnistSession, PERCEPTRON } from "../harness/mnist.ts";
 import { type Claim, type Contestant, type Race, Refusal } from "../harness/race.ts";
 import { BATCHES, BEST, LEARNING_RATES, type Setting } from "./best.ts";
-import type { Trained, Trainer } from "./page/trainer.ts";
+import type { Trainer } from "./page/trainer.ts";
 import { FILES } from "./pictures.ts";
+import { stepsTo } from "./steps.ts";
 import { ONE_TAB, type Sharing, TabGroup, type TabHouse, TWO_TABS } from "./tabs.ts";
 
 /** Epochs after which nothing is hoped for any more; fewer while settings are tried. */
 const EPOCHS = 12;
 const SEARCH_EPOCHS = 5;
-/** Near the accuracy a seed decides much: of three the middle one counts. */
-const SEARCH_SEEDS = [1, 2, 3];
+/** Near the accuracy a seed decides much: while settings are tried, the middle one of three counts. */
+const SEEDS = [1, 2, 3];
+/** What a trained network's accuracy may be short of the target: sums are rounded otherwise than where steps were counted. */
+const SHORT = 0.01;
+/** Samples before a pace is measured. */
+const WARM_UP = 5_000;
 /** Of a stretch: its time is between two of the coordinator's records. */
 const LEAST_STEPS = 2;
 
@@ -38,12 +43,11 @@ export const RIVALS_PAGE = {
   learners: "bench/rivals/learners.ts",
 } as const;
 
-/** What is learnt, and how often it is looked at. */
+/** What is learnt. */
 export interface Lesson {
   readonly target: number;
-  /** Pictures to learn from, the first ones of the data set, and between two looks at the accuracy. */
+  /** Pictures to learn from: the first ones of the data set. */
   readonly samples: number;
-  readonly interval: number;
 }
 
 /** Puts what rivals load beside their scripts. */
@@ -58,14 +62,10 @@ export function serveRivals({ page }: TabHouse): void {
   }
 }
 
-interface Stretch extends Trained {
-  /** Learnt from until it stood still: tabs go on for a step or two. */
-  readonly all: number;
-}
-
 /** One training from the first weights on. */
 interface Training {
-  train(samples: number): Promise<Stretch>;
+  /** So many steps. Milliseconds. */
+  train(steps: number): Promise<number>;
   accuracy(): Promise<number>;
   close(): Promise<void>;
 }
@@ -95,11 +95,7 @@ const startOurs =
     await before.train(Math.ceil(samples / setting.batch));
     const tabs = await before.move(definition);
     return {
-      async train(wanted) {
-        const asked = Math.max(LEAST_STEPS, Math.ceil(wanted / setting.batch));
-        const { milliseconds, steps } = await tabs.train(asked);
-        return { milliseconds, samples: asked * setting.batch, all: steps * setting.batch };
-      },
+      train: async (steps) => (await tabs.train(Math.max(LEAST_STEPS, steps))).milliseconds,
       accuracy: () => tabs.accuracy(FILES.testImages, FILES.testLabels),
       close: () => tabs.close(),
     };
@@ -115,28 +111,11 @@ const startRival =
     await ask(tab, "load", FILES);
     await ask(tab, "start", name, definitionOf(setting, seed, samples));
     return {
-      async train(wanted) {
-        const trained = await ask<Trained>(tab, "train", wanted);
-        return { ...trained, all: trained.samples };
-      },
+      train: (steps) => ask(tab, "train", steps),
       accuracy: () => ask(tab, "accuracy"),
       close: () => tab.close(),
     };
   };
-
-/** Samples until the accuracy is reached; null if it is not within so many epochs. */
-async function learn(
-  { target, samples, interval }: Lesson,
-  training: Training,
-  epochs: number,
-): Promise<number | null> {
-  let seen = 0;
-  while (seen < epochs * samples) {
-    seen += (await training.train(interval)).all;
-    if ((await training.accuracy()) >= target) return seen;
-  }
-  return null;
-}
 
 async function during<T>(starting: Promise<Training>, use: (training: Training) => Promise<T>): Promise<T> {
   const training = await starting;
@@ -155,8 +134,6 @@ export interface AccuracyOptions {
 }
 
 const OURS: Readonly<Record<string, Sharing>> = { "two tabs": TWO_TABS, "one tab": ONE_TAB };
-/** Finds out how many samples a setting takes. */
-const SCOUT = "one tab";
 const RIVAL_NAMES = ["jax-js WASM", "TensorFlow.js WASM"] as const;
 
 function starters({ house, coordinator, rivals }: AccuracyOptions): Map<string, StartTraining> {
@@ -166,25 +143,53 @@ function starters({ house, coordinator, rivals }: AccuracyOptions): Map<string, 
   return found;
 }
 
+/** Of a setting and a seed; null if the target is not reached within so many epochs. */
+type CountSteps = (setting: Setting, seed: number, epochs: number) => Promise<number | null>;
+
+/** Counts each but once. */
+function counter({ coordinator, lesson: { target, samples } }: AccuracyOptions): CountSteps {
+  const counts = new Map<string, Promise<number | null>>();
+  return (setting, seed, epochs) => {
+    const key = JSON.stringify([setting, seed, epochs]);
+    const count =
+      counts.get(key) ??
+      stepsTo(coordinator, definitionOf(setting, seed, samples), target, epochs * Math.ceil(samples / setting.batch));
+    counts.set(key, count);
+    return count;
+  };
+}
+
 const describe = ({ batch, lr }: Setting): string => `batch ${batch}, lr ${lr}`;
 
 const SECOND = 1000;
 
-function contestant(name: string, start: StartTraining, lesson: Lesson): Contestant {
+function contestant(name: string, start: StartTraining, count: CountSteps, lesson: Lesson): Contestant {
   const setting = BEST[name];
-  let seed = 0;
+  const wanted: number[] = [];
+  let round = 0;
   return {
     name,
     ours: name in OURS,
-    prepare: async () => ({ batch: setting.batch, lr: setting.lr }),
-    async measure() {
-      seed += 1;
-      const samples = await during(start(setting, seed, lesson), (training) => learn(lesson, training, EPOCHS));
-      if (samples === null) {
-        throw new Refusal("failed", `${lesson.target} was not reached with ${describe(setting)}, seed ${seed}`);
+    async prepare() {
+      for (const seed of SEEDS) {
+        const steps = await count(setting, seed, EPOCHS);
+        if (steps === null) {
+          throw new Refusal("failed", `${lesson.target} was not reached with ${describe(setting)}, seed ${seed}`);
+        }
+        wanted.push(steps);
       }
-      const { milliseconds } = await during(start(setting, seed, lesson), (training) => training.train(samples));
-      return milliseconds / SECOND;
+      return { batch: setting.batch, lr: setting.lr };
+    },
+    async measure() {
+      const at = round++ % SEEDS.length;
+      return during(start(setting, SEEDS[at], lesson), async (training) => {
+        const milliseconds = await training.train(wanted[at]);
+        const accuracy = await training.accuracy();
+        if (accuracy < lesson.target - SHORT) {
+          throw new Refusal("wrong", `accuracy ${accuracy} after ${wanted[at]} steps of seed ${SEEDS[at]}`);
+        }
+        return milliseconds / SECOND;
+      });
     },
   };
 }
@@ -194,56 +199,52 @@ const CLAIMS: readonly Claim[] = Object.keys(OURS).flatMap((ours): Claim[] => [
   { kind: "gain", ours, rival: "jax-js WASM", atLeast: 1 },
 ]);
 
-/** Every round has a seed of its own. */
+/** Rounds have the seeds in turn. */
 export function accuracyRace(options: AccuracyOptions): Race {
   const { lesson, rivals } = options;
+  const count = counter(options);
   return {
     name: "accuracy",
     work: `MNIST 784-256-128-10, Adam, to ${lesson.target * 100} % of the test set; two cores, each at its best batch and learning rate`,
     unit: "s",
     better: "lower",
-    contestants: Array.from(starters(options), ([name, start]) => contestant(name, start, lesson)),
+    contestants: Array.from(starters(options), ([name, start]) => contestant(name, start, count, lesson)),
     claims: rivals ? CLAIMS : [],
   };
 }
 
 /**
- * Says the table of `best.ts`. How many samples it takes to the accuracy depends on batch and learning rate alone, not on who
- * computes: it is found once for every setting, by ours. How long a sample takes is measured for everybody, with every batch.
+ * Says the table of `best.ts`. How many steps it takes to the accuracy is counted once for every setting. How long a step takes is
+ * measured for everybody, with every batch.
  */
 export async function searchBest(options: AccuracyOptions, say: (line: string) => void): Promise<void> {
   const { lesson } = options;
-  const everyone = starters(options);
-  const ours = everyone.get(SCOUT);
-  if (ours === undefined) return;
-  const needed: { readonly setting: Setting; readonly samples: number }[] = [];
+  const count = counter(options);
+  const needed: { readonly setting: Setting; readonly steps: number }[] = [];
   for (const batch of BATCHES) {
     for (const lr of LEARNING_RATES) {
       const setting = { batch, lr };
       const counts: number[] = [];
-      for (const seed of SEARCH_SEEDS) {
-        const count = await during(ours(setting, seed, lesson), (training) => learn(lesson, training, SEARCH_EPOCHS));
-        counts.push(count ?? Number.POSITIVE_INFINITY);
-      }
-      const samples = counts.toSorted((one, other) => one - other)[Math.floor(counts.length / 2)];
-      const tried = counts.map((count) => (Number.isFinite(count) ? count : `over ${SEARCH_EPOCHS} epochs`));
-      say(`${describe(setting)}: ${tried.join(", ")} samples`);
-      if (Number.isFinite(samples)) needed.push({ setting, samples });
+      for (const seed of SEEDS) counts.push((await count(setting, seed, SEARCH_EPOCHS)) ?? Number.POSITIVE_INFINITY);
+      const steps = counts.toSorted((one, other) => one - other)[Math.floor(counts.length / 2)];
+      const tried = counts.map((each) => (Number.isFinite(each) ? each : `over ${SEARCH_EPOCHS} epochs`));
+      say(`${describe(setting)}: ${tried.join(", ")} steps`);
+      if (Number.isFinite(steps)) needed.push({ setting, steps });
     }
   }
-  for (const [name, start] of everyone) {
+  for (const [name, start] of starters(options)) {
     const ways: { readonly setting: Setting; readonly seconds: number }[] = [];
     for (const batch of BATCHES) {
       const setting = { batch, lr: LEARNING_RATES[0] };
-      const pace = await during(start(setting, SEARCH_SEEDS[0], lesson), async (training) => {
-        await training.train(lesson.interval);
+      const pace = await during(start(setting, SEEDS[0], lesson), async (training) => {
+        await training.train(Math.ceil(WARM_UP / batch));
         // As long as a training is: of a short one much is its beginning.
-        const { milliseconds, samples } = await training.train(lesson.samples);
-        return milliseconds / samples;
+        const steps = Math.ceil(lesson.samples / batch);
+        return (await training.train(steps)) / steps;
       });
-      say(`${name}, batch ${batch}: ${(pace * SECOND).toFixed(0)} µs a sample`);
-      for (const { setting, samples } of needed) {
-        if (setting.batch === batch) ways.push({ setting, seconds: (samples * pace) / SECOND });
+      say(`${name}, batch ${batch}: ${pace.toFixed(1)} ms a step`);
+      for (const { setting, steps } of needed) {
+        if (setting.batch === batch) ways.push({ setting, seconds: (steps * pace) / SECOND });
       }
     }
     const [best] = ways.toSorted((a, b) => a.seconds - b.seconds);

@@ -14,6 +14,6 @@ export const LEARNING_RATES = [1e-3, 2e-3, 4e-3, 8e-3, 1.2e-2, 1.6e-2] as const;
 export const BEST: Readonly<Record<string, Setting>> = {
   "two tabs": { batch: 1024, lr: 1.2e-2 },
   "one tab": { batch: 1024, lr: 1.2e-2 },
-  "jax-js WASM": { batch: 1024, lr: 1.2e-2 },
+  "jax-js WASM": { batch: 512, lr: 8e-3 },
   "TensorFlow.js WASM": { batch: 128, lr: 4e-3 },
 };

@@ -14,13 +14,11 @@ import { FILES, servePictures } from "./pictures.ts";
 import { QUICK_STEP_WORKLOADS, STEP_WORKLOADS, stepRace } from "./step.ts";
 import { OUR_PAGE, TabHouse } from "./tabs.ts";
 
-const LESSON: Lesson = { target: 0.97, samples: 60_000, interval: 5_000 };
+const LESSON: Lesson = { target: 0.97, samples: 60_000 };
 /** On the test's own pictures. */
-const QUICK_LESSON: Lesson = { target: 0.5, samples: 10_000, interval: 2_000 };
+const QUICK_LESSON: Lesson = { target: 0.5, samples: 10_000 };
 /** Pictures that examples/mnist.ts learns from. */
 const LEARNT = 55_000;
-/** Each round has a seed of its own. */
-const SEEDS = 3;
 
 type Say = (line: string) => void;
 type Run = (race: Race, rounds?: number) => Promise<void>;
@@ -47,7 +45,7 @@ async function runFirstGradient({ wants, quick }: BenchOptions, run: Run): Promi
   await run(firstGradientRace(coordinator, quick ? QUICK_LESSON.samples : LEARNT));
 }
 
-async function runAccuracy({ wants, quick, rivals, rounds, search }: BenchOptions, run: Run, say: Say): Promise<void> {
+async function runAccuracy({ wants, quick, rivals, search }: BenchOptions, run: Run, say: Say): Promise<void> {
   if (!wants("accuracy")) return;
   if (rivals) await installRivals(say);
   await using house = await TabHouse.open({ ...OUR_PAGE, ...(rivals ? RIVALS_PAGE : {}) });
@@ -56,7 +54,7 @@ async function runAccuracy({ wants, quick, rivals, rounds, search }: BenchOption
   await using coordinator = await LocalCoordinator.start(quick ? smallMnist() : wholeMnist());
   const options = { house, coordinator, rivals, lesson: quick ? QUICK_LESSON : LESSON };
   if (search) await searchBest(options, say);
-  else await run(accuracyRace(options), Math.min(rounds, SEEDS));
+  else await run(accuracyRace(options));
 }
 
 export const section: Section = {

@@ -41,13 +41,6 @@ export interface Files {
   readonly testLabels: string;
 }
 
-/** A stretch of training. */
-export interface Trained {
-  readonly milliseconds: number;
-  /** Learnt from in that time: as many as were asked for, in whole batches. */
-  readonly samples: number;
-}
-
 export interface Trainer {
   /** Names of the libraries there are. */
   readonly names: readonly string[];
@@ -55,7 +48,8 @@ export interface Trainer {
   load(files: Files): Promise<void>;
   /** From the first weights of this session on; compiles and warms up. */
   start(name: string, definition: SessionDefinition): Promise<void>;
-  train(samples: number): Promise<Trained>;
+  /** So many steps. Milliseconds. */
+  train(steps: number): Promise<number>;
   accuracy(): Promise<number>;
 }
 
@@ -140,21 +134,19 @@ globalThis.trainer = {
     other.dispose();
     learner = await create(options);
   },
-  async train(samples) {
+  async train(steps) {
     if (learner === null) throw new Error("nothing was started");
     const start = performance.now();
-    let done = 0;
-    while (done < samples) {
+    for (let done = 0; done < steps; done++) {
       const size = sizeOfStep(position);
       const x = new Float32Array(size * PIXELS);
       const y = new Int32Array(size);
       fill(x, y);
       await learner.step(x, y);
       position.step += 1;
-      done += size;
     }
     await learner.settle();
-    return { milliseconds: performance.now() - start, samples: done };
+    return performance.now() - start;
   },
   async accuracy() {
     if (learner === null) throw new Error("nothing was started");
