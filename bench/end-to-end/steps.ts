@@ -8,23 +8,10 @@ import { joinTraining } from "../../client/node/index.ts";
 import type { SessionDefinition } from "../../shared/session/definition.ts";
 import type { LocalCoordinator } from "../harness/local-coordinator.ts";
 import { valuesOf } from "../harness/mnist.ts";
+import { countRight } from "./page/right.ts";
 
 /** Samples between two looks, at least. */
 const INTERVAL = 1024;
-
-function testSet(): { readonly images: Float32Array; readonly classes: Uint8Array } {
-  return { images: Float32Array.from(valuesOf("testImages"), (pixel) => pixel / 255), classes: valuesOf("testLabels") };
-}
-
-function accuracyOf(scores: Float32Array, classes: Uint8Array): number {
-  const width = scores.length / classes.length;
-  let right = 0;
-  for (const [sample, label] of classes.entries()) {
-    const own = scores.subarray(sample * width, (sample + 1) * width);
-    if (own.indexOf(Math.max(...own)) === label) right += 1;
-  }
-  return right / classes.length;
-}
 
 /** Steps after which the test set's accuracy is first seen at the target; null if it is not within so many. */
 export async function stepsTo(
@@ -33,10 +20,13 @@ export async function stepsTo(
   target: number,
   most: number,
 ): Promise<number | null> {
-  const { images, classes } = testSet();
+  const images = Float32Array.from(valuesOf("testImages"), (pixel) => pixel / 255);
+  const labels = valuesOf("testLabels");
   const { id } = await coordinator.api.createSession(definition);
   const interval = Math.ceil(INTERVAL / definition.batchSize);
   const { promise, resolve, reject } = Promise.withResolvers<number | null>();
+  // What ends the client also rejects the joining itself, where it had not come so far.
+  promise.catch(() => {});
   const handle = await joinTraining(`${coordinator.url}/s/${id}`, {
     engine: "wasm",
     workers: 1,
@@ -47,7 +37,8 @@ export async function stepsTo(
       if (step === 0 || step % interval !== 0) return;
       // The only volunteer predicts before it computes: no step passes in between.
       const look = async () => {
-        const reached = accuracyOf(await handle.predict({ x: images }), classes) >= target;
+        const right = countRight(await handle.predict({ x: images }), labels);
+        const reached = right >= target * labels.length;
         if (reached || step >= most) resolve(reached ? step : null);
       };
       look().catch(reject);

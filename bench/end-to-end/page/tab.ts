@@ -11,6 +11,7 @@ import { announce, createEnvelope, magnitudeBits } from "../../../shared/codec/i
 import { differentiate, initialize, type TrainingGraph } from "../../../shared/graph/index.ts";
 import type { SessionDefinition } from "../../../shared/session/definition.ts";
 import { microBatchesPerStep, planRun } from "../../../shared/session/plan.ts";
+import { countRight } from "./right.ts";
 
 export interface FreeRun {
   readonly samples: number;
@@ -137,13 +138,7 @@ globalThis.tab = {
     if (handle === null) throw new Error("this tab has not joined");
     const { pixels, classes } = await pictures(images, labels);
     const scores = await handle.predict({ x: Float32Array.from(pixels, (pixel) => pixel / 255) });
-    const width = scores.length / classes.length;
-    let right = 0;
-    for (const [sample, label] of classes.entries()) {
-      const own = scores.subarray(sample * width, (sample + 1) * width);
-      if (own.indexOf(Math.max(...own)) === label) right += 1;
-    }
-    return right / classes.length;
+    return countRight(scores, classes) / classes.length;
   },
   async leave() {
     await handle?.leave();

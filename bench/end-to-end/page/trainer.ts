@@ -6,6 +6,7 @@
 import { initialize, sizeOf } from "../../../shared/graph/index.ts";
 import { epochKey, Permutation } from "../../../shared/random/index.ts";
 import type { SessionDefinition } from "../../../shared/session/definition.ts";
+import { countRight } from "./right.ts";
 
 /** A parameter of a linear layer, as the library holds it: weights [in, out]. */
 export interface Parameter {
@@ -58,7 +59,6 @@ declare global {
 }
 
 const PIXELS = 784;
-const CLASSES = 10;
 /** Pictures of one prediction. */
 const PART = 1000;
 
@@ -155,10 +155,7 @@ globalThis.trainer = {
       const x = new Float32Array(PART * PIXELS);
       for (let sample = 0; sample < PART; sample++) scaled(testPixels, (from + sample) * PIXELS, x, sample * PIXELS);
       const scores = await learner.predict(x, PART);
-      for (let sample = 0; sample < PART; sample++) {
-        const own = scores.subarray(sample * CLASSES, (sample + 1) * CLASSES);
-        if (own.indexOf(Math.max(...own)) === testLabels[from + sample]) right += 1;
-      }
+      right += countRight(scores, testLabels.subarray(from, from + PART));
     }
     return right / testLabels.length;
   },
