@@ -6,7 +6,8 @@ import type { SessionDefinition } from "../../shared/session/definition.ts";
 import type { LocalCoordinator } from "../harness/local-coordinator.ts";
 import { type PageServer, servePage } from "../harness/page-server.ts";
 import { Refusal } from "../harness/race.ts";
-import type { EndToEndTab, FreeRun } from "./page/tab.ts";
+import type { FreeRun } from "./page/free-run.ts";
+import type { EndToEndTab } from "./page/tab.ts";
 
 const PATIENCE = 120_000;
 /** Steps after a standstill until all tabs' speeds are known again: whoever had the interrupted step's rest had both cores. */

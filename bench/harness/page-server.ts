@@ -39,6 +39,7 @@ export async function servePage(entries: Readonly<Record<string, string>>): Prom
     configFile: false,
     logLevel: "error",
     publicDir: false,
+    worker: { format: "es" },
     build: {
       outDir: folder,
       target: "es2023",
