@@ -72,8 +72,8 @@ interface Training {
 
 type StartTraining = (setting: Setting, seed: number, lesson: Lesson) => Promise<Training>;
 
-/** Of a step of ours: enough to divide them by speed, and few, since each costs a pass over all parameters. */
-const MICRO_BATCHES = 4;
+/** Of a step of ours: one for each thread that computes, since each costs a pass over all parameters, and equal threads need no others. */
+const MICRO_BATCHES = 2;
 
 const definitionOf = ({ batch, lr }: Setting, seed: number, samples: number) =>
   mnistSession({
