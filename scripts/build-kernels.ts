@@ -33,6 +33,16 @@ export const KERNELS_BUILD = "${idOf(bytes)}";
     }),
   },
   {
+    source: "client/core/assembly/kernels.ts",
+    files: (bytes) => ({
+      "client/core/kernels-wasm.ts":
+        Buffer.from(`/** assembly/kernels.ts, compiled, in base64. Written by scripts/build-kernels.ts. */
+export const KERNELS_WASM =
+  "${bytes.toString("base64")}";
+`),
+    }),
+  },
+  {
     source: "client/engine/onnx/assembly/kernels.ts",
     files: (own, shared) => ({
       "client/engine/onnx/kernels-wasm.ts":

@@ -2,13 +2,14 @@
  * A contribution as it goes up: header and body of shared/protocol/frames.ts.
  */
 
-import { blockCount, CODECS } from "../../shared/codec/index.ts";
+import { blockCount, CODECS, type SumCodec } from "../../shared/codec/index.ts";
 import type { FrameHeader } from "../../shared/protocol/frames.ts";
 import { upwardLayout } from "../../shared/protocol/frames.ts";
 import type { GradientCodec } from "../../shared/session/definition.ts";
 import type { Work } from "../../shared/session/plan.ts";
 import type { Contribution, ShardTask } from "../engine/engine.ts";
 import { TrainingError } from "./errors.ts";
+import { packSums } from "./kernels.ts";
 
 /** What each kind of work is to an engine, and the frames that it returns. */
 export const WORKS = {
@@ -47,6 +48,12 @@ export interface EncodedResult {
   readonly body: Uint8Array;
 }
 
+/** As the codec does, by a kernel where there is one. */
+function packOrEncode(codec: SumCodec, sums: Int32Array, unit: number): Uint8Array {
+  const packed = codec.frame === "packed" ? packSums(sums) : null;
+  return packed ?? codec.encode(sums, unit);
+}
+
 /** Throws TrainingError `compute` if the engine's sizes are not those of the session. */
 export function encodeResult(
   lease: Lease,
@@ -72,7 +79,7 @@ export function encodeResult(
   }
   const squares = coarse?.squares ?? new Uint16Array(0);
   const layout = upwardLayout(kind, { metrics: sizes.metrics, blocks, squares: squares.length });
-  const sums = kind === "gradient" ? codec.encode(contribution.sums, coarse?.unit ?? 1) : new Uint8Array(0);
+  const sums = kind === "gradient" ? packOrEncode(codec, contribution.sums, coarse?.unit ?? 1) : new Uint8Array(0);
   const body = new Uint8Array(layout.sums + sums.byteLength);
   const view = new DataView(body.buffer);
   contribution.metrics.forEach((sum, i) => {

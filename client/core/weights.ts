@@ -11,6 +11,7 @@ import type { SessionAddress } from "./address.ts";
 import { sessionUrl } from "./address.ts";
 import { TrainingError } from "./errors.ts";
 import { get, HttpError, mayRetry, pauseAfter } from "./http.ts";
+import { changeWeights } from "./kernels.ts";
 import type { Platform } from "./platform.ts";
 import { sleep } from "./platform.ts";
 
@@ -155,10 +156,12 @@ export class WeightsAssembler {
     if (!(unit > 0 && Number.isFinite(unit))) throw new TrainingError("protocol", `changes in units of ${unit}`);
     const body = viewWeights(this.#sizes, version, step, this.#buffer());
     const { weights } = body;
+    body.exponents.set(change.subarray(layout.exponents, layout.exponents + blocks));
+    const message = change.subarray(layout.units);
+    if (changeWeights(message, unit, latest.weights, weights)) return body;
     const { indices, units } = this.#read;
     weights.set(latest.weights);
-    body.exponents.set(change.subarray(layout.exponents, layout.exponents + blocks));
-    const reader = new SparseReader(change.subarray(layout.units), parameters);
+    const reader = new SparseReader(message, parameters);
     // One rounding to float32, as in the coordinator: a product of at most 7 bits with a power of two is exact.
     for (let count = reader.read(indices, units); count > 0; count = reader.read(indices, units)) {
       for (let at = 0; at < count; at++) weights[indices[at]] += units[at] * unit;

@@ -1,2 +1,2 @@
 /** Build id of kernels.wasm, kept with every logged step. Written by scripts/build-kernels.ts. */
-export const KERNELS_BUILD = "2dcba457a174b5cc";
+export const KERNELS_BUILD = "dd250dab9d519326";
