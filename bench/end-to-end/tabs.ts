@@ -111,7 +111,7 @@ export class TabGroup {
     return new TabGroup(coordinator, id, tabs, workers);
   }
 
-  /** The same tabs in another session: what this one has fetched is in their caches, and code is compiled. */
+  /** The same tabs in another session: the data are in their memory by then, and code is compiled. */
   async move(definition: SessionDefinition): Promise<TabGroup> {
     const moved = await TabGroup.#join(this.#tabs, this.#workers, this.#coordinator, definition);
     await this.#coordinator.api.deleteSession(this.#id);

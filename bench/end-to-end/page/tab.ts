@@ -12,8 +12,8 @@ export interface EndToEndTab {
   /** Updates of the weights that this tab holds. */
   readonly step: number;
   /**
-   * With so many threads that compute. Resolves once the coordinator knows this tab. A session that it was in before is left then, and not
-   * sooner: so the browser still has onnxruntime's code compiled.
+   * With so many threads that compute. Resolves once this tab has the session's first weights and what it fetches of the data before it
+   * computes. A session that it was in before is left then, and not sooner: so the browser still has onnxruntime's code compiled.
    */
   join(link: string, workers: number): Promise<void>;
   /** The engine of the session's own definition, warmed up, and the session's pictures. */
@@ -31,6 +31,9 @@ declare global {
 
 /** Nobody sits at this machine: a tab in the background computes on. */
 const INSIST = Object.fromEntries(Object.keys(DEFAULT_POLICIES).map((name) => [name, "continue"])) as Policies;
+
+/** Milliseconds without more data after which none is on its way. */
+const QUIET = 200;
 
 let handle: TrainingHandle | null = null;
 let held = 0;
@@ -55,14 +58,21 @@ globalThis.tab = {
   async join(link, workers) {
     const before = handle;
     held = 0;
+    const weights = Promise.withResolvers<void>();
+    let loadedAt = performance.now();
     handle = await joinTraining(link, {
       engine: "wasm",
       workers,
       policies: INSIST,
       onEvent: (event) => {
-        if (event.type === "weights") held = event.detail.step;
+        if (event.type === "data") loadedAt = performance.now();
+        if (event.type !== "weights") return;
+        held = event.detail.step;
+        weights.resolve();
       },
     });
+    await weights.promise;
+    while (performance.now() - loadedAt < QUIET) await new Promise((resolve) => setTimeout(resolve, QUIET));
     await before?.leave();
   },
   async prepareFreeRun(server, id, images, labels) {
