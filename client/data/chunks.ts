@@ -7,6 +7,7 @@ import { describeError, TrainingError } from "../core/errors.ts";
 import { get, HttpError, mayRetry, pauseAfter } from "../core/http.ts";
 import type { Platform } from "../core/platform.ts";
 import { sleep } from "../core/platform.ts";
+import { CacheWriter } from "./cache-writer.ts";
 
 export const CHUNK_CACHE_BYTES = 256 * 1024 * 1024;
 export const PARALLEL_DOWNLOADS = 4;
@@ -42,6 +43,8 @@ export class ChunkStore {
   readonly #wanted: Waiting[] = [];
   readonly #ahead: Waiting[] = [];
   readonly #closed = new AbortController();
+  /** Null where the platform has no cache. */
+  readonly #writer: CacheWriter | null;
   #heldBytes = 0;
   #active = 0;
 
@@ -49,6 +52,8 @@ export class ChunkStore {
     this.#options = options;
     this.#memoryBytes = options.memoryBytes ?? CHUNK_CACHE_BYTES;
     this.#parallel = options.parallel ?? PARALLEL_DOWNLOADS;
+    const { chunkCache } = options.platform;
+    this.#writer = chunkCache === null ? null : new CacheWriter(chunkCache, () => this.#active > 0);
   }
 
   /** Bytes held in memory. */
@@ -88,6 +93,7 @@ export class ChunkStore {
 
   dispose(): void {
     this.#closed.abort();
+    this.#writer?.dispose();
     this.#held.clear();
     this.#heldBytes = 0;
     for (const { start } of [...this.#wanted.splice(0), ...this.#ahead.splice(0)]) start();
@@ -103,6 +109,7 @@ export class ChunkStore {
         this.#loading.delete(request.hash);
         this.#active -= 1;
         this.#startNext();
+        this.#writer?.resume();
       });
     this.#loading.set(request.hash, promise);
     return promise;
@@ -129,8 +136,7 @@ export class ChunkStore {
         const { body } = await get(platform, url(request.hash), request.bytes, signal);
         const problem = await this.#problem(request, body);
         if (problem === null) {
-          // A full disk must not stop the training.
-          platform.chunkCache?.put(request.hash, body).catch(() => {});
+          this.#writer?.add(request.hash, body);
           return this.#keep(request.hash, body);
         }
         failure = new HttpError(0, "corrupt", problem);

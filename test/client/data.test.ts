@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { ByteCache, Platform } from "../../client/core/platform.ts";
+import { CacheWriter } from "../../client/data/cache-writer.ts";
 import { ChunkStore } from "../../client/data/chunks.ts";
 import { HostedSource } from "../../client/data/hosted.ts";
 import type { Slot } from "../../client/data/source.ts";
@@ -170,6 +171,72 @@ describe("the chunk store", () => {
     expect(await store.load({ hash: tampered!, bytes: 100 })).toEqual(chunks.get(tampered!));
     expect(state.requests).toEqual([tampered]);
     expect(kept.get(tampered!)).toEqual(chunks.get(tampered!));
+  });
+
+  it("writes to the platform's cache once nothing is downloaded any more", async () => {
+    const chunks = await randomChunks(3, 100);
+    const written: string[] = [];
+    const chunkCache: ByteCache = {
+      get: async () => null,
+      put: async (hash) => void written.push(hash),
+    };
+    const { platform, state } = download(chunks, { chunkCache });
+    const store = new ChunkStore({ platform, url: urlOf, parallel: 2 });
+    const [alone, early, late] = [...chunks.keys()].map((hash) => ({ hash, bytes: 100 }));
+    await store.load(alone!);
+    expect(written).toEqual([alone!.hash]);
+    const [earlier, later] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+    state.gate = earlier.promise;
+    const loadedEarly = store.load(early!);
+    await settle();
+    state.gate = later.promise;
+    const loadedLate = store.load(late!);
+    await settle();
+    earlier.resolve();
+    await loadedEarly;
+    await settle();
+    expect(written).toHaveLength(1);
+    later.resolve();
+    await loadedLate;
+    await settle();
+    expect(written).toEqual([alone!.hash, early!.hash, late!.hash]);
+  });
+
+  it("writes one after the other, all the same when too much waits, and nothing after its end", async () => {
+    const written: string[] = [];
+    let writing = 0;
+    let most = 0;
+    let isBusy = true;
+    const cache: ByteCache = {
+      get: async () => null,
+      async put(hash) {
+        most = Math.max(most, ++writing);
+        await Promise.resolve();
+        writing -= 1;
+        written.push(hash);
+        if (hash === "1") throw new Error("the disk is full");
+      },
+    };
+    const writer = new CacheWriter(cache, () => isBusy);
+    const bytes = new Uint8Array(20 * 2 ** 20);
+    for (const hash of ["1", "2", "3"]) writer.add(hash, bytes);
+    await settle();
+    expect(written).toEqual([]);
+    writer.add("4", bytes);
+    await settle();
+    expect(written).toEqual(["1"]);
+    isBusy = false;
+    writer.resume();
+    await settle();
+    expect(written).toEqual(["1", "2", "3", "4"]);
+    expect(most).toBe(1);
+    isBusy = true;
+    writer.add("5", bytes);
+    writer.dispose();
+    isBusy = false;
+    writer.resume();
+    await settle();
+    expect(written).toHaveLength(4);
   });
 
   it("works without Web Crypto, unverified", async () => {
