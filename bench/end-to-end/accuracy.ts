@@ -12,7 +12,7 @@ import { packageRoot } from "../../cli/root.ts";
 import type { LocalCoordinator } from "../harness/local-coordinator.ts";
 import { mnistSession, PERCEPTRON } from "../harness/mnist.ts";
 import { type Claim, type Contestant, type Race, Refusal } from "../harness/race.ts";
-import { BATCHES, BEST, LEARNING_RATES, type Setting } from "./best.ts";
+import { BATCHES, BEST, LEARNING_RATES, type Learning, nameIn, type Setting } from "./best.ts";
 import type { Trainer } from "./page/trainer.ts";
 import { FILES } from "./pictures.ts";
 import { stepsTo } from "./steps.ts";
@@ -133,13 +133,21 @@ export interface AccuracyOptions {
   readonly lesson: Lesson;
 }
 
-const OURS: Readonly<Record<string, Sharing>> = { "two tabs": TWO_TABS, "one tab": ONE_TAB };
-const RIVAL_NAMES = ["jax-js WASM", "TensorFlow.js WASM"] as const;
+const OURS = [
+  ["two tabs", TWO_TABS],
+  ["one tab", ONE_TAB],
+] as const satisfies readonly (readonly [Learning, Sharing])[];
 
-function starters({ house, coordinator, rivals }: AccuracyOptions): Map<string, StartTraining> {
-  const found = new Map<string, StartTraining>();
-  for (const [name, sharing] of Object.entries(OURS)) found.set(name, startOurs(house, coordinator, sharing));
-  if (rivals) for (const name of RIVAL_NAMES) found.set(name, startRival(house, name));
+/** How many times as long each takes at least. */
+const RIVALS = [
+  ["jax-js WASM", 1],
+  ["TensorFlow.js WASM", 3],
+] as const satisfies readonly (readonly [Learning, number])[];
+
+function starters({ house, coordinator, rivals }: AccuracyOptions): Map<Learning, StartTraining> {
+  const found = new Map<Learning, StartTraining>();
+  for (const [name, sharing] of OURS) found.set(name, startOurs(house, coordinator, sharing));
+  if (rivals) for (const [name] of RIVALS) found.set(name, startRival(house, name));
   return found;
 }
 
@@ -163,13 +171,18 @@ const describe = ({ batch, lr }: Setting): string => `batch ${batch}, lr ${lr}`;
 
 const SECOND = 1000;
 
-function contestant(name: string, start: StartTraining, count: CountSteps, lesson: Lesson): Contestant {
-  const setting = BEST[name];
+function contestant(
+  learner: Learning,
+  setting: Setting,
+  start: StartTraining,
+  count: CountSteps,
+  lesson: Lesson,
+): Contestant {
   const wanted: number[] = [];
   let round = 0;
   return {
-    name,
-    ours: name in OURS,
+    name: nameIn(learner, setting),
+    ours: OURS.some(([name]) => name === learner),
     async prepare() {
       for (const seed of SEEDS) {
         const steps = await count(setting, seed, EPOCHS);
@@ -194,10 +207,11 @@ function contestant(name: string, start: StartTraining, count: CountSteps, lesso
   };
 }
 
-const CLAIMS: readonly Claim[] = Object.keys(OURS).flatMap((ours): Claim[] => [
-  { kind: "gain", ours, rival: "TensorFlow.js WASM", atLeast: 3 },
-  { kind: "gain", ours, rival: "jax-js WASM", atLeast: 1 },
-]);
+const CLAIMS: readonly Claim[] = OURS.flatMap(([ours]) =>
+  RIVALS.flatMap(([learner, atLeast]) =>
+    BEST[learner].map((setting): Claim => ({ kind: "gain", ours, rival: nameIn(learner, setting), atLeast })),
+  ),
+);
 
 /** Rounds have the seeds in turn. */
 export function accuracyRace(options: AccuracyOptions): Race {
@@ -208,7 +222,9 @@ export function accuracyRace(options: AccuracyOptions): Race {
     work: `MNIST 784-256-128-10, Adam, to ${lesson.target * 100} % of the test set; two cores, each at its best batch and learning rate`,
     unit: "s",
     better: "lower",
-    contestants: Array.from(starters(options), ([name, start]) => contestant(name, start, count, lesson)),
+    contestants: Array.from(starters(options), ([learner, start]) =>
+      BEST[learner].map((setting) => contestant(learner, setting, start, count, lesson)),
+    ).flat(),
     claims: rivals ? CLAIMS : [],
   };
 }
