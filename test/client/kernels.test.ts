@@ -1,7 +1,7 @@
 /** A client's kernels against shared/codec: the same bytes and bits, and nothing where that finds something wrong. */
 
 import fc from "fast-check";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { changeWeights, packSums } from "../../client/core/kernels.ts";
 import { encodeSparse, GROUP, pack, SparseReader } from "../../shared/codec/index.ts";
 
@@ -141,5 +141,26 @@ describe("changing weights", () => {
       }),
       { numRuns: 2000 },
     );
+  });
+});
+
+describe("where a policy forbids to compile WebAssembly", () => {
+  it("both leave everything to shared/codec", async () => {
+    const { CompileError, Memory, Instance } = WebAssembly;
+    class Module {
+      constructor() {
+        throw new CompileError("blocked by CSP");
+      }
+    }
+    vi.resetModules();
+    vi.stubGlobal("WebAssembly", { CompileError, Memory, Instance, Module });
+    try {
+      const blocked = await import("../../client/core/kernels.ts");
+      expect(blocked.packSums(new Int32Array(GROUP))).toBeNull();
+      const message = encodeSparse(Int8Array.of(1, 0, 0, 0)).slice();
+      expect(blocked.changeWeights(message, 1, new Float32Array(4), new Float32Array(4))).toBe(false);
+    } finally {
+      vi.unstubAllGlobals();
+    }
   });
 });
