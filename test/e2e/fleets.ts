@@ -35,9 +35,14 @@ export const nodeFleet: Fleet = {
   lifetime: [1_500, 4_500],
   start: async (link) => {
     const bin = join(packageRoot, "bin/commonweight.js");
-    const options = ["--engine", "wasm", "--workers", "1", "--quiet"];
-    const child = spawn(process.execPath, [bin, "volunteer", link, ...options], { stdio: "ignore" });
+    const options = ["--engine", "wasm", "--workers", "1"];
+    const child = spawn(process.execPath, [bin, "volunteer", link, ...options], {
+      stdio: ["ignore", "pipe", "ignore"],
+    });
     const ended = new Promise<void>((resolve) => child.once("exit", () => resolve()));
+    // It says that it takes part: how long it took to come there is not part of its life.
+    const isThere = new Promise<void>((resolve) => child.stdout.on("data", () => resolve()));
+    await Promise.race([isThere, ended]);
     return {
       ended,
       kill: () => {
