@@ -39,23 +39,26 @@ export function passContestant(worker: BenchWorker, name: string, side: Side, pa
       if (full > empty) return [empty, full];
     }
   };
+  const check = async (): Promise<void> => {
+    const [found, plain] = await Promise.all(
+      ([side, "plain"] as const).map(async (each) => {
+        const { figure } = await worker.run({ ...job, side: each, repetitions: 1, fresh: true });
+        return figure;
+      }),
+    );
+    const distance = Math.abs(found - plain) / Math.abs(plain);
+    if (!(distance <= TOLERANCE)) {
+      throw new Refusal(
+        "wrong",
+        `${work} comes to ${found}, plain loops to ${plain}: ${distance.toExponential(1)} apart`,
+      );
+    }
+  };
   return {
     name,
     ours: side === "ours",
     async prepare() {
-      const [found, plain] = await Promise.all(
-        ([side, "plain"] as const).map(async (each) => {
-          const { figure } = await worker.run({ ...job, side: each, repetitions: 1, fresh: true });
-          return figure;
-        }),
-      );
-      const distance = Math.abs(found - plain) / Math.abs(plain);
-      if (!(distance <= TOLERANCE)) {
-        throw new Refusal(
-          "wrong",
-          `${work} comes to ${found}, plain loops to ${plain}: ${distance.toExponential(1)} apart`,
-        );
-      }
+      if (side !== "moved") await check();
       const enough = quick ? QUICK : LONG_ENOUGH;
       // Twice: what else the machine does may make one of them long.
       const takes = async (): Promise<number> => timed(worker, { ...job, repetitions });

@@ -25,15 +25,15 @@ interface PassRace extends Pick<Passes, "work" | "codec"> {
 const PASSES: Readonly<Record<string, PassRace>> = {
   "add-fixed32": { work: "add", codec: "fixed32", about: "received frames checked and added, i32", bound: 0.35 },
   "add-fixed16": { work: "add", codec: "fixed16", about: "received frames checked and added, i16", bound: 0.35 },
-  decode: { work: "decode", codec: "fixed32", about: "sums into gradients", bound: null },
+  pack: { work: "pack", codec: "fixed16", about: "sums packed for the log", bound: null },
   norm: { work: "norm", codec: "fixed32", about: "squared norm of the gradient", bound: null },
   step: {
     work: "step",
     codec: "fixed16",
-    about: "a whole step of one contribution, the log's packed sums included",
+    about: "a whole step of one contribution: added, packed for the log, decoding and Adam",
     bound: null,
   },
-  adam: { work: "adam", codec: "fixed16", about: "the log's sums, decoding and Adam", bound: 0.9 },
+  adam: { work: "adam", codec: "fixed16", about: "decoding and Adam", bound: 0.9 },
 };
 
 function contestantsOf(worker: BenchWorker, passes: Passes, rivals: boolean): Contestant[] {
@@ -42,6 +42,9 @@ function contestantsOf(worker: BenchWorker, passes: Passes, rivals: boolean): Co
     passContestant(worker, OURS, "ours", passes),
     passContestant(worker, "JavaScript loops", "plain", passes),
     ...(work === "add" ? [passContestant(worker, "WASM, staged whole", "staged", passes)] : []),
+    ...(work === "add" || work === "adam"
+      ? [passContestant(worker, "its bytes moved, nothing computed", "moved", passes)]
+      : []),
     ...(work === "adam" && rivals ? [torchContestant(parameters, quick)] : []),
   ];
 }

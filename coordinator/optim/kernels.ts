@@ -25,16 +25,10 @@ const WINDOW_BYTES = 262_144;
 /** Floats set aside for the scalars of one group of one step. */
 export const SCALARS = 16;
 
-/** An optimizer's kernel; what the arguments are is said in assembly/kernels.ts. */
-type UpdateKernel = (
-  weights: number,
-  state0: number,
-  state1: number,
-  state2: number,
-  gradients: number,
-  count: number,
-  scalars: number,
-) => void;
+/** An optimizer's kernel; what a run is is said in assembly/kernels.ts. */
+type UpdateKernel = (run: number) => void;
+/** u32 of a run, and of what aligns the next array. */
+const RUN_WORDS = 12;
 
 export type UpdateName = "sgd" | "momentum" | "adam" | "adamWithin" | "rmsprop" | "adagrad" | "lion";
 
@@ -45,9 +39,7 @@ interface KernelExports extends Record<UpdateName, UpdateKernel> {
   subtractFixed16(sums: number, incoming: number, count: number): void;
   addPacked(sums: number, widths: number, words: number, count: number, lanes: number): void;
   pack(sums: number, widths: number, words: number, count: number): number;
-  decode(values: number, scales: number, count: number): void;
   squaredNorm(sums: number, scales: number, count: number): number;
-  adjust(gradients: number, weights: number, count: number, scalars: number): void;
   average(averages: number, weights: number, count: number, decay: number, rest: number): void;
   approach(held: number, weights: number, target: number, count: number, unit: number, inverse: number): number;
   surveySparse(values: number, count: number, figures: number): void;
@@ -77,7 +69,7 @@ const blocksOf = (parameters: number): number => Math.ceil(blockCount(parameters
 
 /** Bytes of linear memory for `parameters` parameters with `states` arrays of state: they, weights, sums and a window. */
 export function kernelBytes(parameters: number, states: number): number {
-  const floats = (2 + states) * parameters + blocksOf(parameters) + SCALARS + LANE_WORDS;
+  const floats = (2 + states) * parameters + blocksOf(parameters) + SCALARS + RUN_WORDS + LANE_WORDS;
   const bytes =
     floats * FLOAT_BYTES +
     align16(packedBytes(parameters, PACKED_BITS)) +
@@ -87,16 +79,12 @@ export function kernelBytes(parameters: number, states: number): number {
   return Math.ceil(bytes / PAGE_BYTES) * PAGE_BYTES;
 }
 
-/** Whether these scalars change the gradient before the optimizer sees it: clipped, clamped or with a penalty. */
-const adjusts = ([scale, limit, l2, l1]: Float32Array): boolean =>
-  scale !== 1 || limit !== Number.POSITIVE_INFINITY || l2 !== 0 || l1 !== 0;
-
 export class Kernels {
   /** Flat views [parameters] into the linear memory. */
   readonly weights: Float32Array<ArrayBuffer>;
   /** What the optimizer keeps, by name, in the order of the optimizer's table. */
   readonly states: Readonly<Record<string, Float32Array<ArrayBuffer>>>;
-  /** Integer sums of the open step; the same memory holds the decoded gradient after `decode`. */
+  /** Integer sums of the open step. */
   readonly sums: Int32Array<ArrayBuffer>;
   /** What a block's integers are multiplied by to be a mean gradient, [blocks]. */
   readonly scales: Float32Array<ArrayBuffer>;
@@ -106,6 +94,7 @@ export class Kernels {
   readonly #widths: Uint8Array<ArrayBuffer>;
   readonly #window: Uint8Array<ArrayBuffer>;
   readonly #scalars: Float32Array<ArrayBuffer>;
+  readonly #run: Uint32Array<ArrayBuffer>;
   readonly #lanes: number;
   readonly #exports: KernelExports;
   readonly #memory: WebAssembly.Memory;
@@ -135,6 +124,7 @@ export class Kernels {
     this.#window = placeBytes(WINDOW_BYTES + MARGIN);
     this.scales = place(blocksOf(parameters));
     this.#scalars = place(SCALARS);
+    this.#run = new Uint32Array(buffer, place(RUN_WORDS).byteOffset, RUN_WORDS);
     const lanes = place(LANE_WORDS);
     this.#lanes = lanes.byteOffset;
     new Uint8Array(buffer, lanes.byteOffset, lanes.byteLength).set(laneTable());
@@ -189,36 +179,32 @@ export class Kernels {
     return this.#exports.squaredNorm(this.sums.byteOffset, this.scales.byteOffset, this.sums.length);
   }
 
-  /** Turns the sums into gradients in place, by `scales`. */
-  decode(): void {
-    this.#exports.decode(this.sums.byteOffset, this.scales.byteOffset, this.sums.length);
-  }
-
   /**
-   * Updates one span from the decoded gradient.
+   * Updates one span from its sums, by `scales`: they are decoded and used in one pass, and stay as they are.
    * @param states names of the kernel's state arrays by position; null where this optimizer goes without
    * @param scalars at most `SCALARS`
+   * @param keep name of the state that takes the mean gradient, before it is clipped and without penalties; null for none
    */
-  update(kernel: UpdateName, states: readonly (string | null)[], span: Span, scalars: Float32Array): void {
+  update(
+    kernel: UpdateName,
+    states: readonly (string | null)[],
+    { offset, count }: Span,
+    scalars: Float32Array,
+    keep: string | null = null,
+  ): void {
     this.#scalars.set(scalars);
-    const from = span.offset * FLOAT_BYTES;
-    const at = (position: number): number => {
-      const name = states[position] ?? null;
-      return name === null ? 0 : this.states[name].byteOffset + from;
-    };
-    const { weights, sums } = this;
-    if (adjusts(scalars)) {
-      this.#exports.adjust(sums.byteOffset + from, weights.byteOffset + from, span.count, this.#scalars.byteOffset);
-    }
-    this.#exports[kernel](
-      weights.byteOffset + from,
-      at(0),
-      at(1),
-      at(2),
-      sums.byteOffset + from,
-      span.count,
+    const addressOf = (name: string | null = null): number => (name === null ? 0 : this.states[name].byteOffset);
+    this.#run.set([
+      offset * FLOAT_BYTES,
+      (offset + count) * FLOAT_BYTES,
+      this.weights.byteOffset,
+      ...[0, 1, 2].map((position) => addressOf(states[position])),
+      this.sums.byteOffset,
+      this.scales.byteOffset,
+      addressOf(keep),
       this.#scalars.byteOffset,
-    );
+    ]);
+    this.#exports[kernel](this.#run.byteOffset);
   }
 
   /** state ← decay · state + rest · weights, over all parameters. */

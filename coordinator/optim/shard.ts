@@ -301,15 +301,13 @@ export class LocalParameterShard implements ParameterShard {
   #apply(scalars: Float32Array): void {
     const [inverseWeight, decay] = scalars;
     this.#setScales(inverseWeight);
-    this.#kernels.decode();
-    const { sums, states } = this.#kernels;
-    states[CENTER]?.set(new Float32Array(sums.buffer, sums.byteOffset, sums.length));
+    const keep = CENTER in this.#kernels.states ? CENTER : null;
     const squares = scalars.subarray(this.#scalars);
     if (squares.length > 0) this.#secondMoments?.advance(squares, scalars[HEAD + SQUARES_DECAY]);
     for (const [index, { options, spans }] of this.#rule.groups.entries()) {
       const own = scalars.subarray(HEAD + index * SCALARS, HEAD + (index + 1) * SCALARS);
       const kernel = kernelOf(options, this.#secondMoments !== null);
-      for (const span of spans) this.#kernels.update(kernel, statesOf(options), span, own);
+      for (const span of spans) this.#kernels.update(kernel, statesOf(options), span, own, keep);
     }
     if (this.#rule.decay !== null) this.#kernels.average(AVERAGE, decay, 1 - decay);
     this.#clients?.follow();

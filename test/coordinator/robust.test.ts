@@ -44,12 +44,12 @@ const rowsOfCase = ({ sums, units, weights }: RobustCase): Rows =>
 
 /** What a session without an aggregation does: integers are added, and divided once, by the kernels. */
 function plainMean({ length, sums, units, weights }: RobustCase): Float32Array {
-  const kernels = createKernels(KERNELS, length, []);
+  const kernels = createKernels(KERNELS, length, ["mean"]);
   for (const row of sums) kernels.add([new Uint8Array(row.buffer)], "fixed32");
   const total = weights.reduce((sum, weight) => sum + weight, 0);
   kernels.scales.set(units.subarray(0, Math.ceil(length / 256)).map((unit) => unit / total));
-  kernels.decode();
-  return new Float32Array(kernels.sums.buffer, kernels.sums.byteOffset, length).slice();
+  kernels.update("sgd", [], { offset: 0, count: length }, Float32Array.of(1, Number.POSITIVE_INFINITY), "mean");
+  return kernels.states["mean"].slice();
 }
 
 function resultOf(name: (typeof RESULTS)[number], a: RobustCase): ArrayLike<number> {

@@ -1,10 +1,10 @@
 /** What the measuring Worker is asked for, and how it asks to be told: in the address of a request. */
 
 /** One entry for each pass over the parameters that is measured. */
-export const WORKS = ["add", "decode", "norm", "adam", "step"] as const;
+export const WORKS = ["add", "pack", "norm", "adam", "step"] as const;
 export type WorkName = (typeof WORKS)[number];
 
-export const SIDES = ["ours", "plain", "staged"] as const;
+export const SIDES = ["ours", "plain", "staged", "moved"] as const;
 export type Side = (typeof SIDES)[number];
 
 /** Those that plain loops can read. */

@@ -1,8 +1,15 @@
 /** The coordinator's own passes, called as the session's object calls them. */
 
 import { StepAggregate } from "../../../coordinator/aggregate/index.ts";
-import { createKernels, type Kernels, LocalParameterShard, updateRule } from "../../../coordinator/optim/index.ts";
+import {
+  createKernels,
+  type Kernels,
+  LocalParameterShard,
+  type UpdateRule,
+  updateRule,
+} from "../../../coordinator/optim/index.ts";
 import kernelsModule from "../../../coordinator/optim/kernels.wasm";
+import { kernelOf, scalarsOf, statesOf } from "../../../coordinator/optim/optimizers.ts";
 import type { Lease } from "../../../coordinator/round/types.ts";
 import { Admission } from "../../../coordinator/session/admission.ts";
 import { Delivery, Upload } from "../../../coordinator/session/upload.ts";
@@ -27,7 +34,10 @@ export class OurBench implements Bench {
   /** One contribution as its socket delivers it. */
   readonly #frames: readonly ArrayBuffer[];
   readonly #announced: Uint8Array;
+  readonly #rule: UpdateRule;
   #squaredNorm = 0;
+  #packed: Uint8Array = new Uint8Array(0);
+  #updates = 0;
 
   constructor(definition: SessionDefinition) {
     this.#definition = definition;
@@ -36,6 +46,7 @@ export class OurBench implements Bench {
     const parameters = parameterLength(graph);
     const blocks = blockCount(parameters);
     const rule = updateRule(definition);
+    this.#rule = rule;
     this.#kernels = createKernels(kernelsModule, parameters, rule.states);
     const microBatches = microBatchesPerStep(plan);
     this.#shard = new LocalParameterShard({
@@ -61,20 +72,17 @@ export class OurBench implements Bench {
   async run(work: WorkName, repetitions: number): Promise<void> {
     for (let repetition = 0; repetition < repetitions; repetition++) {
       if (work === "add") this.#add();
-      else if (work === "decode") this.#kernels.decode();
+      else if (work === "pack") this.#packed = this.#kernels.packed().sums;
       else if (work === "norm") this.#squaredNorm = this.#kernels.squaredNorm();
-      else {
-        if (work === "step") this.#begin();
-        await this.#update();
-      }
+      else if (work === "adam") this.#updateAlone();
+      else await this.#step();
     }
   }
 
   figure(work: WorkName): number {
     const { sums, weights } = this.#kernels;
     if (work === "norm") return this.#squaredNorm;
-    const gradients = new Float32Array(sums.buffer, sums.byteOffset, sums.length);
-    return sumOfMagnitudes({ add: sums, decode: gradients, adam: weights, step: weights }[work]);
+    return sumOfMagnitudes({ add: sums, pack: this.#packed, adam: weights, step: weights }[work]);
   }
 
   /** A step of one contribution. */
@@ -101,14 +109,20 @@ export class OurBench implements Bench {
     }
   }
 
-  /**
-   * The log's copy of the sums, decoding and Adam; the norm is asked for where gradients are clipped alone. The sums are not begun anew, which is the adding's business: the bits
-   * of the gradients that decoding left in their memory are integers as good as others, but too large for the log to pack: that
-   * pass is in a whole step alone.
-   */
-  async #update(): Promise<void> {
+  /** A whole step, as it is made where nothing is clipped. */
+  async #step(): Promise<void> {
+    this.#begin();
     const { step } = this.#shard;
     await this.#shard.prepare(step, { weight: 1n << 29n, maxima: this.#aggregate.maxima });
     await this.#shard.commit(step, { scale: 1, optimizers: [this.#definition.optimizer] });
+  }
+
+  /** Of a step, what comes after the log. */
+  #updateAlone(): void {
+    this.#updates += 1;
+    const scalars = scalarsOf(this.#definition.optimizer, this.#updates, { scale: 1, limit: Number.POSITIVE_INFINITY });
+    for (const { options, spans } of this.#rule.groups) {
+      for (const span of spans) this.#kernels.update(kernelOf(options), statesOf(options), span, scalars);
+    }
   }
 }

@@ -1,6 +1,6 @@
 /** The same passes as somebody would write them in JavaScript: a loop each over typed arrays. */
 
-import { blockCount, gridScale, magnitudeBits } from "../../../shared/codec/index.ts";
+import { blockCount, gridScale, magnitudeBits, pack } from "../../../shared/codec/index.ts";
 import { parameterLength } from "../../../shared/graph/parameters.ts";
 import type { SessionDefinition } from "../../../shared/session/definition.ts";
 import { microBatchesPerStep, planRun } from "../../../shared/session/plan.ts";
@@ -26,6 +26,7 @@ export class PlainBench implements Bench {
   readonly #v: Float32Array;
   #step = 0;
   #squaredNorm = 0;
+  #packed: Uint8Array = new Uint8Array(0);
 
   constructor(definition: SessionDefinition, codec: JobCodec) {
     const { graph } = definition;
@@ -44,7 +45,7 @@ export class PlainBench implements Bench {
   async run(work: WorkName, repetitions: number): Promise<void> {
     for (let repetition = 0; repetition < repetitions; repetition++) {
       if (work === "add") this.#add();
-      else if (work === "decode") this.#decode();
+      else if (work === "pack") this.#packed = pack(this.#sums);
       else if (work === "norm") this.#norm();
       else {
         if (work === "step") this.#begin();
@@ -55,9 +56,7 @@ export class PlainBench implements Bench {
 
   figure(work: WorkName): number {
     if (work === "norm") return this.#squaredNorm;
-    return sumOfMagnitudes(
-      { add: this.#sums, decode: this.#gradients, adam: this.#weights, step: this.#weights }[work],
-    );
+    return sumOfMagnitudes({ add: this.#sums, pack: this.#packed, adam: this.#weights, step: this.#weights }[work]);
   }
 
   #begin(): void {

@@ -7,6 +7,7 @@ import { sessionOfSize } from "../../harness/networks.ts";
 import type { Bench } from "./bench.ts";
 import type { Ingest } from "./ingest.ts";
 import { type Job, type JobAnswer, readJob, type Side } from "./job.ts";
+import { MovedBench } from "./moved.ts";
 import { OurBench } from "./ours.ts";
 import { PlainBench } from "./plain.ts";
 import { StagedBench } from "./staged.ts";
@@ -17,7 +18,7 @@ interface Env {
   readonly INGEST: DurableObjectNamespace<Ingest>;
 }
 
-const BENCHES = { ours: OurBench, plain: PlainBench, staged: StagedBench } as const;
+const BENCHES = { ours: OurBench, plain: PlainBench, staged: StagedBench, moved: MovedBench } as const;
 
 /** Of one size at a time: 3M parameters are a lot of memory. */
 const held = new Map<Side, Bench>();

@@ -3,9 +3,27 @@
  * memory, 16-byte aligned; counts are elements, multiples of 4. Plain IEEE operations only, no relaxed SIMD, so that every
  * machine computes the same bits.
  *
- * An optimizer's kernel takes weights, up to three state arrays (0 where the optimizer has none), gradients, a count and
- * the step's scalars: the five that all share (`adjust` and `KEEP`), then its own in the order of optimizers.ts.
+ * An optimizer's kernel takes a run, and reads each sum of it once: decoding, clipping, penalties and the update are one pass. Of the
+ * step's scalars the first five are shared by all of them (`adjusts` and `KEEP`), its own follow in the order of optimizers.ts.
  */
+
+/** A run of the flat space, in bytes, and what lies where the space begins. The shell writes one as ten u32. */
+@unmanaged
+class Run {
+  from: usize;
+  end: usize;
+  weights: usize;
+  /** Up to three arrays of state; 0 where the optimizer has none. */
+  state0: usize;
+  state1: usize;
+  state2: usize;
+  sums: usize;
+  /** Of blocks of 256. */
+  scales: usize;
+  /** Where the mean gradient is kept; 0 for nowhere. */
+  kept: usize;
+  scalars: usize;
+}
 
 const LANE_BYTES: usize = 16;
 
@@ -18,35 +36,83 @@ const KEEP: usize = 4;
 /** Index of the first that is the optimizer's own. */
 const OWN: usize = 5;
 
+/** The largest of four i32. */
+@inline
+function largest(lanes: v128): i32 {
+  const pairs = i32x4.max_s(lanes, i32x4.shuffle(lanes, lanes, 2, 3, 0, 1));
+  return max(i32x4.extract_lane(pairs, 0), i32x4.extract_lane(pairs, 1));
+}
+
+/** Whether values are within ±bound of which these are the extremes by lane, at least zero and at most zero. */
+@inline
+function areWithin(most: v128, least: v128, bound: i32): bool {
+  const lowest = ~largest(v128.not(least));
+  // The least integer has no opposite: as an unsigned one it is beyond every bound.
+  return <u32>largest(most) <= <u32>bound && <u32>-lowest <= <u32>bound;
+}
+
 /** sums[i] += incoming[i], both i32. Answers whether all of them were within ±bound; they are added in any case. */
 export function addFixed32(sums: usize, incoming: usize, count: i32, bound: i32): bool {
   const end = sums + (<usize>count << 2);
-  const most = i32x4.splat(bound);
-  let beyond = i32x4.splat(0);
+  const wholeEnd = end - (<usize>(count & 15) << 2);
+  let most = i32x4.splat(0);
+  let least = i32x4.splat(0);
+  while (sums < wholeEnd) {
+    const a = v128.load(incoming);
+    const b = v128.load(incoming, 16);
+    const c = v128.load(incoming, 32);
+    const d = v128.load(incoming, 48);
+    most = i32x4.max_s(most, i32x4.max_s(i32x4.max_s(a, b), i32x4.max_s(c, d)));
+    least = i32x4.min_s(least, i32x4.min_s(i32x4.min_s(a, b), i32x4.min_s(c, d)));
+    v128.store(sums, i32x4.add(v128.load(sums), a));
+    v128.store(sums, i32x4.add(v128.load(sums, 16), b), 16);
+    v128.store(sums, i32x4.add(v128.load(sums, 32), c), 32);
+    v128.store(sums, i32x4.add(v128.load(sums, 48), d), 48);
+    sums += 64;
+    incoming += 64;
+  }
   while (sums < end) {
     const values = v128.load(incoming);
-    // The least integer has no opposite: as an unsigned one it is beyond every bound.
-    beyond = v128.or(beyond, i32x4.gt_u(i32x4.abs(values), most));
+    most = i32x4.max_s(most, values);
+    least = i32x4.min_s(least, values);
     v128.store(sums, i32x4.add(v128.load(sums), values));
     sums += LANE_BYTES;
     incoming += LANE_BYTES;
   }
-  return !v128.any_true(beyond);
+  return areWithin(most, least, bound);
 }
 
 /** The same with i16 incoming. */
 export function addFixed16(sums: usize, incoming: usize, count: i32, bound: i32): bool {
   const end = sums + (<usize>count << 2);
-  const most = i32x4.splat(bound);
-  let beyond = i32x4.splat(0);
+  const wholeEnd = end - (<usize>(count & 15) << 2);
+  let most = i16x8.splat(0);
+  let least = i16x8.splat(0);
+  while (sums < wholeEnd) {
+    const a = v128.load(incoming);
+    const b = v128.load(incoming, 16);
+    most = i16x8.max_s(most, i16x8.max_s(a, b));
+    least = i16x8.min_s(least, i16x8.min_s(a, b));
+    v128.store(sums, i32x4.add(v128.load(sums), v128.load_ext<i16>(incoming)));
+    v128.store(sums, i32x4.add(v128.load(sums, 16), v128.load_ext<i16>(incoming, 8)), 16);
+    v128.store(sums, i32x4.add(v128.load(sums, 32), v128.load_ext<i16>(incoming, 16)), 32);
+    v128.store(sums, i32x4.add(v128.load(sums, 48), v128.load_ext<i16>(incoming, 24)), 48);
+    sums += 64;
+    incoming += 32;
+  }
   while (sums < end) {
-    const values = v128.load_ext<i16>(incoming);
-    beyond = v128.or(beyond, i32x4.gt_u(i32x4.abs(values), most));
-    v128.store(sums, i32x4.add(v128.load(sums), values));
+    const values = v128.load64_zero(incoming);
+    most = i16x8.max_s(most, values);
+    least = i16x8.min_s(least, values);
+    v128.store(sums, i32x4.add(v128.load(sums), i32x4.extend_low_i16x8_s(values)));
     sums += LANE_BYTES;
     incoming += 8;
   }
-  return !v128.any_true(beyond);
+  return areWithin(
+    i32x4.max_s(i32x4.extend_low_i16x8_s(most), i32x4.extend_high_i16x8_s(most)),
+    i32x4.min_s(i32x4.extend_low_i16x8_s(least), i32x4.extend_high_i16x8_s(least)),
+    bound,
+  );
 }
 
 /** sums[i] −= incoming[i], both i32: takes back what was added. */
@@ -110,21 +176,7 @@ export function addPacked(sums: usize, widths: usize, words: usize, count: i32, 
 
 export { pack } from "../../../shared/codec/assembly/packed";
 
-/** In place: i32 sums become f32 gradients, each block of 256 times its scale. */
-export function decode(values: usize, scales: usize, count: i32): void {
-  const end = values + (<usize>count << 2);
-  while (values < end) {
-    const scale = v128.load32_splat(scales);
-    const blockEnd = min(values + 1024, end);
-    while (values < blockEnd) {
-      v128.store(values, f32x4.mul(f32x4.convert_i32x4_s(v128.load(values)), scale));
-      values += LANE_BYTES;
-    }
-    scales += 4;
-  }
-}
-
-/** Σ g² of what `decode` would make of the sums, which stay as they are: squares and sums in f64, in four lanes of fixed order. */
+/** Σ g² of the mean gradient, the sums times the scale of their block of 256: squares and sums in f64, in four lanes of fixed order. */
 export function squaredNorm(sums: usize, scales: usize, count: i32): f64 {
   let lower = f64x2.splat(0);
   let upper = f64x2.splat(0);
@@ -272,75 +324,125 @@ function sign(values: v128): v128 {
   return f32x4.sub(v128.and(f32x4.gt(values, zero), one), v128.and(f32x4.lt(values, zero), one));
 }
 
-/** In place: the scaled gradient, clamped to ±limit, plus the penalties' l2 · w + l1 · sign w. */
-export function adjust(gradients: usize, weights: usize, count: i32, scalars: usize): void {
-  const scale = scalar(scalars, SCALE);
+/** Whether the scalars change a gradient before the optimizer sees it: clipped, clamped or with a penalty. */
+@inline
+function adjusts(scalars: usize): bool {
+  return (
+    load<f32>(scalars) != 1 ||
+    load<f32>(scalars, LIMIT << 2) != <f32>Infinity ||
+    load<f32>(scalars, L2 << 2) != 0 ||
+    load<f32>(scalars, L1 << 2) != 0
+  );
+}
+
+/** The scaled gradient, clamped to ±limit, plus the penalties' l2 · w + l1 · sign w. */
+@inline
+function adjusted(mean: v128, w: v128, scalars: usize): v128 {
   const limit = scalar(scalars, LIMIT);
-  const lower = f32x4.neg(limit);
-  const l2 = scalar(scalars, L2);
-  const l1 = scalar(scalars, L1);
-  const end = gradients + (<usize>count << 2);
-  while (gradients < end) {
-    const w = v128.load(weights);
-    const clamped = f32x4.max(f32x4.min(f32x4.mul(v128.load(gradients), scale), limit), lower);
-    const penalties = f32x4.add(f32x4.mul(w, l2), f32x4.mul(sign(w), l1));
-    v128.store(gradients, f32x4.add(clamped, penalties));
-    gradients += LANE_BYTES;
-    weights += LANE_BYTES;
-  }
+  const clamped = f32x4.max(f32x4.min(f32x4.mul(mean, scalar(scalars, SCALE)), limit), f32x4.neg(limit));
+  const penalties = f32x4.add(f32x4.mul(w, scalar(scalars, L2)), f32x4.mul(sign(w), scalar(scalars, L1)));
+  return f32x4.add(clamped, penalties);
+}
+
+/** Where the block of 256 ends that `at` lies in, or the run before it does. */
+@inline
+function blockEnd(at: usize, end: usize): usize {
+  return min((at | 1023) + 1, end);
+}
+
+/** What the sums of the block are multiplied by that `at` lies in, in all lanes. */
+@inline
+function scaleAt(at: usize, scales: usize): v128 {
+  return v128.load32_splat(scales + ((at >> 10) << 2));
+}
+
+/** The gradient of the four parameters at `at`, as the optimizer is to see it: their sums times their block's scale. */
+@inline
+function gradientAt(
+  at: usize,
+  weights: usize,
+  sums: usize,
+  scale: v128,
+  kept: usize,
+  isAdjusted: bool,
+  scalars: usize,
+): v128 {
+  const mean = f32x4.mul(f32x4.convert_i32x4_s(v128.load(sums + at)), scale);
+  if (kept) v128.store(kept + at, mean);
+  return isAdjusted ? adjusted(mean, v128.load(weights + at), scalars) : mean;
 }
 
 /** w ← keep · w − by. */
 @inline
-function descend(weights: usize, keep: v128, by: v128): void {
-  v128.store(weights, f32x4.sub(f32x4.mul(v128.load(weights), keep), by));
+function descend(weight: usize, keep: v128, by: v128): void {
+  v128.store(weight, f32x4.sub(f32x4.mul(v128.load(weight), keep), by));
 }
 
 /** Own scalars: lr. w ← w − lr · g. */
-export function sgd(weights: usize, _0: usize, _1: usize, _2: usize, gradients: usize, count: i32, scalars: usize): void {
+export function sgd(run: Run): void {
+  const weights = run.weights;
+  const sums = run.sums;
+  const kept = run.kept;
+  const scalars = run.scalars;
+  const end = run.end;
+  const isAdjusted = adjusts(scalars);
   const keep = scalar(scalars, KEEP);
   const rate = scalar(scalars, OWN);
-  const end = weights + (<usize>count << 2);
-  while (weights < end) {
-    descend(weights, keep, f32x4.mul(rate, v128.load(gradients)));
-    weights += LANE_BYTES;
-    gradients += LANE_BYTES;
+  for (let at = run.from; at < end; ) {
+    const scale = scaleAt(at, run.scales);
+    for (const until = blockEnd(at, end); at < until; at += LANE_BYTES) {
+      descend(weights + at, keep, f32x4.mul(rate, gradientAt(at, weights, sums, scale, kept, isAdjusted, scalars)));
+    }
   }
 }
 
 /** Own scalars: lr, momentum, rest, gradientShare, bufferShare. b ← momentum · b + rest · g;  w ← w − lr · (gradientShare · g + bufferShare · b). */
-export function momentum(weights: usize, buffer: usize, _1: usize, _2: usize, gradients: usize, count: i32, scalars: usize): void {
+export function momentum(run: Run): void {
+  const weights = run.weights;
+  const buffer = run.state0;
+  const sums = run.sums;
+  const kept = run.kept;
+  const scalars = run.scalars;
+  const end = run.end;
+  const isAdjusted = adjusts(scalars);
   const keep = scalar(scalars, KEEP);
   const rate = scalar(scalars, OWN);
   const held = scalar(scalars, OWN + 1);
   const rest = scalar(scalars, OWN + 2);
   const gradientShare = scalar(scalars, OWN + 3);
   const bufferShare = scalar(scalars, OWN + 4);
-  const end = weights + (<usize>count << 2);
-  while (weights < end) {
-    const g = v128.load(gradients);
-    const b = f32x4.add(f32x4.mul(v128.load(buffer), held), f32x4.mul(g, rest));
-    v128.store(buffer, b);
-    const direction = f32x4.add(f32x4.mul(g, gradientShare), f32x4.mul(b, bufferShare));
-    descend(weights, keep, f32x4.mul(rate, direction));
-    weights += LANE_BYTES;
-    buffer += LANE_BYTES;
-    gradients += LANE_BYTES;
+  for (let at = run.from; at < end; ) {
+    const scale = scaleAt(at, run.scales);
+    for (const until = blockEnd(at, end); at < until; at += LANE_BYTES) {
+      const g = gradientAt(at, weights, sums, scale, kept, isAdjusted, scalars);
+      const b = f32x4.add(f32x4.mul(v128.load(buffer + at), held), f32x4.mul(g, rest));
+      v128.store(buffer + at, b);
+      const direction = f32x4.add(f32x4.mul(g, gradientShare), f32x4.mul(b, bufferShare));
+      descend(weights + at, keep, f32x4.mul(rate, direction));
+    }
   }
 }
 
 /** Own scalars: beta1, rest1, beta2, rest2, stepSize, inverseRootBias2, eps. m ← β₁·m + rest₁·g;  v ← β₂·v + rest₂·g²;  w ← w − stepSize · m / (√v · inverseRootBias2 + eps). */
-export function adam(weights: usize, m: usize, v: usize, _2: usize, gradients: usize, count: i32, scalars: usize): void {
-  adamStep(weights, m, v, gradients, count, scalars, false);
+export function adam(run: Run): void {
+  adamStep(run, false);
 }
 
 /** The same, and two more scalars: one of the shell's, and least, where the denominator is at least least · |m|. */
-export function adamWithin(weights: usize, m: usize, v: usize, _2: usize, gradients: usize, count: i32, scalars: usize): void {
-  adamStep(weights, m, v, gradients, count, scalars, true);
+export function adamWithin(run: Run): void {
+  adamStep(run, true);
 }
 
 @inline
-function adamStep(weights: usize, m: usize, v: usize, gradients: usize, count: i32, scalars: usize, isWithin: bool): void {
+function adamStep(run: Run, isWithin: bool): void {
+  const weights = run.weights;
+  const m = run.state0;
+  const v = run.state1;
+  const sums = run.sums;
+  const kept = run.kept;
+  const scalars = run.scalars;
+  const end = run.end;
+  const isAdjusted = adjusts(scalars);
   const keep = scalar(scalars, KEEP);
   const beta1 = scalar(scalars, OWN);
   const rest1 = scalar(scalars, OWN + 1);
@@ -350,20 +452,18 @@ function adamStep(weights: usize, m: usize, v: usize, gradients: usize, count: i
   const inverseRootBias2 = scalar(scalars, OWN + 5);
   const eps = scalar(scalars, OWN + 6);
   const least = scalar(scalars, OWN + 8);
-  const end = weights + (<usize>count << 2);
-  while (weights < end) {
-    const g = v128.load(gradients);
-    const first = f32x4.add(f32x4.mul(v128.load(m), beta1), f32x4.mul(g, rest1));
-    const second = f32x4.add(f32x4.mul(v128.load(v), beta2), f32x4.mul(f32x4.mul(g, g), rest2));
-    v128.store(m, first);
-    v128.store(v, second);
-    const size = f32x4.add(f32x4.mul(f32x4.sqrt(second), inverseRootBias2), eps);
-    const denominator = isWithin ? f32x4.max(size, f32x4.mul(f32x4.abs(first), least)) : size;
-    descend(weights, keep, f32x4.div(f32x4.mul(stepSize, first), denominator));
-    weights += LANE_BYTES;
-    m += LANE_BYTES;
-    v += LANE_BYTES;
-    gradients += LANE_BYTES;
+  for (let at = run.from; at < end; ) {
+    const scale = scaleAt(at, run.scales);
+    for (const until = blockEnd(at, end); at < until; at += LANE_BYTES) {
+      const g = gradientAt(at, weights, sums, scale, kept, isAdjusted, scalars);
+      const first = f32x4.add(f32x4.mul(v128.load(m + at), beta1), f32x4.mul(g, rest1));
+      const second = f32x4.add(f32x4.mul(v128.load(v + at), beta2), f32x4.mul(f32x4.mul(g, g), rest2));
+      v128.store(m + at, first);
+      v128.store(v + at, second);
+      const size = f32x4.add(f32x4.mul(f32x4.sqrt(second), inverseRootBias2), eps);
+      const denominator = isWithin ? f32x4.max(size, f32x4.mul(f32x4.abs(first), least)) : size;
+      descend(weights + at, keep, f32x4.div(f32x4.mul(stepSize, first), denominator));
+    }
   }
 }
 
@@ -371,7 +471,16 @@ function adamStep(weights: usize, m: usize, v: usize, gradients: usize, count: i
  * Own scalars: lr, alpha, rest, eps, momentum. s ← α·s + rest·g²;  where means are kept a ← α·a + rest·g and the root is of s − a²;
  * d = g / (√s + eps);  where a buffer is kept b ← momentum·b + d and d is b;  w ← w − lr · d.
  */
-export function rmsprop(weights: usize, squares: usize, means: usize, buffer: usize, gradients: usize, count: i32, scalars: usize): void {
+export function rmsprop(run: Run): void {
+  const weights = run.weights;
+  const squares = run.state0;
+  const means = run.state1;
+  const buffer = run.state2;
+  const sums = run.sums;
+  const kept = run.kept;
+  const scalars = run.scalars;
+  const end = run.end;
+  const isAdjusted = adjusts(scalars);
   const keep = scalar(scalars, KEEP);
   const rate = scalar(scalars, OWN);
   const alpha = scalar(scalars, OWN + 1);
@@ -379,66 +488,75 @@ export function rmsprop(weights: usize, squares: usize, means: usize, buffer: us
   const eps = scalar(scalars, OWN + 3);
   const held = scalar(scalars, OWN + 4);
   const zero = f32x4.splat(0);
-  const end = weights + (<usize>count << 2);
-  while (weights < end) {
-    const g = v128.load(gradients);
-    let square = f32x4.add(f32x4.mul(v128.load(squares), alpha), f32x4.mul(f32x4.mul(g, g), rest));
-    v128.store(squares, square);
-    if (means) {
-      const mean = f32x4.add(f32x4.mul(v128.load(means), alpha), f32x4.mul(g, rest));
-      v128.store(means, mean);
-      // Rounding may take a variance of nothing below zero.
-      square = f32x4.max(f32x4.sub(square, f32x4.mul(mean, mean)), zero);
-      means += LANE_BYTES;
+  for (let at = run.from; at < end; ) {
+    const scale = scaleAt(at, run.scales);
+    for (const until = blockEnd(at, end); at < until; at += LANE_BYTES) {
+      const g = gradientAt(at, weights, sums, scale, kept, isAdjusted, scalars);
+      let square = f32x4.add(f32x4.mul(v128.load(squares + at), alpha), f32x4.mul(f32x4.mul(g, g), rest));
+      v128.store(squares + at, square);
+      if (means) {
+        const mean = f32x4.add(f32x4.mul(v128.load(means + at), alpha), f32x4.mul(g, rest));
+        v128.store(means + at, mean);
+        // Rounding may take a variance of nothing below zero.
+        square = f32x4.max(f32x4.sub(square, f32x4.mul(mean, mean)), zero);
+      }
+      let direction = f32x4.div(g, f32x4.add(f32x4.sqrt(square), eps));
+      if (buffer) {
+        direction = f32x4.add(f32x4.mul(v128.load(buffer + at), held), direction);
+        v128.store(buffer + at, direction);
+      }
+      descend(weights + at, keep, f32x4.mul(rate, direction));
     }
-    let direction = f32x4.div(g, f32x4.add(f32x4.sqrt(square), eps));
-    if (buffer) {
-      direction = f32x4.add(f32x4.mul(v128.load(buffer), held), direction);
-      v128.store(buffer, direction);
-      buffer += LANE_BYTES;
-    }
-    descend(weights, keep, f32x4.mul(rate, direction));
-    weights += LANE_BYTES;
-    squares += LANE_BYTES;
-    gradients += LANE_BYTES;
   }
 }
 
 /** Own scalars: lr, eps. s ← s + g²;  w ← w − lr · g / (√s + eps). */
-export function adagrad(weights: usize, squares: usize, _1: usize, _2: usize, gradients: usize, count: i32, scalars: usize): void {
+export function adagrad(run: Run): void {
+  const weights = run.weights;
+  const squares = run.state0;
+  const sums = run.sums;
+  const kept = run.kept;
+  const scalars = run.scalars;
+  const end = run.end;
+  const isAdjusted = adjusts(scalars);
   const keep = scalar(scalars, KEEP);
   const rate = scalar(scalars, OWN);
   const eps = scalar(scalars, OWN + 1);
-  const end = weights + (<usize>count << 2);
-  while (weights < end) {
-    const g = v128.load(gradients);
-    const square = f32x4.add(v128.load(squares), f32x4.mul(g, g));
-    v128.store(squares, square);
-    descend(weights, keep, f32x4.mul(rate, f32x4.div(g, f32x4.add(f32x4.sqrt(square), eps))));
-    weights += LANE_BYTES;
-    squares += LANE_BYTES;
-    gradients += LANE_BYTES;
+  for (let at = run.from; at < end; ) {
+    const scale = scaleAt(at, run.scales);
+    for (const until = blockEnd(at, end); at < until; at += LANE_BYTES) {
+      const g = gradientAt(at, weights, sums, scale, kept, isAdjusted, scalars);
+      const square = f32x4.add(v128.load(squares + at), f32x4.mul(g, g));
+      v128.store(squares + at, square);
+      descend(weights + at, keep, f32x4.mul(rate, f32x4.div(g, f32x4.add(f32x4.sqrt(square), eps))));
+    }
   }
 }
 
 /** Own scalars: lr, beta1, rest1, beta2, rest2. w ← w − lr · sign(β₁·m + rest₁·g);  m ← β₂·m + rest₂·g. */
-export function lion(weights: usize, m: usize, _1: usize, _2: usize, gradients: usize, count: i32, scalars: usize): void {
+export function lion(run: Run): void {
+  const weights = run.weights;
+  const m = run.state0;
+  const sums = run.sums;
+  const kept = run.kept;
+  const scalars = run.scalars;
+  const end = run.end;
+  const isAdjusted = adjusts(scalars);
   const keep = scalar(scalars, KEEP);
   const rate = scalar(scalars, OWN);
   const beta1 = scalar(scalars, OWN + 1);
   const rest1 = scalar(scalars, OWN + 2);
   const beta2 = scalar(scalars, OWN + 3);
   const rest2 = scalar(scalars, OWN + 4);
-  const end = weights + (<usize>count << 2);
-  while (weights < end) {
-    const g = v128.load(gradients);
-    const moment = v128.load(m);
-    const direction = sign(f32x4.add(f32x4.mul(moment, beta1), f32x4.mul(g, rest1)));
-    v128.store(m, f32x4.add(f32x4.mul(moment, beta2), f32x4.mul(g, rest2)));
-    descend(weights, keep, f32x4.mul(rate, direction));
-    weights += LANE_BYTES;
-    m += LANE_BYTES;
-    gradients += LANE_BYTES;
+  for (let at = run.from; at < end; ) {
+    const scale = scaleAt(at, run.scales);
+    for (const until = blockEnd(at, end); at < until; at += LANE_BYTES) {
+      const g = gradientAt(at, weights, sums, scale, kept, isAdjusted, scalars);
+      const moment = v128.load(m + at);
+      const direction = sign(f32x4.add(f32x4.mul(moment, beta1), f32x4.mul(g, rest1)));
+      v128.store(m + at, f32x4.add(f32x4.mul(moment, beta2), f32x4.mul(g, rest2)));
+      descend(weights + at, keep, f32x4.mul(rate, direction));
+    }
   }
 }
 

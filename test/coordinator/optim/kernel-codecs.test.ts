@@ -112,3 +112,39 @@ describe("sums packed by the kernel", () => {
     }
   });
 });
+
+describe("sums added by the kernel", () => {
+  const FRAMES = { fixed32: Int32Array, fixed16: Int16Array } as const;
+  /** By frame: the integers that its bound is tried with. */
+  const BOUNDS = { fixed32: [1, 32_768, 2 ** 31 - 1], fixed16: [1, 4_096, 32_767] } as const;
+  const EXTREME = { fixed32: -(2 ** 31), fixed16: -32_768 } as const;
+  const BEFORE = 7;
+
+  /** What is in the sums after these were added, and whether they were within the bound. */
+  function added(frame: keyof typeof FRAMES, values: Int32Array | Int16Array, bound: number) {
+    const kernels = createKernels(module, values.length, []);
+    kernels.sums.fill(BEFORE);
+    const isWithin = kernels.add([new Uint8Array(values.buffer)], frame, bound);
+    return { isWithin, sums: kernels.sums };
+  }
+
+  for (const frame of ["fixed32", "fixed16"] as const) {
+    it(`are looked at one and all, ${frame}: of a sum beyond the bound nothing remains, wherever it is`, () => {
+      // From a few vectors, of which the last are no whole turn of the loop.
+      for (const count of [4, 12, 16, 28, 64, 76]) {
+        for (let at = 0; at < count; at++) {
+          for (const bound of BOUNDS[frame]) {
+            for (const value of [bound, -bound, bound + 1, -bound - 1, EXTREME[frame]]) {
+              const values = new FRAMES[frame](count);
+              values[at] = value;
+              const isWithin = Math.abs(values[at]) <= bound;
+              const sums = new Int32Array(count).fill(BEFORE);
+              if (isWithin) sums[at] = (BEFORE + values[at]) | 0;
+              expect(added(frame, values, bound)).toEqual({ isWithin, sums });
+            }
+          }
+        }
+      }
+    });
+  }
+});
