@@ -73,7 +73,7 @@ describe("npm run bench -- coordinator", () => {
     expect(races.map(({ name }) => name)).toEqual([
       "add-fixed32-10k",
       "add-fixed16-10k",
-      "decode-10k",
+      "pack-10k",
       "norm-10k",
       "step-10k",
       "adam-10k",
