@@ -3,6 +3,7 @@
  * volunteer who presses the button as soon as it is there, and a browser that has never been here, every round anew.
  */
 
+import { setTimeout } from "node:timers/promises";
 import { BROWSER_FLAGS } from "../../cli/browser.ts";
 import { Chromium } from "../../cli/devtools.ts";
 import type { SessionDefinition } from "../../shared/session/definition.ts";
@@ -13,6 +14,8 @@ import { summarize } from "../harness/statistics.ts";
 import { requireBrowser } from "./tabs.ts";
 
 const PATIENCE = 30_000;
+/** A browser's own start takes both cores for a second or more, and a volunteer's runs already: milliseconds until it has come to rest. */
+const REST = 2_500;
 
 /** What the page notes, in milliseconds since navigation began. */
 interface Opening {
@@ -75,6 +78,7 @@ async function open({ coordinator, definition }: Place, engine: Engine): Promise
     const tab = await (await browser.createProfile()).open("about:blank");
     await tab.call("Page.enable");
     await tab.call("Page.addScriptToEvaluateOnNewDocument", { source: WATCH });
+    await setTimeout(REST);
     await tab.call("Page.navigate", { url: `${coordinator.url}/s/${id}?engine=${engine}&share=100` });
     await tab.until("globalThis.opening?.accepted !== undefined", PATIENCE, "accepted gradient");
     return await tab.evaluate<Opening>("opening");

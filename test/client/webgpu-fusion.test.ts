@@ -190,11 +190,12 @@ describe("random graphs of primitive ops", () => {
     nodes: fc.integer({ min: 1, max: 40 }),
     keepEvery: fc.constantFrom(1, 3, 7),
     threads: fc.constantFrom(1, 64, 4096),
+    subgroups: fc.boolean(),
   });
 
   it("give the reference's values, whatever shares a kernel", async () => {
     await fc.assert(
-      fc.asyncProperty(given, async ({ seed, nodes, keepEvery, threads }) => {
+      fc.asyncProperty(given, async ({ seed, nodes, keepEvery, threads, subgroups }) => {
         const graph = randomGraph(seed, nodes);
         const types = inferShapes(graph, MICRO_BATCH);
         const inputs = Object.fromEntries(
@@ -202,7 +203,7 @@ describe("random graphs of primitive ops", () => {
         );
         const weights = numbers(seed + 9, parameterLength(graph));
         const wanted = types.flatMap((_, id) => (id % keepEvery === 0 || id === types.length - 1 ? [id] : []));
-        const tuning = { threads, workgroup: 64, tile: 256 };
+        const tuning = { threads, subgroups, workgroup: 64, tile: 256 };
         const got = await runOnGpu(gpu, graph, wanted, { microBatch: MICRO_BATCH, inputs, weights, tuning });
         const expected = runReference(graph, MICRO_BATCH, inputs, weights);
         for (const id of wanted) {

@@ -1,4 +1,6 @@
 import { describe, expect, it } from "vitest";
+import { layoutOf } from "../../client/engine/webgpu/layout.ts";
+import { planProgram } from "../../client/engine/webgpu/plan.ts";
 import { type Tuning, VARIANTS } from "../../client/engine/webgpu/tuning.ts";
 import { inferShapes, OPS, type OpName, runReference, sizeOf } from "../../shared/graph/index.ts";
 import { CASES, type Case, describeCase, single } from "./op-cases.ts";
@@ -31,8 +33,12 @@ describe("every op on WebGPU agrees with the float64 reference", () => {
   }
 });
 
-// Few threads: the largest tiles, one thread a row. Many: small tiles, and workgroups that share a row.
-describe.each([1, 1e6])("cut for an adapter of %i threads", (threads) => {
+// Few threads: the largest tiles, one thread a row. Many: small tiles, and workgroups that share a row, by subgroups or by halves.
+describe.each([
+  { threads: 1, subgroups: false },
+  { threads: 1e6, subgroups: false },
+  { threads: 1e6, subgroups: true },
+])("cut for an adapter of $threads threads, with subgroups: $subgroups", ({ threads, subgroups }) => {
   it.each([
     "Gemm",
     "MatMul",
@@ -49,7 +55,7 @@ describe.each([1, 1e6])("cut for an adapter of %i threads", (threads) => {
       (_, index) => (op !== "Gemm" && op !== "MatMul") || index % 3 === 0,
     )) {
       expect(
-        await errorOf(op, given, { threads, workgroup: 64, tile: 256 }),
+        await errorOf(op, given, { threads, subgroups, workgroup: 64, tile: 256 }),
         describeCase(op, given),
       ).toBeLessThanOrEqual(1e-5);
     }
@@ -80,6 +86,29 @@ describe.each(Object.entries(VARIANTS))("products cut as %s", (_, tuning) => {
       const given: Case<"Gemm"> = { shapes, attributes: { transA, transB } };
       expect(await errorOf("Gemm", given, tuning), describeCase("Gemm", given)).toBeLessThanOrEqual(1e-5);
     }
+  });
+});
+
+describe.each([false, true])("a row that a workgroup shares, with subgroups: %s", (subgroups) => {
+  const tuning = { threads: 1e6, workgroup: 64, tile: 256, subgroups };
+  const graph = single("ReduceMax", { shapes: [[3, 100]], attributes: { axes: [1], keepdims: false } });
+  const output = graph.outputs.prediction;
+
+  it("is folded by them only where they are asked for", () => {
+    const { kernels } = planProgram(graph, layoutOf(graph, 1), tuning, [[output, { kind: "keep" }]]);
+    const codes = kernels.map(({ code }) => code);
+    expect(codes.some((code) => code.includes("workgroupBarrier"))).toBe(true);
+    expect(codes.some((code) => code.startsWith("enable subgroups;"))).toBe(subgroups);
+  });
+
+  it.each([0, 3, 63, 64, 99])("has a NaN as its largest wherever there is one: at %i", async (at) => {
+    const values = numbers(1, 300);
+    values.fill(Number.NEGATIVE_INFINITY, 100, 200);
+    values[at] = Number.NaN;
+    values[199 - at] = 7;
+    values[200 + at] = Number.POSITIVE_INFINITY;
+    const got = await runOnGpu(gpu, graph, [output], { microBatch: 1, inputs: { i0: values }, tuning });
+    expect([...got.get(output)!]).toEqual([Number.NaN, 7, Number.POSITIVE_INFINITY]);
   });
 });
 

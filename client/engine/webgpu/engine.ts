@@ -382,8 +382,8 @@ export type { WebGpuEngine };
 
 /** The default of its kind of adapter, and of real ones what was measured for the graph's largest products. */
 async function tune(options: WebGpuEngineOptions, layout: Layout): Promise<Tuning> {
-  const { graph, device, adapter, fallback, variants = processMemory } = options;
-  const tuning = tuningFor(fallback);
+  const { graph, device, adapter, fallback, subgroups, variants = processMemory } = options;
+  const tuning = { ...tuningFor(fallback), subgroups };
   if (fallback) return tuning;
   return { ...tuning, choices: await probe(device, adapter, productsOf(graph, layout, tuning), variants) };
 }

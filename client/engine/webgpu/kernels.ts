@@ -92,6 +92,8 @@ export interface KernelText {
   readonly width: Width;
   readonly workgroups: number;
   readonly workgroupSize: number;
+  /** What the shader asks of the device, before all else. */
+  readonly directives?: string;
   /** Floating-point operations, roughly. */
   readonly work: number;
   /** Turns of the loops that one thread runs through, however many threads there are. */
@@ -291,16 +293,39 @@ function mapText(draft: Draft, around: Surroundings): KernelText {
 interface FoldText {
   readonly initial: string;
   readonly combine: (a: string, b: string) => string;
+  /** Of one number of each thread of a subgroup. */
+  readonly subgroup: (value: string) => string;
 }
 
 const FOLDS: { readonly [F in Fold]: FoldText } = {
-  sum: { initial: "0f", combine: (a, b) => `${a} + ${b}` },
-  max: { initial: "-3.4028234663852886e38f", combine: (a, b) => `largest(${a}, ${b})` },
-  min: { initial: "3.4028234663852886e38f", combine: (a, b) => `min(${a}, ${b})` },
+  sum: { initial: "0f", combine: (a, b) => `${a} + ${b}`, subgroup: (x) => `subgroupAdd(${x})` },
+  max: {
+    initial: "-3.4028234663852886e38f",
+    combine: (a, b) => `largest(${a}, ${b})`,
+    // With a NaN among them the sum is one, too; what it would be the largest of is left open.
+    subgroup: (x) =>
+      `select(subgroupMax(${x}), subgroupAdd(${x}), subgroupAny((bitcast<u32>(${x}) & 0x7fffffffu) > 0x7f800000u))`,
+  },
+  min: {
+    initial: "3.4028234663852886e38f",
+    combine: (a, b) => `min(${a}, ${b})`,
+    subgroup: (x) => `subgroupMin(${x})`,
+  },
 };
 
-/** Folds one number of each thread of the workgroup; all of them get the result. */
-const together = (fold: Fold): string => `fn together_${fold}(value: f32, local: u32) -> f32 {
+/** How a workgroup folds one number of each of its threads, so that all of them get the result. */
+interface Together {
+  readonly directives: string;
+  /** Of the entry point and of the functions, beside the thread's number. */
+  readonly builtins: readonly string[];
+  readonly write: (fold: Fold) => string;
+}
+
+/** Among all of them, by halves: eight barriers. */
+const BY_HALVES: Together = {
+  directives: "",
+  builtins: [],
+  write: (fold) => `fn together_${fold}(value: f32, local: u32) -> f32 {
   partial[local] = value;
   workgroupBarrier();
   for (var half = ${WORKGROUP / 2}u; half > 0u; half /= 2u) {
@@ -310,7 +335,27 @@ const together = (fold: Fold): string => `fn together_${fold}(value: f32, local:
   let result = partial[0];
   workgroupBarrier();
   return result;
-}`;
+}`,
+};
+
+const SUBGROUP = ["subgroup_id", "num_subgroups"] as const;
+
+/** Each subgroup without memory, then what the subgroups came to: two barriers. */
+const BY_SUBGROUPS: Together = {
+  directives: "enable subgroups;\nrequires subgroup_id;\n",
+  builtins: SUBGROUP,
+  write: (
+    fold,
+  ) => `fn together_${fold}(value: f32, local: u32, ${SUBGROUP.map((name) => `${name}: u32`).join(", ")}) -> f32 {
+  let folded = ${FOLDS[fold].subgroup("value")};
+  if (subgroupElect()) { partial[subgroup_id] = folded; }
+  workgroupBarrier();
+  var result = partial[0];
+  for (var other = 1u; other < num_subgroups; other++) { result = ${FOLDS[fold].combine("result", "partial[other]")}; }
+  workgroupBarrier();
+  return result;
+}`,
+};
 
 /** Reductions by pass: each comes after those that its operand depends on. */
 function passesOf(draft: Draft, around: Surroundings): ReduceValue[][] {
@@ -330,6 +375,7 @@ function reduceText(draft: Draft, around: Surroundings): KernelText {
   const length = sizeOfAxes(draft.axes, true);
   const shared = length >= SHARED_ROW && rows < around.tuning.threads;
   const stride = shared ? WORKGROUP : 1;
+  const { directives, builtins, write } = around.tuning.subgroups ? BY_SUBGROUPS : BY_HALVES;
   const code = [
     shared ? "let index = group;" : `let index = group * ${WORKGROUP}u + local;`,
     `if (index >= ${rows}u) { return; }`,
@@ -357,7 +403,9 @@ ${lines.join("\n")}
     code.push(loop([...expressions.lines, ...updates]));
     if (shared)
       for (const value of pass)
-        code.push(`${variableOf(draft, value)} = together_${value.fold}(${variableOf(draft, value)}, local);`);
+        code.push(
+          `${variableOf(draft, value)} = together_${value.fold}(${[variableOf(draft, value), "local", ...builtins].join(", ")});`,
+        );
   }
 
   const whole = new Expressions(1, around.resolve(draft));
@@ -381,10 +429,11 @@ ${lines.join("\n")}
 
   const workgroups = shared ? rows : Math.ceil(rows / WORKGROUP);
   const helpers = shared
-    ? [`var<workgroup> partial: array<f32, ${WORKGROUP}>;`, ...[...folds].map(together)].join("\n")
+    ? [`var<workgroup> partial: array<f32, ${WORKGROUP}>;`, ...[...folds].map(write)].join("\n")
     : "";
   return {
-    body: `${helpers}\n${main(WORKGROUP, workgroups, code.join("\n"))}`,
+    body: `${helpers}\n${main(WORKGROUP, workgroups, code.join("\n"), shared ? builtins : [])}`,
+    directives: shared ? directives : "",
     width: 1,
     workgroups,
     workgroupSize: WORKGROUP,
@@ -397,10 +446,10 @@ ${lines.join("\n")}
 export const MAX_WORKGROUPS = 65_535;
 
 /** The entry point: `group` numbers the workgroups along both dimensions of the dispatch, `local` a workgroup's threads. */
-const main = (workgroupSize: number, workgroups: number, code: string): string =>
+const main = (workgroupSize: number, workgroups: number, code: string, builtins: readonly string[] = []): string =>
   functionText(
     `@compute @workgroup_size(${workgroupSize})
-fn main(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) id: vec3u)`,
+fn main(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) id: vec3u${builtins.map((name) => `, @builtin(${name}) ${name}: u32`).join("")})`,
     `let group = id.x + id.y * ${MAX_WORKGROUPS}u;
 if (group >= ${workgroups}u) { return; }
 ${code}`,

@@ -391,13 +391,13 @@ class Planner implements Surroundings {
     );
     this.#offsets = new Map(held.map(([value], at) => [value, offsets[at]]));
     const kernels = this.drafts.map((draft): Kernel => {
-      const { body, width, workgroups, work, turns } = writeKernel(draft, this);
+      const { directives = "", body, width, workgroups, work, turns } = writeKernel(draft, this);
       requireWithin(`operations of kernel ${draft.index}`, work, MOST_WORK);
       requireWithin(`turns of a loop of kernel ${draft.index}`, turns, MOST_TURNS / this.tuning.threads);
       const { moved, summed } = this.#traffic(draft, this.#offsets ?? new Map());
       const places = [...(this.#places.get(draft)?.values() ?? [])];
       return {
-        code: this.#preamble(body, width, places.length),
+        code: directives + this.#preamble(body, width, places.length),
         places,
         workgroups: splitGroups(workgroups),
         work,

@@ -14,6 +14,8 @@ export interface Tuning {
   readonly stages?: boolean;
   /** Whether weight gradients of few elements are cut along their long sum (split-K), whose parts are added in one order. */
   readonly splits?: boolean;
+  /** Whether threads of a subgroup read each other's registers (device.ts). */
+  readonly subgroups?: boolean;
   /** What was found to be the best for products of some sizes, by `productKey`. */
   readonly choices?: ReadonlyMap<string, Tuning>;
 }
