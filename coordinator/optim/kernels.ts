@@ -20,7 +20,7 @@ import { PieceReader } from "./pieces.ts";
 const PAGE_BYTES = 65_536;
 const FLOAT_BYTES = 4;
 /** What comes in is copied and added so many bytes at a time, which stay in the processor's caches between the two. */
-const WINDOW_BYTES = 262_144;
+const WINDOW_BYTES = 65_536;
 
 /** Floats set aside for the scalars of one group of one step. */
 export const SCALARS = 16;
