@@ -1,6 +1,6 @@
 /**
- * What the machine's memory alone lets nobody be faster than: as many bytes as a pass reads, moved by one place with JavaScript's own
- * `copyWithin`, and nothing computed.
+ * What memory costs, to compare a pass with: as many bytes as it reads, moved by one place with JavaScript's own `copyWithin`, and nothing
+ * computed. No lower bound: as many are written, where Adam writes three quarters of what it reads.
  */
 
 import { parameterLength } from "../../../shared/graph/parameters.ts";
