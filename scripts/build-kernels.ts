@@ -15,15 +15,28 @@ const root = resolve(dirname(fileURLToPath(import.meta.url)), "..");
 
 interface Kernels {
   readonly source: string;
+  /** How the compiler makes it better. */
+  readonly passes: readonly string[];
   /** Files by path, from the compiled bytes; those of `shared` import a memory that is shared. */
   readonly files: (own: Buffer, shared: () => Buffer) => Readonly<Record<string, Buffer>>;
 }
+
+const ALL = ["-O3", "--optimizeLevel", "3"];
+/**
+ * Without the pass that moves values down to where they are used: kernels that begin a root long before they divide by it say so by
+ * their order. What is left of the optimizing is done by whoever compiles the module to a machine's code.
+ */
+const KEEPING_ORDER = [
+  "--runPasses",
+  "precompute-propagate,optimize-instructions,remove-unused-brs,vacuum,coalesce-locals",
+];
 
 const idOf = (bytes: Buffer): string => createHash("sha256").update(bytes).digest("hex").slice(0, 16);
 
 const KERNELS: readonly Kernels[] = [
   {
     source: "coordinator/optim/assembly/kernels.ts",
+    passes: KEEPING_ORDER,
     files: (bytes) => ({
       "coordinator/optim/kernels.wasm": bytes,
       "coordinator/optim/build.ts":
@@ -34,6 +47,7 @@ export const KERNELS_BUILD = "${idOf(bytes)}";
   },
   {
     source: "client/core/assembly/kernels.ts",
+    passes: ALL,
     files: (bytes) => ({
       "client/core/kernels-wasm.ts":
         Buffer.from(`/** assembly/kernels.ts, compiled, in base64. Written by scripts/build-kernels.ts. */
@@ -44,6 +58,7 @@ export const KERNELS_WASM =
   },
   {
     source: "client/engine/onnx/assembly/kernels.ts",
+    passes: ALL,
     files: (own, shared) => ({
       "client/engine/onnx/kernels-wasm.ts":
         Buffer.from(`/** assembly/kernels.ts, compiled for either kind of memory, in base64. Written by scripts/build-kernels.ts. */
@@ -60,7 +75,7 @@ export const KERNELS_WASM = {
 /** Of a shared memory the most has to be said: all that 32 bits can address. */
 const SHARED = ["--enable", "threads", "--sharedMemory", "--maximumMemory", "65536"];
 
-function compile(source: string, more: readonly string[] = []): Buffer {
+function compile({ source, passes }: Kernels, more: readonly string[] = []): Buffer {
   const folder = mkdtempSync(join(tmpdir(), "commonweight-kernels-"));
   try {
     const out = join(folder, "kernels.wasm");
@@ -71,10 +86,11 @@ function compile(source: string, more: readonly string[] = []): Buffer {
       "--runtime",
       "stub",
       "--noAssert",
-      "-O3",
-      "--optimizeLevel",
-      "3",
       "--importMemory",
+      // Every memory has a page: a compiler that knows it need not look whether small offsets are within.
+      "--initialMemory",
+      "1",
+      ...passes,
       ...more,
     ];
     const result = spawnSync(process.execPath, [asc, join(root, source), "-o", out, ...options], { encoding: "utf8" });
@@ -86,9 +102,10 @@ function compile(source: string, more: readonly string[] = []): Buffer {
 }
 
 const check = process.argv.includes("--check");
-for (const { source, files } of KERNELS) {
-  const bytes = compile(source);
-  for (const [file, content] of Object.entries(files(bytes, () => compile(source, SHARED)))) {
+for (const kernels of KERNELS) {
+  const { source, files } = kernels;
+  const bytes = compile(kernels);
+  for (const [file, content] of Object.entries(files(bytes, () => compile(kernels, SHARED)))) {
     if (!check) writeFileSync(join(root, file), content);
     else if (!readFileSync(join(root, file)).equals(content)) {
       console.error(`${file} is not what ${source} compiles to: run npm run kernels`);

@@ -32,24 +32,30 @@ export interface Squared {
 /** Scalars that all kernels share come first. */
 const SHARED = 5;
 /** Behind Adam's own: what is left of the second moment where squares come from elsewhere. */
-export const SQUARES_DECAY = SHARED + 7;
+export const SQUARES_DECAY = SHARED + 6;
 
 type Of<Kind extends OptimizerKind> = Extract<OptimizerOptions, { kind: Kind }>;
 
 const ADAM = {
   kernel: () => "adam",
   states: () => ["exp_avg", "exp_avg_sq"],
-  scalars: ({ lr, beta1, beta2, eps }, t, squared) => [
-    beta1,
-    1 - beta1,
-    squared === null ? beta2 : 1,
-    squared === null ? 1 - beta2 : 0,
-    lr / (1 - beta1 ** t),
-    1 / Math.sqrt(1 - beta2 ** (squared?.t ?? t)),
-    eps,
-    // Adam's own bound on the length of a step: a gradient that squares do not know yet must not go beyond it.
-    ...(squared === null ? [] : [beta2 ** squared.gap, Math.sqrt(1 - beta2) / (1 - beta1) / (1 - beta1 ** t)]),
-  ],
+  scalars: ({ lr, beta1, beta2, eps }, t, squared) => {
+    const correction1 = 1 - beta1 ** t;
+    // Of the second moment, which is corrected by what the step is multiplied by instead.
+    const correction2 = Math.sqrt(1 - beta2 ** (squared?.t ?? t));
+    return [
+      beta1,
+      1 - beta1,
+      squared === null ? beta2 : 1,
+      squared === null ? Math.sqrt(1 - beta2) : 0,
+      (lr / correction1) * correction2,
+      eps * correction2,
+      // Adam's own bound on the length of a step: a gradient that squares do not know yet must not go beyond it.
+      ...(squared === null
+        ? []
+        : [beta2 ** squared.gap, (Math.sqrt(1 - beta2) / (1 - beta1) / correction1) * correction2]),
+    ];
+  },
 } as const satisfies Omit<Optimizer<Of<"adam"> | Of<"adamw">>, "isDecoupled">;
 
 const OPTIMIZERS: { readonly [Kind in OptimizerKind]: Optimizer<Of<Kind>> } = {

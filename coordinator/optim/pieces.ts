@@ -9,6 +9,12 @@ export class PieceReader {
     this.#pieces = pieces;
   }
 
+  /** Where in its buffer the next byte lies; 0 where none is left. */
+  get place(): number {
+    const piece = this.#pieces[this.#piece] as Uint8Array | undefined;
+    return piece === undefined ? 0 : piece.byteOffset + this.#offset;
+  }
+
   /** All that was not read yet, aligned to 16 bytes; a view where one piece has it so. */
   rest(): Uint8Array {
     const rest = this.#pieces.slice(this.#piece);

@@ -67,25 +67,52 @@ function areWithin(most: v128, least: v128, bound: i32): bool {
   return <u32>largest(most) <= <u32>bound && <u32>-lowest <= <u32>bound;
 }
 
+/** The larger of each lane. */
+@inline
+function largest32(most: v128, a: v128, b: v128, c: v128, d: v128): v128 {
+  return i32x4.max_s(most, i32x4.max_s(i32x4.max_s(a, b), i32x4.max_s(c, d)));
+}
+
+@inline
+function least32(least: v128, a: v128, b: v128, c: v128, d: v128): v128 {
+  return i32x4.min_s(least, i32x4.min_s(i32x4.min_s(a, b), i32x4.min_s(c, d)));
+}
+
+/** Adds four vectors to those in a row from `sums` on. */
+@inline
+function addFour(sums: usize, a: v128, b: v128, c: v128, d: v128): void {
+  const s4 = fourAt(sums);
+  s4.a = i32x4.add(s4.a, a);
+  s4.b = i32x4.add(s4.b, b);
+  s4.c = i32x4.add(s4.c, c);
+  s4.d = i32x4.add(s4.d, d);
+}
+
 /** sums[i] += incoming[i], both i32. Answers whether all of them were within ±bound; they are added in any case. */
 export function addFixed32(sums: usize, incoming: usize, count: i32, bound: i32): bool {
   const end = sums + (<usize>count << 2);
-  const wholeEnd = end - (<usize>(count & 15) << 2);
+  const wholeEnd = end - (<usize>(count & 31) << 2);
   let most = i32x4.splat(0);
   let least = i32x4.splat(0);
   while (sums < wholeEnd) {
-    const a = v128.load(incoming);
-    const b = v128.load(incoming, 16);
-    const c = v128.load(incoming, 32);
-    const d = v128.load(incoming, 48);
-    most = i32x4.max_s(most, i32x4.max_s(i32x4.max_s(a, b), i32x4.max_s(c, d)));
-    least = i32x4.min_s(least, i32x4.min_s(i32x4.min_s(a, b), i32x4.min_s(c, d)));
-    v128.store(sums, i32x4.add(v128.load(sums), a));
-    v128.store(sums, i32x4.add(v128.load(sums, 16), b), 16);
-    v128.store(sums, i32x4.add(v128.load(sums, 32), c), 32);
-    v128.store(sums, i32x4.add(v128.load(sums, 48), d), 48);
-    sums += 64;
-    incoming += 64;
+    const first = fourAt(incoming);
+    const a = first.a;
+    const b = first.b;
+    const c = first.c;
+    const d = first.d;
+    most = largest32(most, a, b, c, d);
+    least = least32(least, a, b, c, d);
+    addFour(sums, a, b, c, d);
+    const second = fourAt(incoming + 64);
+    const e = second.a;
+    const f = second.b;
+    const g = second.c;
+    const h = second.d;
+    most = largest32(most, e, f, g, h);
+    least = least32(least, e, f, g, h);
+    addFour(sums + 64, e, f, g, h);
+    sums += 128;
+    incoming += 128;
   }
   while (sums < end) {
     const values = v128.load(incoming);
@@ -98,23 +125,32 @@ export function addFixed32(sums: usize, incoming: usize, count: i32, bound: i32)
   return areWithin(most, least, bound);
 }
 
+/** Adds two vectors of i16 to four of i32. The upper halves are read once more, which is one instruction and not two. */
+@inline
+function addTwo16(sums: usize, incoming: usize, a: v128, b: v128): void {
+  const upperA = v128.load_ext<i16>(incoming, 8);
+  const upperB = v128.load_ext<i16>(incoming, 24);
+  addFour(sums, i32x4.extend_low_i16x8_s(a), upperA, i32x4.extend_low_i16x8_s(b), upperB);
+}
+
 /** The same with i16 incoming. */
 export function addFixed16(sums: usize, incoming: usize, count: i32, bound: i32): bool {
   const end = sums + (<usize>count << 2);
-  const wholeEnd = end - (<usize>(count & 15) << 2);
+  const wholeEnd = end - (<usize>(count & 31) << 2);
   let most = i16x8.splat(0);
   let least = i16x8.splat(0);
   while (sums < wholeEnd) {
+    const later = incoming + 32;
     const a = v128.load(incoming);
     const b = v128.load(incoming, 16);
-    most = i16x8.max_s(most, i16x8.max_s(a, b));
-    least = i16x8.min_s(least, i16x8.min_s(a, b));
-    v128.store(sums, i32x4.add(v128.load(sums), v128.load_ext<i16>(incoming)));
-    v128.store(sums, i32x4.add(v128.load(sums, 16), v128.load_ext<i16>(incoming, 8)), 16);
-    v128.store(sums, i32x4.add(v128.load(sums, 32), v128.load_ext<i16>(incoming, 16)), 32);
-    v128.store(sums, i32x4.add(v128.load(sums, 48), v128.load_ext<i16>(incoming, 24)), 48);
-    sums += 64;
-    incoming += 32;
+    const c = v128.load(later);
+    const d = v128.load(later, 16);
+    most = i16x8.max_s(most, i16x8.max_s(i16x8.max_s(a, b), i16x8.max_s(c, d)));
+    least = i16x8.min_s(least, i16x8.min_s(i16x8.min_s(a, b), i16x8.min_s(c, d)));
+    addTwo16(sums, incoming, a, b);
+    addTwo16(sums + 64, later, c, d);
+    sums += 128;
+    incoming += 64;
   }
   while (sums < end) {
     const values = v128.load64_zero(incoming);
@@ -394,16 +430,10 @@ function gradientAt(
   return isAdjusted ? adjusted(mean, v128.load(weights + at), scalars) : mean;
 }
 
-/** keep · w − by. */
-@inline
-function descended(w: v128, keep: v128, by: v128): v128 {
-  return f32x4.sub(f32x4.mul(w, keep), by);
-}
-
 /** w ← keep · w − by. */
 @inline
 function descend(weight: usize, keep: v128, by: v128): void {
-  v128.store(weight, descended(v128.load(weight), keep, by));
+  v128.store(weight, f32x4.sub(f32x4.mul(v128.load(weight), keep), by));
 }
 
 /** Own scalars: lr. w ← w − lr · g. */
@@ -451,7 +481,10 @@ export function momentum(run: Run): void {
   }
 }
 
-/** Own scalars: beta1, rest1, beta2, rest2, stepSize, inverseRootBias2, eps. m ← β₁·m + rest₁·g;  v ← β₂·v + rest₂·g²;  w ← w − stepSize · m / (√v · inverseRootBias2 + eps). */
+/**
+ * Own scalars: beta1, rest1, beta2, rootOfRest2, rate, eps. m ← β₁·m + rest₁·g;  v ← β₂·v + (rootOfRest₂·g)²;  w ← w − rate · m / (√v + eps):
+ * the form of Kingma & Ba's section 2 whose scalars have both corrections in them.
+ */
 export function adam(run: Run): void {
   adamStep(run, false);
 }
@@ -461,21 +494,22 @@ export function adamWithin(run: Run): void {
   adamStep(run, true);
 }
 
-/** √v · inverseRootBias2 + eps. */
+/** A moment: share · before + by. */
 @inline
-function adamSize(v: v128, inverseRootBias2: v128, eps: v128): v128 {
-  return f32x4.add(f32x4.mul(f32x4.sqrt(v), inverseRootBias2), eps);
+function moved(before: v128, share: v128, by: v128): v128 {
+  return f32x4.add(f32x4.mul(before, share), by);
 }
 
-/** A moment: share · before + rest · by. */
 @inline
-function mixed(before: v128, share: v128, by: v128, rest: v128): v128 {
-  return f32x4.add(f32x4.mul(before, share), f32x4.mul(by, rest));
+function square(values: v128): v128 {
+  return f32x4.mul(values, values);
 }
 
 /**
- * The step of four vectors in a row whose gradients are as their sums say, as nearly all are. Stage by stage: with one vector at a time a
- * third of the instructions are addresses and branches.
+ * The step of four vectors in a row whose gradients are as their sums say, as nearly all are. Stage by stage, and roots long before
+ * what waits for them: of a processor's core that is shared, no more than five vectors are under way at a time.
+ * @param toFirst what a sum is multiplied by for its part of m; toRootOfSecond likewise, before it is squared for v
+ * @param decays whether `keep` is anything but 1
  */
 @inline
 function adamFour(
@@ -484,48 +518,79 @@ function adamFour(
   m: usize,
   v: usize,
   sums: usize,
-  scale: v128,
   keep: v128,
   beta1: v128,
-  rest1: v128,
+  toFirst: v128,
   beta2: v128,
-  rest2: v128,
-  stepSize: v128,
-  inverseRootBias2: v128,
+  toRootOfSecond: v128,
+  rate: v128,
   eps: v128,
+  decays: bool,
 ): void {
   const w4 = fourAt(weights + at);
   const m4 = fourAt(m + at);
   const v4 = fourAt(v + at);
   const s4 = fourAt(sums + at);
-  const ga = decoded(s4.a, scale);
-  const gb = decoded(s4.b, scale);
-  const gc = decoded(s4.c, scale);
-  const gd = decoded(s4.d, scale);
-  const ma = mixed(m4.a, beta1, ga, rest1);
-  const mb = mixed(m4.b, beta1, gb, rest1);
-  const mc = mixed(m4.c, beta1, gc, rest1);
-  const md = mixed(m4.d, beta1, gd, rest1);
-  m4.a = ma;
-  m4.b = mb;
-  m4.c = mc;
-  m4.d = md;
-  const va = mixed(v4.a, beta2, f32x4.mul(ga, ga), rest2);
-  const vb = mixed(v4.b, beta2, f32x4.mul(gb, gb), rest2);
-  const vc = mixed(v4.c, beta2, f32x4.mul(gc, gc), rest2);
-  const vd = mixed(v4.d, beta2, f32x4.mul(gd, gd), rest2);
+  const sa = f32x4.convert_i32x4_s(s4.a);
+  const sb = f32x4.convert_i32x4_s(s4.b);
+  const sc = f32x4.convert_i32x4_s(s4.c);
+  const sd = f32x4.convert_i32x4_s(s4.d);
+  const va = moved(v4.a, beta2, square(f32x4.mul(sa, toRootOfSecond)));
+  const vb = moved(v4.b, beta2, square(f32x4.mul(sb, toRootOfSecond)));
+  const vc = moved(v4.c, beta2, square(f32x4.mul(sc, toRootOfSecond)));
+  const vd = moved(v4.d, beta2, square(f32x4.mul(sd, toRootOfSecond)));
   v4.a = va;
   v4.b = vb;
   v4.c = vc;
   v4.d = vd;
-  const da = f32x4.div(f32x4.mul(stepSize, ma), adamSize(va, inverseRootBias2, eps));
-  const db = f32x4.div(f32x4.mul(stepSize, mb), adamSize(vb, inverseRootBias2, eps));
-  const dc = f32x4.div(f32x4.mul(stepSize, mc), adamSize(vc, inverseRootBias2, eps));
-  const dd = f32x4.div(f32x4.mul(stepSize, md), adamSize(vd, inverseRootBias2, eps));
-  w4.a = descended(w4.a, keep, da);
-  w4.b = descended(w4.b, keep, db);
-  w4.c = descended(w4.c, keep, dc);
-  w4.d = descended(w4.d, keep, dd);
+  const ra = f32x4.sqrt(va);
+  const rb = f32x4.sqrt(vb);
+  const rc = f32x4.sqrt(vc);
+  const rd = f32x4.sqrt(vd);
+  const ma = moved(m4.a, beta1, f32x4.mul(sa, toFirst));
+  const mb = moved(m4.b, beta1, f32x4.mul(sb, toFirst));
+  const mc = moved(m4.c, beta1, f32x4.mul(sc, toFirst));
+  const md = moved(m4.d, beta1, f32x4.mul(sd, toFirst));
+  m4.a = ma;
+  m4.b = mb;
+  m4.c = mc;
+  m4.d = md;
+  const da = f32x4.div(f32x4.mul(rate, ma), f32x4.add(ra, eps));
+  const db = f32x4.div(f32x4.mul(rate, mb), f32x4.add(rb, eps));
+  const dc = f32x4.div(f32x4.mul(rate, mc), f32x4.add(rc, eps));
+  const dd = f32x4.div(f32x4.mul(rate, md), f32x4.add(rd, eps));
+  const wa = decays ? f32x4.mul(w4.a, keep) : w4.a;
+  const wb = decays ? f32x4.mul(w4.b, keep) : w4.b;
+  const wc = decays ? f32x4.mul(w4.c, keep) : w4.c;
+  const wd = decays ? f32x4.mul(w4.d, keep) : w4.d;
+  w4.a = f32x4.sub(wa, da);
+  w4.b = f32x4.sub(wb, db);
+  w4.c = f32x4.sub(wc, dc);
+  w4.d = f32x4.sub(wd, dd);
+}
+
+/** `adamFour` from one place to another, an even number of times: of what a turn of the loop costs, two share. */
+@inline
+function adamFours(
+  from: usize,
+  end: usize,
+  weights: usize,
+  m: usize,
+  v: usize,
+  sums: usize,
+  keep: v128,
+  beta1: v128,
+  toFirst: v128,
+  beta2: v128,
+  toRootOfSecond: v128,
+  rate: v128,
+  eps: v128,
+  decays: bool,
+): void {
+  for (let at = from; at < end; at += 2 * FOUR_BYTES) {
+    adamFour(at, weights, m, v, sums, keep, beta1, toFirst, beta2, toRootOfSecond, rate, eps, decays);
+    adamFour(at + FOUR_BYTES, weights, m, v, sums, keep, beta1, toFirst, beta2, toRootOfSecond, rate, eps, decays);
+  }
 }
 
 @inline
@@ -542,29 +607,38 @@ function adamStep(run: Run, isWithin: bool): void {
   const beta1 = scalar(scalars, OWN);
   const rest1 = scalar(scalars, OWN + 1);
   const beta2 = scalar(scalars, OWN + 2);
-  const rest2 = scalar(scalars, OWN + 3);
-  const stepSize = scalar(scalars, OWN + 4);
-  const inverseRootBias2 = scalar(scalars, OWN + 5);
-  const eps = scalar(scalars, OWN + 6);
-  const least = scalar(scalars, OWN + 8);
+  const rootOfRest2 = scalar(scalars, OWN + 3);
+  const rate = scalar(scalars, OWN + 4);
+  const eps = scalar(scalars, OWN + 5);
+  const least = scalar(scalars, OWN + 7);
   const isPlain = !isWithin && !isAdjusted && !kept;
+  const keepsAll = load<f32>(scalars, KEEP << 2) == 1;
   for (let at = run.from; at < end; ) {
     const scale = scaleAt(at, run.scales);
     const until = blockEnd(at, end);
+    // A sum is decoded and weighed by one multiplication, unless its gradient is changed between the two.
+    const toFirst = f32x4.mul(rest1, scale);
+    const toRootOfSecond = f32x4.mul(rootOfRest2, scale);
     if (isPlain) {
-      for (const whole = at + ((until - at) & ~(FOUR_BYTES - 1)); at < whole; at += FOUR_BYTES) {
-        adamFour(at, weights, m, v, sums, scale, keep, beta1, rest1, beta2, rest2, stepSize, inverseRootBias2, eps);
+      const whole = at + ((until - at) & ~(2 * FOUR_BYTES - 1));
+      if (keepsAll) {
+        adamFours(at, whole, weights, m, v, sums, keep, beta1, toFirst, beta2, toRootOfSecond, rate, eps, false);
+      } else {
+        adamFours(at, whole, weights, m, v, sums, keep, beta1, toFirst, beta2, toRootOfSecond, rate, eps, true);
       }
+      at = whole;
     }
     for (; at < until; at += LANE_BYTES) {
+      const sum = f32x4.convert_i32x4_s(v128.load(sums + at));
       const g = gradientAt(at, weights, sums, scale, kept, isAdjusted, scalars);
-      const first = mixed(v128.load(m + at), beta1, g, rest1);
-      const second = mixed(v128.load(v + at), beta2, f32x4.mul(g, g), rest2);
+      const first = moved(v128.load(m + at), beta1, isAdjusted ? f32x4.mul(g, rest1) : f32x4.mul(sum, toFirst));
+      const root = isAdjusted ? f32x4.mul(g, rootOfRest2) : f32x4.mul(sum, toRootOfSecond);
+      const second = moved(v128.load(v + at), beta2, square(root));
       v128.store(m + at, first);
       v128.store(v + at, second);
-      const size = adamSize(second, inverseRootBias2, eps);
+      const size = f32x4.add(f32x4.sqrt(second), eps);
       const denominator = isWithin ? f32x4.max(size, f32x4.mul(f32x4.abs(first), least)) : size;
-      descend(weights + at, keep, f32x4.div(f32x4.mul(stepSize, first), denominator));
+      descend(weights + at, keep, f32x4.div(f32x4.mul(rate, first), denominator));
     }
   }
 }
