@@ -28,7 +28,15 @@ const ALL = ["-O3", "--optimizeLevel", "3"];
  */
 const KEEPING_ORDER = [
   "--runPasses",
-  "precompute-propagate,optimize-instructions,remove-unused-brs,vacuum,coalesce-locals",
+  [
+    "inlining",
+    "precompute-propagate",
+    "optimize-instructions",
+    "remove-unused-brs",
+    "vacuum",
+    "coalesce-locals",
+    "remove-unused-module-elements",
+  ].join(),
 ];
 
 const idOf = (bytes: Buffer): string => createHash("sha256").update(bytes).digest("hex").slice(0, 16);

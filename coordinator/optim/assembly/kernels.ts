@@ -486,12 +486,14 @@ export function momentum(run: Run): void {
  * the form of Kingma & Ba's section 2 whose scalars have both corrections in them.
  */
 export function adam(run: Run): void {
-  adamStep(run, false);
+  if (run.kept || adjusts(run.scalars)) adamOf(run, false);
+  else if (load<f32>(run.scalars, KEEP << 2) == 1) adamPlain(run);
+  else adamPlainDecayed(run);
 }
 
 /** The same, and two more scalars: one of the shell's, and least, where the denominator is at least least · |m|. */
 export function adamWithin(run: Run): void {
-  adamStep(run, true);
+  adamOf(run, true);
 }
 
 /** A moment: share · before + by. */
@@ -569,15 +571,18 @@ function adamFour(
   w4.d = f32x4.sub(wd, dd);
 }
 
-/** `adamFour` from one place to another, an even number of times: of what a turn of the loop costs, two share. */
+/**
+ * The step of one vector.
+ * @param values sums, or gradients that are none of a sum's multiples; toFirst and toRootOfSecond are as their factors have to be
+ * @param least as a multiple of |m|, what is divided by; looked at where `isWithin` says so
+ */
 @inline
-function adamFours(
-  from: usize,
-  end: usize,
+function adamOne(
+  at: usize,
   weights: usize,
   m: usize,
   v: usize,
-  sums: usize,
+  values: v128,
   keep: v128,
   beta1: v128,
   toFirst: v128,
@@ -585,16 +590,61 @@ function adamFours(
   toRootOfSecond: v128,
   rate: v128,
   eps: v128,
-  decays: bool,
+  least: v128,
+  isWithin: bool,
 ): void {
-  for (let at = from; at < end; at += 2 * FOUR_BYTES) {
-    adamFour(at, weights, m, v, sums, keep, beta1, toFirst, beta2, toRootOfSecond, rate, eps, decays);
-    adamFour(at + FOUR_BYTES, weights, m, v, sums, keep, beta1, toFirst, beta2, toRootOfSecond, rate, eps, decays);
+  const first = moved(v128.load(m + at), beta1, f32x4.mul(values, toFirst));
+  const second = moved(v128.load(v + at), beta2, square(f32x4.mul(values, toRootOfSecond)));
+  v128.store(m + at, first);
+  v128.store(v + at, second);
+  const size = f32x4.add(f32x4.sqrt(second), eps);
+  const denominator = isWithin ? f32x4.max(size, f32x4.mul(f32x4.abs(first), least)) : size;
+  descend(weights + at, keep, f32x4.div(f32x4.mul(rate, first), denominator));
+}
+
+/** Adam where gradients are as their sums say. */
+@inline
+function adamOfSums(run: Run, decays: bool): void {
+  const weights = run.weights;
+  const m = run.state0;
+  const v = run.state1;
+  const sums = run.sums;
+  const scalars = run.scalars;
+  const end = run.end;
+  const keep = scalar(scalars, KEEP);
+  const beta1 = scalar(scalars, OWN);
+  const rest1 = scalar(scalars, OWN + 1);
+  const beta2 = scalar(scalars, OWN + 2);
+  const rootOfRest2 = scalar(scalars, OWN + 3);
+  const rate = scalar(scalars, OWN + 4);
+  const eps = scalar(scalars, OWN + 5);
+  for (let at = run.from; at < end; ) {
+    // Decoded and weighed by one multiplication.
+    const scale = scaleAt(at, run.scales);
+    const toFirst = f32x4.mul(rest1, scale);
+    const toRootOfSecond = f32x4.mul(rootOfRest2, scale);
+    const until = blockEnd(at, end);
+    for (const whole = at + ((until - at) & ~(FOUR_BYTES - 1)); at < whole; at += FOUR_BYTES) {
+      adamFour(at, weights, m, v, sums, keep, beta1, toFirst, beta2, toRootOfSecond, rate, eps, decays);
+    }
+    for (; at < until; at += LANE_BYTES) {
+      const s = f32x4.convert_i32x4_s(v128.load(sums + at));
+      adamOne(at, weights, m, v, s, keep, beta1, toFirst, beta2, toRootOfSecond, rate, eps, eps, false);
+    }
   }
 }
 
+// A function each, for the sake of the registers: a loop shares them with all that its function keeps.
+function adamPlain(run: Run): void {
+  adamOfSums(run, false);
+}
+
+function adamPlainDecayed(run: Run): void {
+  adamOfSums(run, true);
+}
+
 @inline
-function adamStep(run: Run, isWithin: bool): void {
+function adamOf(run: Run, isWithin: bool): void {
   const weights = run.weights;
   const m = run.state0;
   const v = run.state1;
@@ -611,34 +661,14 @@ function adamStep(run: Run, isWithin: bool): void {
   const rate = scalar(scalars, OWN + 4);
   const eps = scalar(scalars, OWN + 5);
   const least = scalar(scalars, OWN + 7);
-  const isPlain = !isWithin && !isAdjusted && !kept;
-  const keepsAll = load<f32>(scalars, KEEP << 2) == 1;
   for (let at = run.from; at < end; ) {
     const scale = scaleAt(at, run.scales);
-    const until = blockEnd(at, end);
-    // A sum is decoded and weighed by one multiplication, unless its gradient is changed between the two.
-    const toFirst = f32x4.mul(rest1, scale);
-    const toRootOfSecond = f32x4.mul(rootOfRest2, scale);
-    if (isPlain) {
-      const whole = at + ((until - at) & ~(2 * FOUR_BYTES - 1));
-      if (keepsAll) {
-        adamFours(at, whole, weights, m, v, sums, keep, beta1, toFirst, beta2, toRootOfSecond, rate, eps, false);
-      } else {
-        adamFours(at, whole, weights, m, v, sums, keep, beta1, toFirst, beta2, toRootOfSecond, rate, eps, true);
-      }
-      at = whole;
-    }
-    for (; at < until; at += LANE_BYTES) {
-      const sum = f32x4.convert_i32x4_s(v128.load(sums + at));
+    const toFirst = isAdjusted ? rest1 : f32x4.mul(rest1, scale);
+    const toRootOfSecond = isAdjusted ? rootOfRest2 : f32x4.mul(rootOfRest2, scale);
+    for (const until = blockEnd(at, end); at < until; at += LANE_BYTES) {
       const g = gradientAt(at, weights, sums, scale, kept, isAdjusted, scalars);
-      const first = moved(v128.load(m + at), beta1, isAdjusted ? f32x4.mul(g, rest1) : f32x4.mul(sum, toFirst));
-      const root = isAdjusted ? f32x4.mul(g, rootOfRest2) : f32x4.mul(sum, toRootOfSecond);
-      const second = moved(v128.load(v + at), beta2, square(root));
-      v128.store(m + at, first);
-      v128.store(v + at, second);
-      const size = f32x4.add(f32x4.sqrt(second), eps);
-      const denominator = isWithin ? f32x4.max(size, f32x4.mul(f32x4.abs(first), least)) : size;
-      descend(weights + at, keep, f32x4.div(f32x4.mul(rate, first), denominator));
+      const values = isAdjusted ? g : f32x4.convert_i32x4_s(v128.load(sums + at));
+      adamOne(at, weights, m, v, values, keep, beta1, toFirst, beta2, toRootOfSecond, rate, eps, least, isWithin);
     }
   }
 }
