@@ -1,2 +1,2 @@
 /** Build id of kernels.wasm, kept with every logged step. Written by scripts/build-kernels.ts. */
-export const KERNELS_BUILD = "abc34f268a3b3bf1";
+export const KERNELS_BUILD = "50344d73412f37d9";

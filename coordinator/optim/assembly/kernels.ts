@@ -440,6 +440,7 @@ function descend(weight: usize, keep: v128, by: v128): void {
 export function sgd(run: Run): void {
   const weights = run.weights;
   const sums = run.sums;
+  const scales = run.scales;
   const kept = run.kept;
   const scalars = run.scalars;
   const end = run.end;
@@ -447,7 +448,7 @@ export function sgd(run: Run): void {
   const keep = scalar(scalars, KEEP);
   const rate = scalar(scalars, OWN);
   for (let at = run.from; at < end; ) {
-    const scale = scaleAt(at, run.scales);
+    const scale = scaleAt(at, scales);
     for (const until = blockEnd(at, end); at < until; at += LANE_BYTES) {
       descend(weights + at, keep, f32x4.mul(rate, gradientAt(at, weights, sums, scale, kept, isAdjusted, scalars)));
     }
@@ -459,6 +460,7 @@ export function momentum(run: Run): void {
   const weights = run.weights;
   const buffer = run.state0;
   const sums = run.sums;
+  const scales = run.scales;
   const kept = run.kept;
   const scalars = run.scalars;
   const end = run.end;
@@ -470,7 +472,7 @@ export function momentum(run: Run): void {
   const gradientShare = scalar(scalars, OWN + 3);
   const bufferShare = scalar(scalars, OWN + 4);
   for (let at = run.from; at < end; ) {
-    const scale = scaleAt(at, run.scales);
+    const scale = scaleAt(at, scales);
     for (const until = blockEnd(at, end); at < until; at += LANE_BYTES) {
       const g = gradientAt(at, weights, sums, scale, kept, isAdjusted, scalars);
       const b = f32x4.add(f32x4.mul(v128.load(buffer + at), held), f32x4.mul(g, rest));
@@ -529,14 +531,12 @@ function adamFour(
   eps: v128,
   decays: bool,
 ): void {
-  const w4 = fourAt(weights + at);
-  const m4 = fourAt(m + at);
-  const v4 = fourAt(v + at);
   const s4 = fourAt(sums + at);
   const sa = f32x4.convert_i32x4_s(s4.a);
   const sb = f32x4.convert_i32x4_s(s4.b);
   const sc = f32x4.convert_i32x4_s(s4.c);
   const sd = f32x4.convert_i32x4_s(s4.d);
+  const v4 = fourAt(v + at);
   const va = moved(v4.a, beta2, square(f32x4.mul(sa, toRootOfSecond)));
   const vb = moved(v4.b, beta2, square(f32x4.mul(sb, toRootOfSecond)));
   const vc = moved(v4.c, beta2, square(f32x4.mul(sc, toRootOfSecond)));
@@ -549,6 +549,7 @@ function adamFour(
   const rb = f32x4.sqrt(vb);
   const rc = f32x4.sqrt(vc);
   const rd = f32x4.sqrt(vd);
+  const m4 = fourAt(m + at);
   const ma = moved(m4.a, beta1, f32x4.mul(sa, toFirst));
   const mb = moved(m4.b, beta1, f32x4.mul(sb, toFirst));
   const mc = moved(m4.c, beta1, f32x4.mul(sc, toFirst));
@@ -561,6 +562,7 @@ function adamFour(
   const db = f32x4.div(f32x4.mul(rate, mb), f32x4.add(rb, eps));
   const dc = f32x4.div(f32x4.mul(rate, mc), f32x4.add(rc, eps));
   const dd = f32x4.div(f32x4.mul(rate, md), f32x4.add(rd, eps));
+  const w4 = fourAt(weights + at);
   const wa = decays ? f32x4.mul(w4.a, keep) : w4.a;
   const wb = decays ? f32x4.mul(w4.b, keep) : w4.b;
   const wc = decays ? f32x4.mul(w4.c, keep) : w4.c;
@@ -609,6 +611,7 @@ function adamOfSums(run: Run, decays: bool): void {
   const m = run.state0;
   const v = run.state1;
   const sums = run.sums;
+  const scales = run.scales;
   const scalars = run.scalars;
   const end = run.end;
   const keep = scalar(scalars, KEEP);
@@ -620,7 +623,7 @@ function adamOfSums(run: Run, decays: bool): void {
   const eps = scalar(scalars, OWN + 5);
   for (let at = run.from; at < end; ) {
     // Decoded and weighed by one multiplication.
-    const scale = scaleAt(at, run.scales);
+    const scale = scaleAt(at, scales);
     const toFirst = f32x4.mul(rest1, scale);
     const toRootOfSecond = f32x4.mul(rootOfRest2, scale);
     const until = blockEnd(at, end);
@@ -649,6 +652,7 @@ function adamOf(run: Run, isWithin: bool): void {
   const m = run.state0;
   const v = run.state1;
   const sums = run.sums;
+  const scales = run.scales;
   const kept = run.kept;
   const scalars = run.scalars;
   const end = run.end;
@@ -662,7 +666,7 @@ function adamOf(run: Run, isWithin: bool): void {
   const eps = scalar(scalars, OWN + 5);
   const least = scalar(scalars, OWN + 7);
   for (let at = run.from; at < end; ) {
-    const scale = scaleAt(at, run.scales);
+    const scale = scaleAt(at, scales);
     const toFirst = isAdjusted ? rest1 : f32x4.mul(rest1, scale);
     const toRootOfSecond = isAdjusted ? rootOfRest2 : f32x4.mul(rootOfRest2, scale);
     for (const until = blockEnd(at, end); at < until; at += LANE_BYTES) {
@@ -683,6 +687,7 @@ export function rmsprop(run: Run): void {
   const means = run.state1;
   const buffer = run.state2;
   const sums = run.sums;
+  const scales = run.scales;
   const kept = run.kept;
   const scalars = run.scalars;
   const end = run.end;
@@ -695,7 +700,7 @@ export function rmsprop(run: Run): void {
   const held = scalar(scalars, OWN + 4);
   const zero = f32x4.splat(0);
   for (let at = run.from; at < end; ) {
-    const scale = scaleAt(at, run.scales);
+    const scale = scaleAt(at, scales);
     for (const until = blockEnd(at, end); at < until; at += LANE_BYTES) {
       const g = gradientAt(at, weights, sums, scale, kept, isAdjusted, scalars);
       let square = f32x4.add(f32x4.mul(v128.load(squares + at), alpha), f32x4.mul(f32x4.mul(g, g), rest));
@@ -721,6 +726,7 @@ export function adagrad(run: Run): void {
   const weights = run.weights;
   const squares = run.state0;
   const sums = run.sums;
+  const scales = run.scales;
   const kept = run.kept;
   const scalars = run.scalars;
   const end = run.end;
@@ -729,7 +735,7 @@ export function adagrad(run: Run): void {
   const rate = scalar(scalars, OWN);
   const eps = scalar(scalars, OWN + 1);
   for (let at = run.from; at < end; ) {
-    const scale = scaleAt(at, run.scales);
+    const scale = scaleAt(at, scales);
     for (const until = blockEnd(at, end); at < until; at += LANE_BYTES) {
       const g = gradientAt(at, weights, sums, scale, kept, isAdjusted, scalars);
       const square = f32x4.add(v128.load(squares + at), f32x4.mul(g, g));
@@ -744,6 +750,7 @@ export function lion(run: Run): void {
   const weights = run.weights;
   const m = run.state0;
   const sums = run.sums;
+  const scales = run.scales;
   const kept = run.kept;
   const scalars = run.scalars;
   const end = run.end;
@@ -755,7 +762,7 @@ export function lion(run: Run): void {
   const beta2 = scalar(scalars, OWN + 3);
   const rest2 = scalar(scalars, OWN + 4);
   for (let at = run.from; at < end; ) {
-    const scale = scaleAt(at, run.scales);
+    const scale = scaleAt(at, scales);
     for (const until = blockEnd(at, end); at < until; at += LANE_BYTES) {
       const g = gradientAt(at, weights, sums, scale, kept, isAdjusted, scalars);
       const moment = v128.load(m + at);
