@@ -4,6 +4,7 @@
  */
 
 import { Command, InvalidArgumentError, Option } from "commander";
+import { CoreGauge } from "./harness/core.ts";
 import { describeMachine } from "./harness/machine.ts";
 import { isMeasured, type RaceResult, Refusal } from "./harness/race.ts";
 import type { BenchOptions } from "./harness/section.ts";
@@ -62,8 +63,14 @@ const prefixes = flags.only.map((race) => race.split("/"));
 const asked = named.length > 0 ? named : prefixes.flatMap((parts) => (parts.length > 1 ? [parts[0]] : []));
 const sections = (Object.keys(SECTIONS) as SectionName[]).filter((name) => asked.length === 0 || asked.includes(name));
 
+const gauge = new CoreGauge();
+/** By the race's whole name: the part of the time in which somebody else had half of the core. */
+const shared: Record<string, number | null> = {};
+
+/** Progress is told between measurements, never while one runs. */
 const say = (line: string): void => {
   process.stderr.write(`${line}\n`);
+  gauge.look();
 };
 
 const results: Partial<Record<SectionName, readonly RaceResult[]>> = {};
@@ -71,8 +78,13 @@ const machine = describeMachine();
 for (const name of sections) {
   const shown = new Set<RaceResult>();
   const show = (race: RaceResult): void => {
-    if (!flags.json && !shown.has(race)) console.log(`\n${name}/${formatRace(race).join("\n")}`);
+    if (shown.has(race)) return;
     shown.add(race);
+    const part = gauge.takeShared();
+    shared[`${name}/${race.name}`] = part;
+    if (flags.json) return;
+    console.log(`\n${name}/${formatRace(race).join("\n")}`);
+    if (part !== null) console.log(`\n  core shared with a neighbour ${(100 * part).toFixed(0)} % of the time`);
   };
   const options: BenchOptions = {
     rounds: flags.rounds ?? (flags.quick ? QUICK_ROUNDS : ROUNDS),
@@ -98,8 +110,10 @@ for (const name of sections) {
 if (prefixes.length > 0 && Object.values(results).every((races) => races.length === 0)) {
   program.error(`nothing was measured: no section has a race ${flags.only.join(", ")}`);
 }
-if (flags.json) console.log(JSON.stringify({ format: 1, date: new Date().toISOString(), machine, sections: results }));
-else {
+if (flags.json) {
+  const date = new Date().toISOString();
+  console.log(JSON.stringify({ format: 1, date, machine, shared, sections: results }));
+} else {
   const { processor, cores, platform, node, load } = machine;
   console.log(`\n${processor}, ${cores} cores, ${platform}, Node ${node}; load before the run ${load.toFixed(1)}`);
 }

@@ -49,7 +49,7 @@ function plainMean({ length, sums, units, weights }: RobustCase): Float32Array {
   const total = weights.reduce((sum, weight) => sum + weight, 0);
   kernels.scales.set(units.subarray(0, Math.ceil(length / 256)).map((unit) => unit / total));
   kernels.update("sgd", [], { offset: 0, count: length }, Float32Array.of(1, Number.POSITIVE_INFINITY), "mean");
-  return kernels.states["mean"].slice();
+  return kernels.states.mean.slice();
 }
 
 function resultOf(name: (typeof RESULTS)[number], a: RobustCase): ArrayLike<number> {
