@@ -20,7 +20,7 @@ import { PieceReader } from "./pieces.ts";
 const PAGE_BYTES = 65_536;
 const FLOAT_BYTES = 4;
 /** What comes in is copied and added so many bytes at a time, which stay in the processor's caches between the two. */
-const WINDOW_BYTES = 65_536;
+const WINDOW_BYTES = 131_072;
 /** Of the processor's caches. */
 const LINE_BYTES = 64;
 
