@@ -283,7 +283,7 @@ export class Kernels {
   /**
    * Copies what comes next into the window, to a place that lies in its cache line as it does in its own buffer. Where a target begins
    * 16 bytes behind its source in a page, `rep movsb`, which the C library copies by, takes twenty times as long on AMD's Zen 3, and
-   * a session whose size makes it so would have it with every contribution.
+   * large buffers begin at the same place of a page each time: a session of an unlucky size would have it with every contribution.
    */
   #read(reader: PieceReader, bytes: number): Uint8Array {
     const window = this.#window;

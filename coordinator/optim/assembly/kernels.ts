@@ -351,15 +351,20 @@ function sign(values: v128): v128 {
   return f32x4.sub(v128.and(f32x4.gt(values, zero), one), v128.and(f32x4.lt(values, zero), one));
 }
 
-/** Whether the scalars change a gradient before the optimizer sees it: clipped, clamped or with a penalty. */
+/** Whether the scalars change each gradient in a way of its own before the optimizer sees it: clamped or with a penalty. */
 @inline
-function adjusts(scalars: usize): bool {
+function adjustsEach(scalars: usize): bool {
   return (
-    load<f32>(scalars) != 1 ||
     load<f32>(scalars, LIMIT << 2) != <f32>Infinity ||
     load<f32>(scalars, L2 << 2) != 0 ||
     load<f32>(scalars, L1 << 2) != 0
   );
+}
+
+/** Whether they change gradients at all: as `adjustsEach` says, or all by one factor where their norm is clipped. */
+@inline
+function adjusts(scalars: usize): bool {
+  return load<f32>(scalars, SCALE << 2) != 1 || adjustsEach(scalars);
 }
 
 /** The scaled gradient, clamped to ±limit, plus the penalties' l2 · w + l1 · sign w. */
@@ -463,7 +468,7 @@ export function momentum(run: Run): void {
  * the form of Kingma & Ba's section 2 whose scalars have both corrections in them.
  */
 export function adam(run: Run): void {
-  if (run.kept || adjusts(run.scalars)) adamOf(run, false);
+  if (run.kept || adjustsEach(run.scalars)) adamOf(run, false);
   else if (load<f32>(run.scalars, KEEP << 2) == 1) adamPlain(run);
   else adamPlainDecayed(run);
 }
@@ -480,14 +485,14 @@ function moved(before: v128, share: v128, by: v128): v128 {
 }
 
 @inline
-function square(values: v128): v128 {
+function squared(values: v128): v128 {
   return f32x4.mul(values, values);
 }
 
 /**
- * The step of four vectors in a row whose gradients are as their sums say, as nearly all are. Stage by stage, and roots long before
- * what waits for them: of a processor's core that is shared, no more than five vectors are under way at a time.
- * @param toFirst what a sum is multiplied by for its part of m; toRootOfSecond likewise, before it is squared for v
+ * The step of four vectors in a row whose gradients are multiples of their sums, as nearly all are. Stage by stage, and roots are begun long
+ * before anything waits for them: a processor that shares its core with another thread has no more than five vectors under way.
+ * @param toFirst what a sum is multiplied by for its part of m; `toRootOfSecond` likewise, before it is squared for v
  * @param decays whether `keep` is anything but 1
  */
 @inline
@@ -512,10 +517,10 @@ function adamFour(
   const sc = f32x4.convert_i32x4_s(s4.c);
   const sd = f32x4.convert_i32x4_s(s4.d);
   const v4 = fourAt(v + at);
-  const va = moved(v4.a, beta2, square(f32x4.mul(sa, toRootOfSecond)));
-  const vb = moved(v4.b, beta2, square(f32x4.mul(sb, toRootOfSecond)));
-  const vc = moved(v4.c, beta2, square(f32x4.mul(sc, toRootOfSecond)));
-  const vd = moved(v4.d, beta2, square(f32x4.mul(sd, toRootOfSecond)));
+  const va = moved(v4.a, beta2, squared(f32x4.mul(sa, toRootOfSecond)));
+  const vb = moved(v4.b, beta2, squared(f32x4.mul(sb, toRootOfSecond)));
+  const vc = moved(v4.c, beta2, squared(f32x4.mul(sc, toRootOfSecond)));
+  const vd = moved(v4.d, beta2, squared(f32x4.mul(sd, toRootOfSecond)));
   v4.a = va;
   v4.b = vb;
   v4.c = vc;
@@ -550,8 +555,8 @@ function adamFour(
 
 /**
  * The step of one vector.
- * @param values sums, or gradients that are none of a sum's multiples; toFirst and toRootOfSecond are as their factors have to be
- * @param least as a multiple of |m|, what is divided by; looked at where `isWithin` says so
+ * @param values sums, or gradients that are no multiples of them; the factors `toFirst` and `toRootOfSecond` are of either
+ * @param least multiple of |m| that is divided by at least, if `isWithin`
  */
 @inline
 function adamOne(
@@ -571,7 +576,7 @@ function adamOne(
   isWithin: bool,
 ): void {
   const first = moved(v128.load(m + at), beta1, f32x4.mul(values, toFirst));
-  const second = moved(v128.load(v + at), beta2, square(f32x4.mul(values, toRootOfSecond)));
+  const second = moved(v128.load(v + at), beta2, squared(f32x4.mul(values, toRootOfSecond)));
   v128.store(m + at, first);
   v128.store(v + at, second);
   const size = f32x4.add(f32x4.sqrt(second), eps);
@@ -579,7 +584,7 @@ function adamOne(
   descend(weights + at, keep, f32x4.div(f32x4.mul(rate, first), denominator));
 }
 
-/** Adam where gradients are as their sums say. */
+/** Adam where gradients are as their sums say, or all clipped by one factor. */
 @inline
 function adamOfSums(run: Run, decays: bool): void {
   const weights = run.weights;
@@ -589,6 +594,7 @@ function adamOfSums(run: Run, decays: bool): void {
   const scales = run.scales;
   const scalars = run.scalars;
   const end = run.end;
+  const clip = scalar(scalars, SCALE);
   const keep = scalar(scalars, KEEP);
   const beta1 = scalar(scalars, OWN);
   const rest1 = scalar(scalars, OWN + 1);
@@ -597,8 +603,8 @@ function adamOfSums(run: Run, decays: bool): void {
   const rate = scalar(scalars, OWN + 4);
   const eps = scalar(scalars, OWN + 5);
   for (let at = run.from; at < end; ) {
-    // Decoded and weighed by one multiplication.
-    const scale = scaleAt(at, scales);
+    // Decoded, clipped and weighed by one multiplication.
+    const scale = f32x4.mul(scaleAt(at, scales), clip);
     const toFirst = f32x4.mul(rest1, scale);
     const toRootOfSecond = f32x4.mul(rootOfRest2, scale);
     const until = blockEnd(at, end);
@@ -631,7 +637,8 @@ function adamOf(run: Run, isWithin: bool): void {
   const kept = run.kept;
   const scalars = run.scalars;
   const end = run.end;
-  const isAdjusted = adjusts(scalars);
+  const isAdjusted = adjustsEach(scalars);
+  const clip = scalar(scalars, SCALE);
   const keep = scalar(scalars, KEEP);
   const beta1 = scalar(scalars, OWN);
   const rest1 = scalar(scalars, OWN + 1);
@@ -642,8 +649,9 @@ function adamOf(run: Run, isWithin: bool): void {
   const least = scalar(scalars, OWN + 7);
   for (let at = run.from; at < end; ) {
     const scale = scaleAt(at, scales);
-    const toFirst = isAdjusted ? rest1 : f32x4.mul(rest1, scale);
-    const toRootOfSecond = isAdjusted ? rootOfRest2 : f32x4.mul(rootOfRest2, scale);
+    const clipped = f32x4.mul(scale, clip);
+    const toFirst = isAdjusted ? rest1 : f32x4.mul(rest1, clipped);
+    const toRootOfSecond = isAdjusted ? rootOfRest2 : f32x4.mul(rootOfRest2, clipped);
     for (const until = blockEnd(at, end); at < until; at += LANE_BYTES) {
       const g = gradientAt(at, weights, sums, scale, kept, isAdjusted, scalars);
       const values = isAdjusted ? g : f32x4.convert_i32x4_s(v128.load(sums + at));
