@@ -47,11 +47,11 @@ const sumsOf = (step: number): Int32Array =>
 const bytesOf = (values: Int32Array | Int16Array): Uint8Array => new Uint8Array(values.buffer);
 const weight = 2n ** 24n * 128n;
 
-async function doStep(shard: LocalParameterShard, step: number, optimizer: OptimizerOptions = adam): Promise<void> {
+async function doStep(shard: LocalParameterShard, step: number, optimizer: OptimizerOptions = adam, scale = 1) {
   shard.begin(announced);
   shard.add([bytesOf(sumsOf(step))], MICRO_BATCHES);
   await shard.prepare(step, { weight, maxima: announced });
-  await shard.commit(step, { scale: 1, optimizers: [optimizer] });
+  await shard.commit(step, { scale, optimizers: [optimizer] });
 }
 
 const once = { scale: 1, optimizers: [adam] };
@@ -69,24 +69,31 @@ function loggedSums({ codec, sums }: Pick<StepRecord, "codec" | "sums">): Int32A
 }
 
 describe("a parameter shard", () => {
-  it("does Adam's update as its formula in float64, to float32's precision", async () => {
-    const shard = shardOf({ append: () => {} });
-    const w = Float64Array.from(shard.weights());
-    const m = new Float64Array(PARAMETERS);
-    const v = new Float64Array(PARAMETERS);
-    for (let step = 0; step < 20; step++) {
-      await doStep(shard, step);
-      const sums = sumsOf(step);
-      for (let at = 0; at < PARAMETERS; at++) {
-        const g = sums[at] / gridScale(BITS, EXPONENT) / 128;
-        m[at] = 0.9 * m[at] + 0.1 * g;
-        v[at] = 0.999 * v[at] + 0.001 * g * g;
-        const denominator = Math.sqrt(v[at]) / Math.sqrt(1 - 0.999 ** (step + 1)) + 1e-8;
-        w[at] -= (0.01 / (1 - 0.9 ** (step + 1))) * (m[at] / denominator);
+  it.each([
+    ["as they are", adam, 0, () => 1],
+    ["clipped by their norm", adam, 0, (step: number) => 1 / (1 + (step % 3))],
+    ["and weights that decay", optim.adamW({ lr: 0.01, weightDecay: 0.5 }), 0.5, () => 1],
+  ] as const)(
+    "does Adam's update as its formula in float64, to float32's precision: gradients %s",
+    async (_, optimizer, decay, scaleOf) => {
+      const shard = shardOf({ append: () => {} }, optimizer);
+      const w = Float64Array.from(shard.weights());
+      const m = new Float64Array(PARAMETERS);
+      const v = new Float64Array(PARAMETERS);
+      for (let step = 0; step < 20; step++) {
+        await doStep(shard, step, optimizer, scaleOf(step));
+        const sums = sumsOf(step);
+        for (let at = 0; at < PARAMETERS; at++) {
+          const g = (scaleOf(step) * sums[at]) / gridScale(BITS, EXPONENT) / 128;
+          m[at] = 0.9 * m[at] + 0.1 * g;
+          v[at] = 0.999 * v[at] + 0.001 * g * g;
+          const denominator = Math.sqrt(v[at]) / Math.sqrt(1 - 0.999 ** (step + 1)) + 1e-8;
+          w[at] -= 0.01 * decay * w[at] + (0.01 / (1 - 0.9 ** (step + 1))) * (m[at] / denominator);
+        }
       }
-    }
-    for (let at = 0; at < PARAMETERS; at++) expect(shard.weights()[at]).toBeCloseTo(w[at], 5);
-  });
+      for (let at = 0; at < PARAMETERS; at++) expect(shard.weights()[at]).toBeCloseTo(w[at], 5);
+    },
+  );
 
   it("does plain gradient descent: w ← w − lr·g", async () => {
     const descent = optim.sgd({ lr: 0.5 });
