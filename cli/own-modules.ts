@@ -23,9 +23,15 @@ function addressOf({ source, built }: (typeof MODULES)[string]): string {
 }
 
 /**
- * From here on this process resolves the names above as told. And what a program's package.json leaves open, as the one
- * that npm writes does, is a module (not so in installed packages).
+ * Formats of programs that are modules here, and how to load them: what a package.json leaves open, and TypeScript where it says
+ * `"type": "commonjs"`, as the one does that npm writes now. JavaScript in such a project is what it says.
  */
+const MODULE_FORMATS: readonly { readonly ending: string; readonly from: readonly unknown[]; readonly to: string }[] = [
+  { ending: ".ts", from: [null, undefined, "commonjs-typescript"], to: "module-typescript" },
+  { ending: ".js", from: [null, undefined], to: "module" },
+];
+
+/** From here on this process resolves the names above as told, and loads the formats above as modules (not in installed packages). */
 export function resolveOwnImports(): void {
   const addresses = new Map(Object.entries(MODULES).map(([name, module]) => [name, addressOf(module)]));
   registerHooks({
@@ -36,8 +42,11 @@ export function resolveOwnImports(): void {
         return { url: address + from, shortCircuit: true };
       }
       const resolved = next(specifier, context);
-      const isOpen = (resolved.format ?? null) === null && /^(?!.*\/node_modules\/).*\.[jt]s$/.test(resolved.url);
-      return isOpen ? { ...resolved, format: resolved.url.endsWith(".ts") ? "module-typescript" : "module" } : resolved;
+      if (resolved.url.includes("/node_modules/")) return resolved;
+      const module = MODULE_FORMATS.find(
+        ({ ending, from }) => resolved.url.endsWith(ending) && from.includes(resolved.format),
+      );
+      return module === undefined ? resolved : { ...resolved, format: module.to };
     },
   });
 }

@@ -67,6 +67,14 @@ describe("errors in a session file point at its line", () => {
     expect(text).toMatch(/^error: d\.ts:7:10: /);
   });
 
+  it("of a project whose package.json says commonjs, as npm writes it", async () => {
+    mkdirSync(join(folder, "app"));
+    writeFileSync(join(folder, "app/package.json"), JSON.stringify({ type: "commonjs" }));
+    writeFileSync(join(folder, "app/layers.ts"), `export const width: number = 15;\n`);
+    const source = `import { width } from "./layers.ts";\n${changed("nn.linear(16, 2)", "nn.linear(width, 2)")}`;
+    expect(await complaint("app/session.ts", source)).toContain("layer 4 (linear): expected input [N, 15]");
+  });
+
   it("layers that do not fit together: the call that builds the model", async () => {
     // Nested so deep that Node's usual ten frames would not reach the file.
     const source = changed("nn.linear(16, 2)", "nn.sequential(nn.sequential(nn.linear(15, 2)))");
