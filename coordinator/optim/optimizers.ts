@@ -41,7 +41,7 @@ const ADAM = {
   states: () => ["exp_avg", "exp_avg_sq"],
   scalars: ({ lr, beta1, beta2, eps }, t, squared) => {
     const correction1 = 1 - beta1 ** t;
-    // Of the second moment, which is corrected by what the step is multiplied by instead.
+    // Root and all: it multiplies the step's size and eps, and no second moment needs to be divided by it.
     const correction2 = Math.sqrt(1 - beta2 ** (squared?.t ?? t));
     return [
       beta1,
