@@ -1,8 +1,8 @@
 /**
  * How much of a core was ours. Two threads of a processor can share one core, and on a rented machine the other one may be somebody
  * else's: whatever executes much then takes half as long again, whatever waits takes as long as ever, and no operating system's
- * figure tells. Two loops tell: independent additions take one of two times beside a chain of multiplications, which always takes the
- * same number of cycles, however fast these are.
+ * figure tells. A loop of independent additions tells: it takes one of two times. (One time and a half is also what a clock makes that
+ * falls by a third while the bench runs.)
  */
 
 /** Turns of the loop that are timed at once: a tenth to a third of a millisecond, for neighbours come and go within one. */
@@ -37,53 +37,36 @@ function add(turns: number): number {
   return a ^ b ^ c ^ d ^ e ^ f ^ g ^ h;
 }
 
-/** Each product waits for the one before. */
-function multiply(turns: number): number {
-  let product = 1;
-  for (let turn = 0; turn < turns; turn++) product = Math.imul(product, 3);
-  return product;
-}
-
 /** Milliseconds of one loop. */
-function timed(loop: (turns: number) => number): () => number {
-  return () => {
-    const start = performance.now();
-    const result = loop(TURNS);
-    const time = performance.now() - start;
-    // Always so, but no compiler can know it and leave the loop out.
-    return Number.isInteger(result) ? time : Number.NaN;
-  };
+function timeLoop(): number {
+  const start = performance.now();
+  const sum = add(TURNS);
+  const time = performance.now() - start;
+  // Always so, but no compiler can know it and leave the loop out.
+  return Number.isInteger(sum) ? time : Number.NaN;
 }
 
 export class CoreGauge {
-  readonly #additions: () => number;
-  readonly #chain: () => number;
-  /** Of all looks: what additions take on a core of their own. Where they were never alone, less is said to be shared than was. */
+  readonly #timeLoop: () => number;
+  /** Of all looks: what a loop takes on a core of its own. Where it was never alone, less is said to be shared than was. */
   #least = Number.POSITIVE_INFINITY;
-  /** Of additions, in times of the chain. */
   #times: number[] = [];
 
-  constructor(additions: () => number = timed(add), chain: () => number = timed(multiply)) {
-    this.#additions = additions;
-    this.#chain = chain;
-    for (let count = 0; count < FIRST_LOOPS; count++) this.#lookOnce();
+  constructor(loop: () => number = timeLoop) {
+    this.#timeLoop = loop;
+    for (let count = 0; count < FIRST_LOOPS; count++) this.#timeLoop();
   }
 
   /** Takes some milliseconds. */
   look(): void {
-    const looks = Array.from({ length: LOOPS }, () => this.#lookOnce());
-    // The shortest was not interrupted.
-    const unit = Math.min(...looks.map(({ chain }) => chain));
-    const times = looks.map(({ additions }) => additions / unit);
-    this.#least = Math.min(this.#least, ...times);
-    this.#times.push(...times);
+    for (let count = 0; count < LOOPS; count++) {
+      const time = this.#timeLoop();
+      this.#least = Math.min(this.#least, time);
+      this.#times.push(time);
+    }
   }
 
-  #lookOnce(): { readonly additions: number; readonly chain: number } {
-    return { additions: this.#additions(), chain: this.#chain() };
-  }
-
-  /** Of the additions since this was asked last, the part that had a neighbour; null where there were none. */
+  /** Of the loops since this was asked last, the part that had a neighbour; null where there were none. */
   takeShared(): number | null {
     const times = this.#times;
     this.#times = [];
