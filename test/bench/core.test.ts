@@ -9,7 +9,7 @@ function clock(times: readonly number[]): () => number {
 
 describe("the gauge of a core", () => {
   test("says which part of the time a loop took longer than alone", () => {
-    const gauge = new CoreGauge(clock([1, 1.6, 1.2, 1.5]));
+    const gauge = new CoreGauge(clock([2, 3.2, 2.4, 3]));
     gauge.look();
     expect(gauge.takeShared()).toBe(0.5);
   });
